@@ -1,0 +1,1 @@
+"""Instrumentations of libraries, one module each, found by entry point."""

@@ -1,0 +1,1 @@
+"""otelagent: OpenTelemetry tracing for any Python application."""
