@@ -1,0 +1,447 @@
+"""Builds or fetches the real back ends (collector, Jaeger, Zipkin) once, into a cache keyed by their inputs.
+
+Each program lives in a folder of its own, named by a hash of everything that determines it, so a change of the
+manifest, of go.mod or go.sum, of the Go version or of this file's build flags builds anew and nothing else does.
+A build happens in a temporary folder inside the cache and is renamed into place, under a lock: an interrupted build
+leaves nothing that looks finished, and two runs at once build once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+__all__ = ["BackendError", "MissingBinary", "Binaries", "build", "cache_dir", "locate", "pin"]
+
+FOLDER = Path(__file__).resolve().parent.parent
+DISTRIBUTION = FOLDER / "distribution"
+JAEGER = FOLDER / "jaeger"
+
+BUILDER_MODULE = "go.opentelemetry.io/collector/cmd/builder"
+COLLECTOR_VERSION = "0.158.0"
+JAEGER_PACKAGE = "github.com/jaegertracing/jaeger/cmd/jaeger"
+JAEGER_VERSION = "2.13.0"
+ZIPKIN_VERSION = "3.6.1"
+ZIPKIN_SHA256 = "981b1de6139b4f8f787a909c308028732f9713ae5284353d2a5aa404d1094775"
+MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+
+MIN_GO = (1, 25)
+GO_HINT = "Go 1.25 or newer (package `golang`, or the Go project's own archive)"
+PLAIN_INTERVAL_S = 5.0
+TTY_INTERVAL_S = 0.2
+LOG_TAIL_LINES = 30
+
+
+class BackendError(Exception):
+    """A back end could not be built, found or started; the message says what to do about it."""
+
+
+class MissingBinary(BackendError):
+    """A back end is not in the cache. Run `make backends` (or `python -m backends build`)."""
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where the three programs are."""
+
+    collector: Path
+    jaeger: Path
+    zipkin: Path
+
+
+@dataclass(frozen=True)
+class _Target:
+    name: str
+    version: str
+    file_name: str
+    inputs: tuple[Path, ...]
+    extra: str
+    uses_go: bool
+    produce: Callable[[Path, Path, _Progress], None]
+
+    def folder(self) -> Path:
+        """The cache folder of exactly this build; raises BackendError when naming it takes Go and Go isn't there."""
+        return cache_dir() / f"{self.prefix()}{self.suffix()}"
+
+    def prefix(self) -> str:
+        digest = hashlib.sha256()
+        for part in (self.version, self.extra):
+            digest.update(part.encode() + b"\0")
+        for path in self.inputs:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        return f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
+
+    def suffix(self) -> str:
+        if not self.uses_go:
+            return ""
+        version, system, machine = go_environment()
+        return f"-{version}-{system}-{machine}"
+
+    def cached(self) -> Path | None:
+        """The finished file, or None. Without Go on the machine, any Go version's build for this platform will do."""
+        if self.uses_go and shutil.which("go") is None:
+            candidates = sorted(cache_dir().glob(f"{self.prefix()}-go*-{_platform_suffix()}"))
+        else:
+            candidates = [self.folder()]
+        for folder in reversed(candidates):
+            if (folder / self.file_name).is_file():
+                return folder / self.file_name
+        return None
+
+
+def cache_dir() -> Path:
+    """`$BACKENDS_CACHE`, else `otelagent/backends` in the user's cache folder."""
+    chosen = os.environ.get("BACKENDS_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "otelagent" / "backends"
+
+
+def locate() -> Binaries:
+    """The cached programs; raises MissingBinary naming those that aren't built."""
+    found = {target.name: target.cached() for target in _TARGETS}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise MissingBinary(f"not built: {', '.join(missing)} (in {cache_dir()}); run `make backends`")
+    return Binaries(**{name: path for name, path in found.items() if path is not None})
+
+
+def locate_one(name: str) -> Path:
+    """The cached program called `name` (collector, jaeger or zipkin); raises MissingBinary."""
+    for target in _TARGETS:
+        if target.name == name:
+            path = target.cached()
+            if path is None:
+                raise MissingBinary(f"{name} {target.version} is not built (in {cache_dir()}); run `make backends`")
+            return path
+    raise ValueError(f"no back end called {name!r}")
+
+
+def build(names: tuple[str, ...] = (), *, out: TextIO | None = None) -> dict[str, Path]:
+    """Make sure that the programs (all three by default) are in the cache; returns where they are.
+
+    Raises BackendError when a tool is missing or a build fails, with the end of its log.
+    """
+    unknown = set(names) - {target.name for target in _TARGETS}
+    if unknown:
+        raise BackendError(f"no such back end: {', '.join(sorted(unknown))} (there are collector, jaeger and zipkin)")
+    targets = [target for target in _TARGETS if not names or target.name in names]
+    result: dict[str, Path] = {}
+    for number, target in enumerate(targets, 1):
+        progress = _Progress(f"[{number}/{len(targets)}] {target.name} {target.version}", out or sys.stderr)
+        result[target.name] = _ensure(target, progress)
+    return result
+
+
+def pin(*, out: TextIO | None = None) -> None:
+    """Resolve distribution/builder.yaml again and write its go.mod and go.sum beside it, to be committed with it."""
+    _need_go()
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".pin-") as temporary:
+        work = Path(temporary)
+        progress = _Progress("pin", out or sys.stderr)
+        builder = _install_builder(work, progress)
+        shutil.copy(DISTRIBUTION / "builder.yaml", work)
+        command = [str(builder), "--config", "builder.yaml", "--skip-compilation"]
+        source = work / "src"
+        try:
+            progress.run("resolving modules", command, cwd=work)
+        except BackendError:
+            # The builder ends with a download of every module, also those of other systems, and fails when a proxy
+            # lacks one of them. What counts is already written; the compiler has the last word on it.
+            if not (source / "go.sum").is_file():
+                raise
+        progress.run("checking", ["go", "list", "-deps", "."], cwd=source)
+        for name in ("go.mod", "go.sum"):
+            shutil.copy(source / name, DISTRIBUTION / name)
+        progress.done("go.mod and go.sum written")
+
+
+# --- one target -------------------------------------------------------------------------------------------------
+
+
+def _ensure(target: _Target, progress: _Progress) -> Path:
+    path = target.cached()
+    if path is not None:
+        progress.done(f"already built ({_mib(path)})")
+        return path
+    if target.uses_go:
+        _need_go()
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    with _lock(cache / f".{target.name}.lock", progress):
+        path = target.cached()
+        if path is not None:
+            progress.done(f"built meanwhile by another run ({_mib(path)})")
+            return path
+        folder = target.folder()
+        _remove_leftovers(cache, target.name)
+        work = Path(tempfile.mkdtemp(dir=cache, prefix=f".build-{target.name}-"))
+        try:
+            product = work / "product"
+            product.mkdir()
+            target.produce(work, product, progress)
+            if not (product / target.file_name).is_file():
+                raise BackendError(f"{target.name}: the build ended well but wrote no {target.file_name}")
+            if folder.exists():  # a folder without its file: an older layout or somebody's half deletion
+                shutil.rmtree(folder)
+            product.rename(folder)
+        finally:
+            _remove_tree(work)
+        path = folder / target.file_name
+        progress.done(f"ready ({_mib(path)})")
+        return path
+
+
+def _produce_collector(work: Path, product: Path, progress: _Progress) -> None:
+    builder = _install_builder(work, progress)
+    for name in ("builder.yaml", "go.mod", "go.sum"):
+        shutil.copy(DISTRIBUTION / name, work / name)
+    source = work / "src"
+    source.mkdir()
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(DISTRIBUTION / name, source / name)
+    command = [str(builder), "--config", "builder.yaml", "--skip-get-modules", "--skip-compilation"]
+    progress.run("generating sources", command, cwd=work, env=_go_env(work))
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(DISTRIBUTION / name, source / name)
+    _go_build(".", product / "otelagent-collector", source, work, progress)
+
+
+def _produce_jaeger(work: Path, product: Path, progress: _Progress) -> None:
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(JAEGER / name, work / name)
+    stamp = f"-X github.com/jaegertracing/jaeger/internal/version.latestVersion=v{JAEGER_VERSION}"
+    _go_build(JAEGER_PACKAGE, product / "jaeger", work, work, progress, ldflags=stamp)
+
+
+def _produce_zipkin(work: Path, product: Path, progress: _Progress) -> None:
+    _need("mvn", "Maven 3.8 or newer (Debian: apt install maven)")
+    _need("java", "Java 17 or newer (Debian: apt install openjdk-17-jre-headless)")
+    artifact = f"io.zipkin:zipkin-server:{ZIPKIN_VERSION}:jar:slim"
+    command = ["mvn", "-B", MAVEN_COPY, f"-Dartifact={artifact}", f"-DoutputDirectory={product}"]
+    progress.run("fetching with Maven", command, cwd=work)
+    jar = product / f"zipkin-server-{ZIPKIN_VERSION}-slim.jar"
+    if not jar.is_file():
+        raise BackendError(f"zipkin: Maven ended well but left no {jar.name}")
+    found = hashlib.sha256(jar.read_bytes()).hexdigest()
+    if found != ZIPKIN_SHA256:
+        raise BackendError(f"zipkin: {jar.name} has SHA-256 {found}, expected {ZIPKIN_SHA256}; it was not kept")
+
+
+def _install_builder(work: Path, progress: _Progress) -> Path:
+    command = ["go", "install", "-trimpath", f"{BUILDER_MODULE}@v{COLLECTOR_VERSION}"]
+    progress.run("installing the collector builder", command, cwd=work, env=_go_env(work) | {"GOBIN": str(work)})
+    return work / "builder"
+
+
+def _go_build(package: str, output: Path, cwd: Path, work: Path, progress: _Progress, ldflags: str = "") -> None:
+    env = _go_env(work)
+    listed = progress.run("downloading modules", ["go", "list", "-deps", package], cwd=cwd, env=env)
+    total = sum(1 for line in listed.splitlines() if line and not line.startswith("go: "))
+    flags = f"-s -w {ldflags}".strip()
+    command = ["go", "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(output), package]
+    progress.run("compiling", command, cwd=cwd, env=env, packages=total)
+
+
+def _go_env(work: Path) -> dict[str, str]:
+    """The environment of every Go command: a static binary, this machine's Go, and a build cache that goes with `work`.
+
+    The build cache of one run is 1 to 2 GB and of no use once the program is in our cache, hence it's private and
+    thrown away, unless GOCACHE is set: then whoever set it wants to keep it.
+    """
+    env = dict(os.environ, CGO_ENABLED="0", GOTOOLCHAIN="local", GOWORK="off")
+    env.setdefault("GOCACHE", str(work / "go-build"))
+    return env
+
+
+# --- tools ------------------------------------------------------------------------------------------------------
+
+
+def _need(tool: str, what: str) -> None:
+    if shutil.which(tool) is None:
+        raise BackendError(f"`{tool}` is not on PATH: install {what}")
+
+
+def _need_go() -> None:
+    version = go_environment()[0]
+    numbers = version.removeprefix("go").split(".")
+    with suppress(ValueError, IndexError):
+        if (int(numbers[0]), int(numbers[1])) < MIN_GO:
+            raise BackendError(f"{version} is too old: install {GO_HINT}")
+
+
+@functools.cache
+def go_environment() -> tuple[str, str, str]:
+    """Go's version, system and machine, as `go env` gives them."""
+    _need("go", GO_HINT)
+    done = subprocess.run(
+        ["go", "env", "GOVERSION", "GOOS", "GOARCH"],
+        env=dict(os.environ, GOTOOLCHAIN="local", GOWORK="off"),
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    parts = done.stdout.split()
+    if done.returncode != 0 or len(parts) != 3:
+        raise BackendError(f"`go env` failed: {done.stderr.strip() or done.stdout.strip()}")
+    return parts[0], parts[1], parts[2]
+
+
+def _platform_suffix() -> str:
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return f"{platform.system().lower()}-{machine}"
+
+
+def _mib(path: Path) -> str:
+    return f"{path.stat().st_size / 2**20:.0f} MiB"
+
+
+def _remove_tree(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_leftovers(cache: Path, name: str) -> None:
+    """Work folders of runs that were killed; the lock is held, so none of them is alive."""
+    for path in cache.glob(f".build-{name}-*"):
+        _remove_tree(path)
+
+
+@contextmanager
+def _lock(path: Path, progress: _Progress) -> Iterator[None]:
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress.tick("waiting for another run that builds it")
+                time.sleep(TTY_INTERVAL_S)
+        yield
+
+
+# --- progress ---------------------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """Says which step runs and for how long: one line rewritten on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, title: str, out: TextIO) -> None:
+        self._title = title
+        self._out = out
+        self._tty = out.isatty()
+        self._begin = time.monotonic()
+        self._last = -PLAIN_INTERVAL_S
+        self._last_step = ""
+
+    def tick(self, step: str, detail: str = "") -> None:
+        now = time.monotonic()
+        if not self._tty and step == self._last_step and now - self._last < PLAIN_INTERVAL_S:
+            return
+        self._last, self._last_step = now, step
+        self._write(f"{step}{' ' if detail else ''}{detail}", final=not self._tty)
+
+    def done(self, text: str) -> None:
+        self._write(text, final=True)
+
+    def _write(self, text: str, *, final: bool) -> None:
+        line = f"{self._title}: {text} ({_clock(time.monotonic() - self._begin)})"
+        if self._tty:
+            width = shutil.get_terminal_size().columns - 1
+            self._out.write(f"\r\x1b[2K{line[:width]}")
+        else:
+            self._out.write(line)
+        if final:
+            self._out.write("\n")
+        self._out.flush()
+
+    def run(
+        self,
+        step: str,
+        command: list[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        packages: int = 0,
+    ) -> str:
+        """Run `command`, showing `step` until it ends; returns its output, raises BackendError with the end of it.
+
+        With `packages`, each line of output is taken for a compiled package out of so many.
+        """
+        with tempfile.TemporaryFile("w+", errors="replace") as log:
+            process = subprocess.Popen(
+                command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+            seen = lines = 0
+            try:
+                while True:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(TTY_INTERVAL_S)
+                    if packages:
+                        size = os.fstat(log.fileno()).st_size
+                        lines += os.pread(log.fileno(), size - seen, seen).count(b"\n")
+                        seen = size
+                    self.tick(step, f"{lines} of {packages} packages" if packages else "")
+                    if process.returncode is not None:
+                        break
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+            log.seek(0)
+            output = log.read()
+        if process.returncode != 0:
+            self.done(f"{step}: failed")
+            tail = "\n".join(output.splitlines()[-LOG_TAIL_LINES:])
+            raise BackendError(f"`{' '.join(command[:3])} …` exited with {process.returncode}:\n{tail}")
+        return output
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+_TARGETS = (
+    _Target(
+        name="collector",
+        version=COLLECTOR_VERSION,
+        file_name="otelagent-collector",
+        inputs=(DISTRIBUTION / "builder.yaml", DISTRIBUTION / "go.mod", DISTRIBUTION / "go.sum"),
+        extra="trimpath -s -w",
+        uses_go=True,
+        produce=_produce_collector,
+    ),
+    _Target(
+        name="jaeger",
+        version=JAEGER_VERSION,
+        file_name="jaeger",
+        inputs=(JAEGER / "go.mod", JAEGER / "go.sum"),
+        extra="trimpath -s -w",
+        uses_go=True,
+        produce=_produce_jaeger,
+    ),
+    _Target(
+        name="zipkin",
+        version=ZIPKIN_VERSION,
+        file_name=f"zipkin-server-{ZIPKIN_VERSION}-slim.jar",
+        inputs=(),
+        extra=ZIPKIN_SHA256,
+        uses_go=False,
+        produce=_produce_zipkin,
+    ),
+)
