@@ -11,6 +11,22 @@ Put `collector-config/` on sys.path (or PYTHONPATH) first. `python -m backends b
 """
 
 from .build import BackendError, Binaries, MissingBinary, cache_dir, locate, locate_one
+from .read import (
+    Event,
+    Link,
+    Span,
+    collector_requests,
+    collector_spans,
+    jaeger_services,
+    jaeger_trace,
+    jaeger_traces,
+    spans_of_request,
+    tree,
+    wait_for,
+    zipkin_services,
+    zipkin_trace,
+    zipkin_traces,
+)
 from .run import ALL_IN_ONE, COLLECTOR_ONLY, Backends, Collector, Jaeger, Port, Program, Zipkin
 
 __all__ = [
@@ -20,12 +36,26 @@ __all__ = [
     "Backends",
     "Binaries",
     "Collector",
+    "Event",
     "Jaeger",
+    "Link",
     "MissingBinary",
     "Port",
     "Program",
+    "Span",
     "Zipkin",
     "cache_dir",
+    "collector_requests",
+    "collector_spans",
+    "jaeger_services",
+    "jaeger_trace",
+    "jaeger_traces",
     "locate",
     "locate_one",
+    "spans_of_request",
+    "tree",
+    "wait_for",
+    "zipkin_services",
+    "zipkin_trace",
+    "zipkin_traces",
 ]

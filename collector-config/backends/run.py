@@ -37,7 +37,6 @@ JAEGER_CONFIG = FOLDER / "jaeger.yaml"
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
 POLL_S = 0.02
 LOG_TAIL_LINES = 40
 
@@ -93,6 +92,8 @@ class Program:
     """
 
     name = "program"
+    stop_timeout_s = 10.0
+    """What `stop()` allows between SIGTERM and SIGKILL."""
 
     def __init__(self, workdir: str | os.PathLike[str], *, ports: Mapping[str, int] | None = None) -> None:
         self.workdir = Path(workdir).resolve()
@@ -199,13 +200,13 @@ class Program:
         except (OSError, urllib.error.URLError):
             return False
 
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    def stop(self, timeout_s: float | None = None) -> None:
         """SIGTERM, then SIGKILL after `timeout_s`. Nothing of the program's process group is left afterwards."""
-        self._end(signal.SIGTERM, timeout_s)
+        self._end(signal.SIGTERM, self.stop_timeout_s if timeout_s is None else timeout_s)
 
     def kill(self) -> None:
         """SIGKILL, as a crash would have it."""
-        self._end(signal.SIGKILL, STOP_TIMEOUT_S)
+        self._end(signal.SIGKILL, 0)
 
     def signal(self, number: int) -> None:
         """Send a signal to the program: SIGHUP for a reload, SIGSTOP and SIGCONT for a stall."""
@@ -240,13 +241,14 @@ class Program:
         process, self._process = self._process, None
         if process is None or os.getpid() != self._owner:  # a forked child has no say over its parent's programs
             return
-        if process.poll() is None:
+        if process.poll() is None and timeout_s > 0:
             _signal_group(process.pid, first)
             _signal_group(process.pid, signal.SIGCONT)  # one that a test has stopped can't end
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout_s)
-        _signal_group(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.returncode is None:  # not reaped yet, so the number is still this program's
+            _signal_group(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _tail(self) -> str:
         lines = self.log_text().splitlines()[-LOG_TAIL_LINES:]
@@ -257,6 +259,7 @@ class Jaeger(Program):
     """Jaeger with collector-config/jaeger.yaml: OTLP in, memory storage, query API."""
 
     name = "jaeger"
+    stop_timeout_s = 2.0  # it waits for open connections, and has nothing but its memory to lose
 
     def __init__(
         self,
@@ -312,6 +315,7 @@ class Zipkin(Program):
     """Zipkin's slim server with memory storage: its API, its page and its collector on one port."""
 
     name = "zipkin"
+    stop_timeout_s = 0.0  # a polite end takes it 2.5 s, and it has nothing but its memory to lose
 
     def _roles(self) -> Sequence[str]:
         return ("http",)
@@ -493,12 +497,16 @@ class Backends:
         return self.collector, self.jaeger, self.zipkin
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start all three at once and wait until each is healthy."""
+        """Start all three and wait until each is healthy.
+
+        Zipkin takes longest, hence first; Jaeger is waited for before the collector comes, whose first connection
+        would be refused otherwise, and the second attempt takes it a second.
+        """
         try:
-            for program in self.programs:
-                program.launch()
-            for program in self.programs:
-                program.wait_healthy(timeout_s)
+            self.zipkin.launch()
+            self.jaeger.start(timeout_s=timeout_s)
+            self.collector.start(timeout_s=timeout_s)
+            self.zipkin.wait_healthy(timeout_s)
         except BaseException:
             self.stop()
             raise
