@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "OtelAgentError"]
+__all__ = ["ConfigError", "OtelAgentError", "UnknownSettingError"]
 
 
 class OtelAgentError(Exception):
@@ -26,3 +26,18 @@ class ConfigError(OtelAgentError):
         self.problem = problem
         self.hint = hint
         super().__init__(f"{setting} = {value!r} (from {source}): {problem}" + (f"; {hint}" if hint else ""))
+
+
+class UnknownSettingError(ConfigError):
+    """A name that is no setting's. What was given for it is never shown: it may be a secret under a misspelled name.
+
+    :param name: as it was written: a keyword, an option or an environment variable.
+    :param source: where it came from.
+    :param hint: the nearest name, or where to find them all.
+    """
+
+    def __init__(self, name: str, source: str, hint: str) -> None:
+        super().__init__(name, "***", source, "there is no such setting", hint)
+        self.args = (
+            f"{name} (from {source}): {self.problem}; {hint}" if name != source else f"{name}: {self.problem}; {hint}",
+        )

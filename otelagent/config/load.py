@@ -1,0 +1,263 @@
+"""The loader: the only reader of the environment and, later, of files.
+
+Precedence: keyword > option of ``otelagent-run`` > ``OTELAGENT_*`` > ``OTEL_*`` > file > default. An empty variable is an unset one.
+A wrong value of our own is an error. A wrong value of an ``OTEL_*`` variable is ignored with a warning, as the specification asks,
+unless going on would send data to another place than the user meant, or without what the place asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from otelagent.config.mask import display, quoted
+from otelagent.config.model import (
+    Batch,
+    Config,
+    Instrumentation,
+    Limits,
+    Otlp,
+    Queue,
+    Retry,
+    Service,
+    Source,
+    SourceKind,
+    Traces,
+)
+from otelagent.config.parse import Invalid, parse, suggest
+from otelagent.config.settings import (
+    CONFIG_FILE,
+    INTERNAL_PREFIX,
+    OPTIONS_VARIABLE,
+    PREFIX,
+    SETTINGS,
+    SETTINGS_BY_NAME,
+    Setting,
+)
+from otelagent.errors import ConfigError, UnknownSettingError
+
+__all__ = ["load"]
+
+_RANK: dict[SourceKind, int] = {
+    "keyword": 0,
+    "option": 1,
+    "otelagent_env": 2,
+    "otel_env": 3,
+    "file": 4,  # not read yet, see CONFIG_FILE
+    "default": 5,
+}
+_DEFAULT = Source("default", "default")
+_SECTIONS: dict[str, Any] = {
+    "service": Service,
+    "traces": Traces,
+    "otlp": Otlp,
+    "batch": Batch,
+    "queue": Queue,
+    "retry": Retry,
+    "limits": Limits,
+    "instrumentation": Instrumentation,
+}
+_SERVICE_ATTRIBUTES = {
+    "service_name": "service.name",
+    "service_version": "service.version",
+    "service_namespace": "service.namespace",
+    "deployment_environment": "deployment.environment.name",
+}
+_LISTED = "python -m otelagent.config.table lists them all"
+
+
+def load(settings: Mapping[str, object], environ: Mapping[str, str]) -> Config:
+    """The configuration from what the caller gave and from the environment.
+
+    :param settings: by the settings' names; None means not given. Python values or their string forms.
+    :param environ: usually `os.environ`.
+    :raises ConfigError: a name is unknown, a value of ours is wrong, or an ``OTEL_*`` variable's value makes the destination unusable.
+    """
+    return _Loader(settings, environ).load()
+
+
+def _own(source: Source) -> bool:
+    return _RANK[source.kind] < _RANK["otel_env"]
+
+
+class _Loader:
+    """One load: values and sources by the settings' names, and what is to be told about them."""
+
+    def __init__(self, settings: Mapping[str, object], environ: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.environ = environ
+        self.options = {name.strip().replace("-", "_") for name in environ.get(OPTIONS_VARIABLE, "").split(",")}
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, Source] = {}
+        self.ignored: list[tuple[Setting, str, str]] = []
+        self.warnings: list[str] = []
+
+    def load(self) -> Config:
+        self.refuse_unknown_names()
+        for setting in SETTINGS:
+            if setting.kind == "attributes":
+                self.merge(setting)
+            else:
+                self.take_first(setting)
+        self.settle_service()
+        self.settle_sampler()
+        self.settle_pairs()
+        self.settle_endpoint()
+        if path := self.environ.get(CONFIG_FILE, "").strip():
+            self.warnings.append(
+                f"{CONFIG_FILE}={path!r} is not read yet: settings come from keywords and variables alone"
+            )
+        return self.build()
+
+    def refuse_unknown_names(self) -> None:
+        for name in self.settings:
+            if name not in SETTINGS_BY_NAME:
+                nearest = suggest(str(name).lower(), tuple(SETTINGS_BY_NAME))
+                raise UnknownSettingError(str(name), "init()", f"did you mean {nearest}?" if nearest else _LISTED)
+        for variable, text in self.environ.items():
+            if not variable.startswith(PREFIX) or variable.startswith(INTERNAL_PREFIX) or not text.strip():
+                continue
+            name = variable[len(PREFIX) :]
+            if name.lower() not in SETTINGS_BY_NAME or name != name.upper():
+                nearest = suggest(name.lower(), tuple(SETTINGS_BY_NAME))
+                hint = f"did you mean {SETTINGS_BY_NAME[nearest].variable}?" if nearest else _LISTED
+                raise UnknownSettingError(variable, variable, hint)
+
+    def given(self, setting: Setting) -> Iterator[tuple[object, Source]]:
+        """What was given for a setting, the strongest source first."""
+        if (value := self.settings.get(setting.name)) is not None:
+            yield value, Source("keyword", "init()")
+        if (text := self.environ.get(setting.variable, "")).strip():
+            if setting.name in self.options:
+                yield text, Source("option", setting.option)
+            else:
+                yield text, Source("otelagent_env", setting.variable)
+        for variable in setting.otel:
+            if (text := self.environ.get(variable, "")).strip():
+                yield text, Source("otel_env", variable)
+        # The declarative file's value comes here, as Source("file", its path).
+
+    def valid(self, setting: Setting) -> Iterator[tuple[Any, Source]]:
+        """What was given and can be used, parsed, the strongest source first. What can't is an error or noted as ignored."""
+        for raw, source in self.given(setting):
+            spec = source.kind == "otel_env"
+            try:
+                value, note = parse(setting, raw, spec)
+            except Invalid as error:
+                if error.fatal or not spec:
+                    self.fail(setting, raw, source, error.problem, error.hint)
+                hint = f" ({error.hint})" if error.hint else ""
+                self.ignored.append((setting, f"{source.name}={quoted(setting.kind, raw)!r}", error.problem + hint))
+                continue
+            if note:
+                self.warnings.append(f"{source.name}={quoted(setting.kind, raw)!r}: {note}")
+            yield (not value if spec and setting.inverted else value), source
+
+    def take_first(self, setting: Setting) -> None:
+        self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), (setting.default, _DEFAULT))
+
+    def merge(self, setting: Setting) -> None:
+        """A mapping whose keys come each from the strongest source that has them. A weaker source shows only if it added some."""
+        merged: dict[str, tuple[str, Source]] = {}
+        for mapping, source in self.valid(setting):
+            for key, value in mapping.items():
+                merged.setdefault(key, (value, source))
+        self.attributes = merged
+
+    def settle_service(self) -> None:
+        """The attributes that have settings of their own go there; from one level, the setting wins (``OTEL_SERVICE_NAME``)."""
+        for name, attribute in _SERVICE_ATTRIBUTES.items():
+            value, source = self.attributes.pop(attribute, ("", _DEFAULT))
+            if value and _RANK[source.kind] < _RANK[self.sources[name].kind]:
+                self.values[name], self.sources[name] = value, source
+        self.values["resource_attributes"] = {key: value for key, (value, _) in self.attributes.items()}
+        used = sorted({source for _, source in self.attributes.values()}, key=lambda source: _RANK[source.kind])
+        joined = Source(used[0].kind, ", ".join(source.name for source in used)) if used else _DEFAULT
+        self.sources["resource_attributes"] = joined
+
+    def settle_sampler(self) -> None:
+        """A sampler that takes an argument has one; an argument without its sampler is a mistake worth telling."""
+        sampler, arg = self.values["sampler"], self.values["sampler_arg"]
+        if sampler.endswith("traceidratio"):
+            if arg is None:
+                self.values["sampler_arg"] = 1.0
+            return
+        self.values["sampler_arg"] = None
+        source = self.sources["sampler_arg"]
+        if source.kind == "default":
+            return
+        stronger = _RANK[source.kind] <= _RANK[self.sources["sampler"].kind]
+        if _own(source) and stronger:
+            setting = SETTINGS_BY_NAME["sampler_arg"]
+            self.fail(setting, arg, source, f"sampler {sampler} takes none", "use sampler 'parentbased_traceidratio'")
+        if stronger:
+            self.warnings.append(f"{source.name}={arg} has no effect: sampler {sampler} takes none")
+        self.sources["sampler_arg"] = _DEFAULT
+
+    def settle_pairs(self) -> None:
+        self.at_most("batch_max_export_batch_size", "batch_max_queue_size")
+        self.at_most("retry_initial_backoff_ms", "retry_max_backoff_ms")
+        if self.values["client_key"] and not self.values["client_certificate"]:
+            setting = SETTINGS_BY_NAME["client_key"]
+            self.fail(setting, self.values["client_key"], self.sources["client_key"], "needs client_certificate too")
+
+    def at_most(self, name: str, limit: str) -> None:
+        """A number that must not exceed another: ours is an error, the specification's is lowered with a warning, a default quietly."""
+        value, bound, source = self.values[name], self.values[limit], self.sources[name]
+        if value <= bound:
+            return
+        if _own(source):
+            problem = f"must not exceed {limit}, which is {bound} (from {self.sources[limit]})"
+            self.fail(SETTINGS_BY_NAME[name], value, source, problem, f"try {bound}")
+        if source.kind != "default":
+            self.warnings.append(f"{source.name}={value} exceeds {limit}, which is {bound}; using {bound}")
+        self.values[name] = bound
+
+    def settle_endpoint(self) -> None:
+        protocol, text, source = self.values["protocol"], self.values["endpoint"], self.sources["endpoint"]
+        if text is None:
+            self.values["endpoint"] = (
+                "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318/v1/traces"
+            )
+            return
+        from otelagent.config.endpoint import resolve  # urllib.parse takes 3 ms, which the default doesn't need
+
+        setting = SETTINGS_BY_NAME["endpoint"]
+        try:
+            endpoint = resolve(
+                text,
+                protocol,
+                insecure=bool(self.values["insecure"]),
+                signal_specific=source.name == setting.otel[0],
+                own=_own(source),
+            )
+        except Invalid as error:
+            self.fail(setting, text, source, error.problem, error.hint)
+        self.values["endpoint"] = endpoint.url
+        if endpoint.warning and self.values["exporter"] == "otlp":
+            self.warnings.append(f"endpoint = {quoted('endpoint', text)!r} (from {source}): {endpoint.warning}")
+
+    def fail(self, setting: Setting, value: object, source: Source, problem: str, hint: str = "") -> NoReturn:
+        raise ConfigError(setting.name, quoted(setting.kind, value), source.name, problem, hint) from None
+
+    def build(self) -> Config:
+        fields: dict[str, Any] = {}
+        sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
+        for setting in SETTINGS:
+            value = self.values[setting.name]
+            section, _, field = setting.path.rpartition(".")
+            (sections[section] if section else fields)[field] = (
+                MappingProxyType(value) if isinstance(value, dict) else value
+            )
+        for name, build in _SECTIONS.items():
+            fields[name] = build(**sections[name])
+        sources = MappingProxyType({setting.name: self.sources[setting.name] for setting in SETTINGS})
+        # Made last: now it is known what is used instead of an ignored value.
+        warnings = (*(self.instead(*ignored) for ignored in self.ignored), *self.warnings)
+        return Config(**fields, sources=sources, warnings=warnings)
+
+    def instead(self, setting: Setting, given: str, problem: str) -> str:
+        value = self.values[setting.name]
+        used = display(setting.kind, value) if value is not None else setting.default_text.replace("`", "")
+        return f"{given} ignored: {problem}; using {used} ({self.sources[setting.name]})"

@@ -1,0 +1,72 @@
+"""How values are shown: secrets never are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+__all__ = ["Secret", "display", "quoted"]
+
+MASK = "***"
+
+# Everything before the last "@" is masked, so that a password with a raw "/" or "@" in it can't leak from a malformed URL.
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
+# Some vendors take their token in the query.
+_QUERY = re.compile(r"\?.*", re.DOTALL)
+
+
+class Secret:
+    """A text that shows as ``***`` wherever it is printed; `reveal` gives it to the one place that sends it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret('{MASK}')"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+def display(kind: str, value: object) -> str:
+    """A value as a user may see it.
+
+    :param kind: the setting's kind, see `otelagent.config.settings.Setting`.
+    """
+    if value is None:
+        return "(not set)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        if kind == "headers":
+            return ", ".join(f"{name}={MASK}" for name in value) or "(none)"
+        return ", ".join(f"{name}={item}" for name, item in value.items()) or "(none)"
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return ", ".join(map(str, value)) or "(none)"
+    if kind == "headers":
+        return MASK
+    if kind == "endpoint":
+        return _QUERY.sub(f"?{MASK}", _USERINFO.sub(rf"\1{MASK}@", str(value)))
+    return str(value)
+
+
+def quoted(kind: str, value: object) -> object:
+    """A wrong value as an error or a warning may quote it: masked if it may hold a secret, cut if it is long."""
+    if kind == "headers" or (kind == "endpoint" and not isinstance(value, str | int)):
+        return MASK
+    if isinstance(value, str):
+        value = display(kind, value)
+        return value if len(value) <= 120 else value[:119] + "…"
+    return value

@@ -1,0 +1,175 @@
+"""The configuration as the rest of the agent sees it: frozen, typed, every value final and in its documented unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Literal, NamedTuple
+
+from otelagent.config.frozen import section
+from otelagent.config.mask import Secret, display
+
+__all__ = [
+    "Batch",
+    "Config",
+    "Instrumentation",
+    "Limits",
+    "Otlp",
+    "Queue",
+    "Retry",
+    "Secret",
+    "Service",
+    "Source",
+    "SourceKind",
+    "Traces",
+]
+
+SourceKind = Literal["keyword", "option", "otelagent_env", "otel_env", "file", "default"]
+
+
+class Source(NamedTuple):
+    """Where a value came from.
+
+    :ivar kind: the kind of source; the kinds are in order of precedence in `otelagent.config.load`.
+    :ivar name: what to show a user: ``init()``, ``--sampler``, a variable's name, or ``default``. A value merged from several
+        sources names them all, the strongest first, and has the strongest one's kind.
+    """
+
+    kind: SourceKind
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@section(frozen=True)
+class Service:
+    """Who emits the telemetry. `resource_attributes` holds the attributes that have no field of their own here."""
+
+    name: str
+    version: str | None
+    namespace: str | None
+    environment: str | None
+    resource_attributes: Mapping[str, str]
+
+
+@section(frozen=True)
+class Traces:
+    """Where spans go and which are kept. `sampler_arg` is a probability, and None for a sampler that takes none."""
+
+    exporter: Literal["otlp", "console", "file", "none"]
+    sampler: str
+    sampler_arg: float | None
+
+
+@section(frozen=True)
+class Otlp:
+    """The OTLP exporter.
+
+    :ivar endpoint: for ``http/protobuf`` the final URL of the traces; for ``grpc`` always ``http://host:port`` (plaintext) or
+        ``https://host:port`` (TLS), whatever form the user wrote. May hold a user and password: never show it, show `masked_endpoint`.
+    :ivar headers: names in lower case, values decoded.
+    :ivar timeout_ms: for one attempt to export.
+    :ivar insecure: as the user set it; already applied to `endpoint`.
+    """
+
+    endpoint: str
+    protocol: Literal["http/protobuf", "grpc"]
+    headers: Mapping[str, Secret]
+    timeout_ms: int
+    compression: Literal["none", "gzip"]
+    certificate: str | None
+    client_certificate: str | None
+    client_key: str | None
+    insecure: bool | None
+
+    @property
+    def masked_endpoint(self) -> str:
+        """The endpoint as it may be shown."""
+        return display("endpoint", self.endpoint)
+
+    def __repr__(self) -> str:
+        shown = {**vars(self), "endpoint": self.masked_endpoint}
+        return f"Otlp({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+@section(frozen=True)
+class Batch:
+    """How spans are grouped before they are encoded; sizes in spans."""
+
+    schedule_delay_ms: int
+    export_timeout_ms: int
+    max_queue_size: int
+    max_export_batch_size: int
+
+
+@section(frozen=True)
+class Queue:
+    """Encoded requests that wait for the destination."""
+
+    max_bytes: int
+
+
+@section(frozen=True)
+class Retry:
+    """The backoff between attempts to deliver one request."""
+
+    initial_backoff_ms: int
+    max_backoff_ms: int
+
+
+@section(frozen=True)
+class Limits:
+    """What one span may hold. `attribute_value_length` is in characters, None for no limit."""
+
+    attribute_count: int
+    attribute_value_length: int | None
+    event_count: int
+    link_count: int
+    event_attribute_count: int
+    link_attribute_count: int
+
+
+@section(frozen=True)
+class Instrumentation:
+    """Which instrumentations run, and what they leave out. `excluded_urls` are regular expressions that compile."""
+
+    disabled: tuple[str, ...]
+    contrib: bool
+    excluded_urls: tuple[str, ...]
+
+
+@section(frozen=True)
+class Config:
+    """Everything a user may set, resolved.
+
+    :ivar sources: by the setting's name (`otelagent.config.SETTINGS`), one for every setting.
+    :ivar warnings: what was ignored or looks wrong, one sentence each, secrets masked; for the log and for ``doctor``.
+    """
+
+    enabled: bool
+    engine: Literal["auto", "sdk", "native"]
+    log_level: Literal["debug", "info", "warning", "error", "critical"]
+    quiet: bool
+    exit_timeout_ms: int
+    file_path: str
+    propagators: tuple[str, ...]
+    service: Service
+    traces: Traces
+    otlp: Otlp
+    batch: Batch
+    queue: Queue
+    retry: Retry
+    limits: Limits
+    instrumentation: Instrumentation
+    sources: Mapping[str, Source]
+    warnings: tuple[str, ...]
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """Every setting as (name, value as it may be shown, source), in the table's order."""
+        from otelagent.config.settings import SETTINGS
+
+        return [
+            (setting.name, display(setting.kind, attrgetter(setting.path)(self)), str(self.sources[setting.name]))
+            for setting in SETTINGS
+        ]

@@ -1,0 +1,240 @@
+"""The one table of settings. The loader, ``otelagent-run``'s options, ``doctor`` and the README's table all read it.
+
+A setting's name is the keyword of `otelagent.init()`; ``OTELAGENT_<NAME>`` and ``--<name-with-dashes>`` follow from it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = [
+    "CONFIG_FILE",
+    "INTERNAL_PREFIX",
+    "KNOWN_UNUSED",
+    "OPTIONS_VARIABLE",
+    "PREFIX",
+    "SETTINGS",
+    "SETTINGS_BY_NAME",
+    "Kind",
+    "Setting",
+]
+
+Kind = Literal[
+    "text",
+    "bool",
+    "int",
+    "ratio",
+    "choice",
+    "choices",
+    "names",
+    "patterns",
+    "attributes",
+    "headers",
+    "endpoint",
+    "certificate",
+]
+
+PREFIX = "OTELAGENT_"
+# Names that the bootstrap passes to its child interpreters; never a user's.
+INTERNAL_PREFIX = "OTELAGENT_INTERNAL_"
+# Comma-separated names of the settings that came from the command line, as the bootstrap passes options on as variables.
+OPTIONS_VARIABLE = "OTELAGENT_INTERNAL_OPTIONS"
+
+# The specification's declarative file. Not read yet; its place in the order of precedence is between OTEL_* and the default.
+CONFIG_FILE = "OTEL_CONFIG_FILE"
+
+# Sizes and times stay inside what every consumer takes (a 32-bit integer; 24 days in milliseconds).
+MAX_INT = 2**31 - 1
+
+
+class Setting(NamedTuple):
+    """One thing a user may set.
+
+    :ivar name: flat; the keyword.
+    :ivar path: where the value is in `otelagent.config.Config`, dotted.
+    :ivar kind: how it is parsed, see `otelagent.config.parse`.
+    :ivar help: one sentence for the options' help and the README.
+    :ivar default: the parsed value; None means not set.
+    :ivar otel: the specification's variables, the strongest first.
+    :ivar unit: of the value, for display; part of the name where it is a time or a size in bytes.
+    :ivar choices: valid values of a choice, in lower case.
+    :ivar aliases: other spellings of a choice.
+    :ivar refused: values that the specification defines and otelagent can't honour, with what to do. They are errors from every
+        source: ignoring them would send the data elsewhere.
+    :ivar minimum: smallest valid number.
+    :ivar maximum: largest valid number.
+    :ivar inverted: the specification's variable says the opposite.
+    :ivar default_text: shown in place of a default that depends on other settings.
+    """
+
+    name: str
+    path: str
+    kind: Kind
+    help: str
+    default: object = None
+    otel: tuple[str, ...] = ()
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}  # noqa: RUF012 - a row of data, never changed
+    refused: dict[str, str] = {}  # noqa: RUF012
+    minimum: int = 0
+    maximum: int = MAX_INT
+    inverted: bool = False
+    default_text: str = ""
+
+    @property
+    def variable(self) -> str:
+        """Its own environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def option(self) -> str:
+        """Its option of ``otelagent-run``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def secret(self) -> bool:
+        """Whether the value is never shown. (An endpoint is shown with its user and password masked.)"""
+        return self.kind == "headers"
+
+
+def _otlp(suffix: str) -> tuple[str, str]:
+    return f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
+
+
+_TO_COLLECTOR = "send OTLP to a collector, which forwards to {}"
+_SAMPLERS = (
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+)
+
+# fmt: off
+SETTINGS: tuple[Setting, ...] = (
+    Setting("enabled", "enabled", "bool", "Whether the agent does anything; propagation goes on either way.", True,
+            ("OTEL_SDK_DISABLED",), inverted=True),
+
+    Setting("service_name", "service.name", "text", "The service's name (`service.name`).", "unknown_service:python",
+            ("OTEL_SERVICE_NAME",)),
+    Setting("service_version", "service.version", "text", "The service's version (`service.version`)."),
+    Setting("service_namespace", "service.namespace", "text", "The group the service belongs to (`service.namespace`)."),
+    Setting("deployment_environment", "service.environment", "text",
+            "Where it runs: `production`, `staging`, … (`deployment.environment.name`)."),
+    Setting("resource_attributes", "service.resource_attributes", "attributes",
+            "Further resource attributes, `key=value,key2=value2`, percent-encoded; merged key by key over all sources.",
+            {}, ("OTEL_RESOURCE_ATTRIBUTES",)),
+
+    Setting("exporter", "traces.exporter", "choice", "Where spans go.", "otlp", ("OTEL_TRACES_EXPORTER",),
+            choices=("otlp", "console", "file", "none"), aliases={"logging": "console"},
+            refused={"zipkin": _TO_COLLECTOR.format("Zipkin"), "jaeger": "Jaeger takes OTLP: use 'otlp'"}),
+    Setting("file", "file_path", "text", "The file that the `file` exporter appends to, one OTLP/JSON request a line.",
+            "otelagent-traces.jsonl"),
+    Setting("endpoint", "otlp.endpoint", "endpoint",
+            "The collector's address. With `http/protobuf`, `/v1/traces` is appended unless it is there already.", None,
+            _otlp("ENDPOINT"), default_text="`http://localhost:4318/v1/traces`; gRPC: `http://localhost:4317`"),
+    Setting("protocol", "otlp.protocol", "choice", "How OTLP is sent.", "http/protobuf", _otlp("PROTOCOL"),
+            choices=("http/protobuf", "grpc"), refused={"http/json": "it is not there yet; use 'http/protobuf'"}),
+    Setting("headers", "otlp.headers", "headers", "Headers of every export, `name=value,name2=value2`, values percent-encoded.",
+            {}, _otlp("HEADERS")),
+    Setting("timeout_ms", "otlp.timeout_ms", "int", "How long one attempt to export may take.", 10_000, _otlp("TIMEOUT"),
+            "ms", minimum=1),
+    Setting("compression", "otlp.compression", "choice", "Compression of exports.", "none", _otlp("COMPRESSION"),
+            choices=("none", "gzip")),
+    Setting("certificate", "otlp.certificate", "certificate", "PEM file with the certificates to trust, for the collector's.",
+            None, _otlp("CERTIFICATE")),
+    Setting("client_certificate", "otlp.client_certificate", "certificate", "PEM file with the client's certificate (mTLS).",
+            None, _otlp("CLIENT_CERTIFICATE")),
+    Setting("client_key", "otlp.client_key", "certificate", "PEM file with the client's private key (mTLS).", None,
+            _otlp("CLIENT_KEY")),
+    Setting("insecure", "otlp.insecure", "bool", "Whether a gRPC endpoint written without a scheme is plaintext.", None,
+            _otlp("INSECURE"), default_text="`false`"),
+
+    Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on", ("OTEL_TRACES_SAMPLER",),
+            choices=_SAMPLERS),
+    Setting("sampler_arg", "traces.sampler_arg", "ratio", "The share of traces that the `traceidratio` samplers keep, 0 to 1.",
+            None, ("OTEL_TRACES_SAMPLER_ARG",), default_text="`1.0` for a `traceidratio` sampler"),
+    Setting("propagators", "propagators", "choices", "How context crosses processes, comma-separated; `none` for not at all.",
+            ("tracecontext", "baggage"), ("OTEL_PROPAGATORS",),
+            choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none")),
+
+    Setting("disabled_instrumentations", "instrumentation.disabled", "names", "Instrumentations that stay off, comma-separated.",
+            (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
+    Setting("excluded_urls", "instrumentation.excluded_urls", "patterns",
+            "Requests to leave out: comma-separated regular expressions, searched in the URL.", (),
+            ("OTEL_PYTHON_EXCLUDED_URLS",)),
+    Setting("contrib", "instrumentation.contrib", "bool",
+            "Whether installed OpenTelemetry contrib instrumentations are used for libraries that otelagent has none for.", True),
+
+    Setting("batch_schedule_delay_ms", "batch.schedule_delay_ms", "int", "Longest wait before a batch is exported.", 5_000,
+            ("OTEL_BSP_SCHEDULE_DELAY",), "ms", minimum=1),
+    Setting("batch_export_timeout_ms", "batch.export_timeout_ms", "int", "How long exporting a batch may take.", 30_000,
+            ("OTEL_BSP_EXPORT_TIMEOUT",), "ms", minimum=1),
+    Setting("batch_max_queue_size", "batch.max_queue_size", "int", "Spans that may wait to be encoded.", 2_048,
+            ("OTEL_BSP_MAX_QUEUE_SIZE",), "spans", minimum=1),
+    Setting("batch_max_export_batch_size", "batch.max_export_batch_size", "int", "Spans in one export, at most.", 512,
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), "spans", minimum=1),
+    Setting("queue_max_bytes", "queue.max_bytes", "int", "Encoded requests that may wait for the destination.", 64 * 2**20,
+            unit="bytes", minimum=1, maximum=2**63 - 1),
+    Setting("retry_initial_backoff_ms", "retry.initial_backoff_ms", "int", "First wait after a failed export.", 1_000,
+            unit="ms", minimum=1),
+    Setting("retry_max_backoff_ms", "retry.max_backoff_ms", "int", "Longest wait between two attempts.", 30_000, unit="ms",
+            minimum=1),
+    Setting("exit_timeout_ms", "exit_timeout_ms", "int", "How long the process may wait for the last export when it ends.",
+            2_000, unit="ms"),
+
+    Setting("attribute_count_limit", "limits.attribute_count", "int", "Attributes of a span.", 128,
+            ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")),
+    Setting("attribute_value_length_limit", "limits.attribute_value_length", "int", "Characters of an attribute's value.", None,
+            ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"), "characters",
+            default_text="no limit"),
+    Setting("event_count_limit", "limits.event_count", "int", "Events of a span.", 128, ("OTEL_SPAN_EVENT_COUNT_LIMIT",)),
+    Setting("link_count_limit", "limits.link_count", "int", "Links of a span.", 128, ("OTEL_SPAN_LINK_COUNT_LIMIT",)),
+    Setting("event_attribute_count_limit", "limits.event_attribute_count", "int", "Attributes of an event.", 128,
+            ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")),
+    Setting("link_attribute_count_limit", "limits.link_attribute_count", "int", "Attributes of a link.", 128,
+            ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")),
+
+    Setting("engine", "engine", "choice", "What records spans.", "auto", choices=("auto", "sdk", "native")),
+    Setting("log_level", "log_level", "choice", "What the agent logs about itself.", "info", ("OTEL_LOG_LEVEL",),
+            choices=("debug", "info", "warning", "error", "critical"),
+            aliases={"trace": "debug", "warn": "warning", "fatal": "critical"}),
+    Setting("quiet", "quiet", "bool", "Whether the line at start is left out.", False),
+)
+# fmt: on
+
+SETTINGS_BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
+
+# Variables of the specification and of OpenTelemetry Python that this release knows and has no use for: no warning, no error.
+# A name that ends in "*" stands for all that start so.
+KNOWN_UNUSED: tuple[str, ...] = (
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_METRICS_EXEMPLAR_FILTER",
+    "OTEL_METRIC_*",
+    "OTEL_LOGS_EXPORTER",
+    "OTEL_LOGRECORD_*",
+    "OTEL_BLRP_*",
+    "OTEL_EXPORTER_OTLP_METRICS_*",
+    "OTEL_EXPORTER_OTLP_LOGS_*",
+    "OTEL_EXPORTER_PROMETHEUS_*",
+    "OTEL_EXPORTER_ZIPKIN_*",
+    "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
+    "OTEL_SEMCONV_STABILITY_OPT_IN",
+    "OTEL_INSTRUMENTATION_HTTP_*",
+    # Choices of the stock SDK's parts, which otelagent constructs itself.
+    "OTEL_PYTHON_CONTEXT",
+    "OTEL_PYTHON_CONFIGURATOR",
+    "OTEL_PYTHON_DISTRO",
+    "OTEL_PYTHON_ID_GENERATOR",
+    "OTEL_PYTHON_TRACER_PROVIDER",
+    "OTEL_PYTHON_METER_PROVIDER",
+    "OTEL_PYTHON_LOGGER_PROVIDER",
+    "OTEL_PYTHON_TRACER_CONFIGURATOR",
+    "OTEL_PYTHON_METER_CONFIGURATOR",
+    "OTEL_PYTHON_LOGGER_CONFIGURATOR",
+    "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED",
+    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED",
+    "OTEL_PYTHON_EXPORTER_OTLP_*",
+)
