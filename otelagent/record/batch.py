@@ -1,0 +1,229 @@
+"""The batch between the application's threads and delivery: one daemon thread that drains a source of ended spans."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from otelagent.record.rate_limited_log import RateLimitedLog
+
+if TYPE_CHECKING:
+    from otelagent.record.engine import Deliver, LedgerPort
+
+__all__ = ["Batch", "Source", "instrumentation_suppressed"]
+
+_log = RateLimitedLog(logging.getLogger(__name__))
+
+
+class Source(Protocol):
+    """Ended items in the order of their end, and how they become an OTLP request. The engine owns it.
+
+    Appending must be safe from any thread, from a signal handler and from `__del__` while `drain` runs.
+    """
+
+    def pending(self) -> int:
+        """How many items wait."""
+
+    def drain(self, max_items: int, /) -> tuple[bytes, int] | None:
+        """Takes up to `max_items` of the oldest and encodes them.
+
+        What can't be encoded is left out and counted by the source, so that the count returned can be smaller than
+        what was taken. Only one thread at a time calls it.
+
+        :returns: the encoded request and its item count; None when nothing (encodable) waited.
+        """
+
+    def discard(self, reason: str, /) -> None:
+        """Drops everything that waits, counted under `reason`. Any thread, at any time."""
+
+    def forget(self) -> None:
+        """Lets go of everything that waits without counting it: in a fork child it belongs to the parent."""
+
+
+class Batch:
+    """Drains a source into `deliver` when a schedule or a size says so, on flush, and on shutdown.
+
+    The application's side, `added`, takes no lock: a span may end in a signal handler or in `__del__` on a thread that
+    is inside this very class.
+
+    :param source: what to drain.
+    :param ledger: hears of items whose delivery raised; everything else is counted by the source or behind `deliver`.
+    :param deliver: gets each request; called with the API's instrumentation suppressed.
+    :param schedule_delay_s: longest wait of an item before its batch is drained, seconds, > 0.
+    :param max_batch_items: most items of one request; so many waiting wake the thread at once.
+    :param signal: what `deliver` is told: `traces`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        ledger: LedgerPort,
+        deliver: Deliver,
+        *,
+        schedule_delay_s: float,
+        max_batch_items: int,
+        signal: str = "traces",
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._deliver = deliver
+        self._schedule_delay_s = schedule_delay_s
+        self._max_batch_items = max_batch_items
+        self._signal = signal
+        self._closed = False
+        self._swept = False
+        self._renew()
+
+    def _renew(self) -> None:
+        self._draining = threading.Lock()
+        self._drainer: int | None = None
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._next_start_s = 0.0
+        # A SimpleQueue and not an Event: put() is reentrant, Event.set() deadlocks a signal handler that interrupts it.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._woken = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether shutdown has begun: an item that ends now is to be dropped as `shutdown`."""
+        return self._closed
+
+    def added(self, pending: int) -> None:
+        """Says that the source took an item. Cheap; starts the thread at the first one.
+
+        :param pending: how many wait now.
+        """
+        if self._swept:
+            # Shutdown's last sweep may have been before this item came in; whoever comes later sweeps it up.
+            self._source.discard("shutdown")
+            return
+        if self._thread is None:
+            self._start()
+        if pending >= self._max_batch_items and not self._woken:
+            self._woken = True
+            self._wake.put(None)
+
+    def flush(self, deadline_s: float) -> bool:
+        """Drains on the calling thread what waited before the call, and waits for a batch that is on its way.
+
+        :param deadline_s: `time.monotonic()` value, seconds.
+        :returns: whether all of it was handed to `deliver` in time.
+        """
+        with instrumentation_suppressed():
+            return self._drain(self._source.pending(), deadline_s)
+
+    def shutdown(self, deadline_s: float) -> bool:
+        """Flushes, ends the thread and drops what is left or comes later as `shutdown`. Idempotent.
+
+        :param deadline_s: `time.monotonic()` value, seconds.
+        :returns: whether everything was handed to `deliver` in time.
+        """
+        if self._closed:
+            return True
+        self._closed = True
+        self._wake.put(None)
+        done = self.flush(deadline_s)
+        self._swept = True
+        self._source.discard("shutdown")
+        return done
+
+    def after_fork_in_child(self) -> None:
+        """Starts over without the parent's items, locks and thread (which doesn't exist in the child)."""
+        self._source.forget()
+        self._renew()
+
+    def _start(self) -> None:
+        # Not blocking: whoever doesn't get the lock leaves the start to the thread that has it, perhaps itself, outside
+        # of the signal handler that this is running in.
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._thread is not None or self._closed or time.monotonic() < self._next_start_s:
+                return
+            thread = threading.Thread(target=self._run, args=(self._wake,), name="otelagent-batch", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The interpreter shuts down or the process may have no more threads. A flush drains instead.
+                self._next_start_s = time.monotonic() + self._schedule_delay_s
+            else:
+                self._thread = thread
+        finally:
+            self._starting.release()
+
+    def _run(self, wake: queue.SimpleQueue[None]) -> None:
+        with instrumentation_suppressed():
+            while not self._closed:
+                try:
+                    wake.get(timeout=self._schedule_delay_s)
+                    full_batches_only = True
+                except queue.Empty:
+                    full_batches_only = False
+                self._woken = False
+                pending = self._source.pending()
+                if full_batches_only:
+                    pending -= pending % self._max_batch_items
+                try:
+                    self._drain(pending, None)
+                except Exception:
+                    _log.warning("thread", "The batch thread failed and goes on", exc_info=True)
+
+    def _drain(self, items: int, deadline_s: float | None) -> bool:
+        if self._drainer == threading.get_ident():
+            # A signal handler or a __del__ flushes inside a drain on its own thread: waiting would be for ever.
+            return False
+        while True:
+            # The lock is taken at least once, even for nothing: a batch that another thread has taken out of the source
+            # must have been handed on too.
+            timeout_s = -1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if not self._draining.acquire(timeout=timeout_s):
+                return False
+            try:
+                self._drainer = threading.get_ident()
+                if items <= 0:
+                    return True
+                if timeout_s == 0.0 and self._source.pending():
+                    return False
+                request = self._source.drain(min(items, self._max_batch_items))
+                if request is None:
+                    return True
+                body, count = request
+                items -= count
+                self._hand_on(body, count)
+            finally:
+                self._drainer = None
+                self._draining.release()
+
+    def _hand_on(self, body: bytes, count: int) -> None:
+        try:
+            self._deliver(self._signal, body, count)
+        except Exception:
+            # Against the contract of Deliver; counted all the same, because nothing is lost in silence.
+            self._ledger.dropped(count, "deliver_error")
+            _log.warning("deliver", "Delivery refused a batch by raising", exc_info=True)
+
+
+@contextmanager
+def instrumentation_suppressed() -> Iterator[None]:
+    """Makes the current context invisible to instrumentations: what exporting does must not become spans."""
+    from opentelemetry import context
+
+    # The API names two keys, both private there and read by every instrumentation; the third is what older ones read.
+    suppressed = context.get_current()
+    for key in (
+        context._SUPPRESS_INSTRUMENTATION_KEY,
+        context._SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+        "suppress_instrumentation",
+    ):
+        suppressed = context.set_value(key, True, suppressed)
+    token = context.attach(suppressed)
+    try:
+        yield
+    finally:
+        context.detach(token)

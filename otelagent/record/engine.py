@@ -1,0 +1,110 @@
+"""The seam between the OpenTelemetry API and whatever records its spans: one interface, two engines."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from otelagent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from otelagent.config import Config
+
+__all__ = ["Deliver", "Engine", "FlushDelivery", "LedgerPort", "open_engine"]
+
+Deliver = Callable[[str, bytes, int], None]
+"""Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses."""
+
+FlushDelivery = Callable[[float], bool]
+"""Takes a `time.monotonic()` deadline, seconds; true when everything handed to `Deliver` before has arrived by then."""
+
+
+class LedgerPort(Protocol):
+    """What recording tells the ledger of its signal. Thread-safe, never raises, never blocks.
+
+    The ledger keeps `ended = sampled_out + delivered + rejected + dropped + spooled + queued` at every moment, so
+    `ended` also puts the spans in `queued`, `dropped` takes them out of it, and `sampled_out` counts a span that was
+    never in it: as ended and as sampled out at once.
+    """
+
+    def ended(self, n: int, /) -> None:
+        """Counts `n` sampled spans that ended and now wait."""
+
+    def sampled_out(self, n: int, /) -> None:
+        """Counts `n` spans that the sampler (or a pause) left out."""
+
+    def dropped(self, n: int, reason: str, /) -> None:
+        """Counts `n` waiting spans as given up for `reason`, a short stable token."""
+
+
+class Engine(Protocol):
+    """Records spans made through the OpenTelemetry API and hands them on as encoded OTLP requests."""
+
+    @property
+    def name(self) -> str:
+        """`sdk` or `native`."""
+
+    @property
+    def reason(self) -> str:
+        """Why this engine was chosen, in words for `otelagent doctor`."""
+
+    @property
+    def provider(self) -> TracerProvider:
+        """What `opentelemetry.trace.set_tracer_provider()` gets."""
+
+    def pause(self) -> None:
+        """New spans are not recorded (counted as sampled out) until `resume`. Open spans end as they began."""
+
+    def resume(self) -> None:
+        """Ends a pause."""
+
+    def flush(self, deadline_s: float) -> bool:
+        """Hands on every span that ended before the call.
+
+        :param deadline_s: `time.monotonic()` value in seconds after which it gives up.
+        :returns: whether all of them were handed to `deliver` by then.
+        """
+
+    def shutdown(self, deadline_s: float) -> bool:
+        """Flushes, then drops every later span as `dropped{"shutdown"}`. Idempotent; argument and result as `flush`."""
+
+    def after_fork_in_child(self) -> None:
+        """Starts over in a fork child: the parent's waiting spans are forgotten (the parent sends them), the resource
+        gets the child's identity, ids are reseeded, locks and threads are new. The caller renews the ledger itself."""
+
+
+def open_engine(
+    config: Config, ledger: LedgerPort, deliver: Deliver, *, flush_delivery: FlushDelivery | None = None
+) -> Engine:
+    """Opens the engine that the configuration asks for. This is what imports the SDK; nothing before it does.
+
+    :param ledger: the ledger of the traces signal.
+    :param deliver: gets each encoded request.
+    :param flush_delivery: continues `TracerProvider.force_flush()` behind `deliver`, so that a user who calls the
+        OpenTelemetry API alone gets a truthful answer; `Engine.flush` doesn't use it.
+    :raises ConfigError: the `native` engine is asked for and missing; a sampler is unknown or can't be built.
+    """
+    absence = _native_absence()
+    if config.engine == "native" and absence:
+        raise ConfigError(
+            "engine",
+            "native",
+            str(config.sources.get("engine", "the configuration")),
+            absence,
+            "use 'auto', which takes the sdk engine where native is missing, or 'sdk'",
+        )
+
+    from otelagent.record.sdk import SdkEngine
+
+    reason = "engine is set to sdk" if config.engine == "sdk" else f"engine is auto and {absence}"
+    return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
+
+
+def _native_absence() -> str | None:
+    # The native engine has its own distribution; this one learns to drive it when that exists.
+    if importlib.util.find_spec("otelagent_native") is None:
+        return "the distribution otelagent-native is not installed"
+    return "this version of otelagent can't drive the installed otelagent-native yet"

@@ -1,0 +1,92 @@
+"""What runs in this process: the program's name from its command line, the container's id from the kernel's tables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+__all__ = ["container_id", "program_name"]
+
+# Options of the interpreter whose argument is a word of its own (python --help).
+_OPTIONS_WITH_ARGUMENT = ("-W", "-X", "--check-hash-based-pycs")
+
+# Programs that only carry an application; the application is what the service should be called after.
+_CARRIERS = frozenset({"gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "waitress", "celery"})
+_APPLICATION = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(\))?")
+_NOT_AN_APPLICATION = frozenset({"unix", "fd", "http", "https", "localhost"})
+
+_HEX_ID = r"[0-9a-f]{64}"
+# cgroup v1, and v2 without a cgroup namespace: the last part of the path is the id, perhaps dressed by the runtime:
+# /docker/<id>, /kubepods/burstable/pod<uid>/<id>, /system.slice/docker-<id>.scope, .../cri-containerd-<id>.scope
+_IN_CGROUP = re.compile(rf"/(?:[^/\n]*[-:])?({_HEX_ID})(?:\.scope)?$", re.MULTILINE)
+# cgroup v2 in a namespace hides the path; the runtime's bind mounts of /etc/hostname and its like still name the id.
+_IN_MOUNTINFO = re.compile(rf"/(?:overlay-)?containers/({_HEX_ID})/")
+
+
+def program_name(orig_argv: Sequence[str], argv: Sequence[str]) -> str | None:
+    """Names the program: what a user would call the service if asked.
+
+    - `python app.py`, `python /srv/app/` → `app`; `__main__.py` is called after its folder
+    - `python -m shop.web` → `shop.web`
+    - a console script → its name; a known application server → the module of the application it was given, for example
+      `gunicorn shop.wsgi:app` → `shop.wsgi`
+    - `python -c …`, an interactive interpreter → None, unless `argv[0]` names a script by now (a spawned child)
+
+    :param orig_argv: `sys.orig_argv`: the interpreter's own arguments included.
+    :param argv: `sys.argv`, which an embedding server (uWSGI) or multiprocessing fills.
+    """
+    words = list(orig_argv[1:])
+    while words:
+        word = words.pop(0)
+        if word == "-m" and words:
+            return _carried(words[0].removesuffix(".__main__"), words[1:])
+        if word.startswith("-m") and not word.startswith("--"):
+            return _carried(word[2:], words)
+        if word.startswith("-c") or word == "-":
+            break
+        if word in _OPTIONS_WITH_ARGUMENT:
+            del words[:1]
+        elif not word.startswith("-"):
+            return _carried(_script(word), words)
+    if argv and not argv[0].startswith("-"):
+        return _script(argv[0])
+    return None
+
+
+def _script(path: str) -> str | None:
+    stem = os.path.basename(path.rstrip("/\\"))
+    for suffix in (".py", ".pyc", ".pyz", ".exe"):
+        stem = stem.removesuffix(suffix)
+    if stem == "__main__":
+        stem = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    return stem or None
+
+
+def _carried(program: str | None, arguments: Sequence[str]) -> str | None:
+    if program not in _CARRIERS:
+        return program or None
+    for position, word in enumerate(arguments):
+        if word in ("-A", "--app") and arguments[position + 1 : position + 2]:
+            return arguments[position + 1].partition(":")[0] or program
+        match = _APPLICATION.fullmatch(word)
+        if match and match[1] not in _NOT_AN_APPLICATION:
+            return match[1]
+    return program
+
+
+def container_id(cgroup: str = "/proc/self/cgroup", mountinfo: str = "/proc/self/mountinfo") -> str | None:
+    """The id of the container this process runs in, or None outside of one and where the kernel doesn't tell.
+
+    :param cgroup: the process's cgroups (v1 names the container there).
+    :param mountinfo: the process's mounts (v2 needs them).
+    """
+    for path, pattern in ((cgroup, _IN_CGROUP), (mountinfo, _IN_MOUNTINFO)):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                match = pattern.search(file.read(1 << 20))
+        except OSError:
+            continue
+        if match:
+            return match[1]
+    return None

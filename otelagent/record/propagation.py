@@ -1,0 +1,155 @@
+"""Propagators by name, joined so that no header and no propagator can harm the application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import cast
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
+
+from otelagent.errors import ConfigError
+from otelagent.record.rate_limited_log import RateLimitedLog
+
+__all__ = ["ENTRY_POINT_GROUP", "BoundedGetter", "SafePropagator", "build_propagator"]
+
+ENTRY_POINT_GROUP = "opentelemetry_propagator"
+
+_log = RateLimitedLog(logging.getLogger(__name__))
+
+_MAX_VALUES = 64
+_MAX_LENGTH = 8192
+_MAX_KEYS = 1024
+
+
+def build_propagator(names: Sequence[str], source: str = "the configuration") -> TextMapPropagator:
+    """Builds one propagator of several, which extracts and injects in their order.
+
+    :param names: names of `OTEL_PROPAGATORS` (SDK environment variables specification): tracecontext, baggage, b3,
+        b3multi, jaeger, none; any other is looked up in the entry-point group `opentelemetry_propagator`. Duplicates
+        count once.
+    :param source: where the names were set, for the error.
+    :raises ConfigError: a name is unknown or its propagator can't be built.
+    """
+    return SafePropagator([_build(name, source) for name in dict.fromkeys(names) if name != "none"])
+
+
+def _build(name: str, source: str) -> TextMapPropagator:
+    if name == "tracecontext":
+        from otelagent.record.trace_context import TraceContext
+
+        return TraceContext()
+    if name == "baggage":
+        from opentelemetry.baggage.propagation import W3CBaggagePropagator
+
+        return W3CBaggagePropagator()
+    from importlib.metadata import entry_points
+
+    # b3, b3multi and jaeger come from the maintained packages that otelagent depends on, by the same entry points.
+    found = next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
+    if found is None:
+        raise ConfigError(
+            "propagators", name, source, "no such propagator", f"install one that registers in {ENTRY_POINT_GROUP}"
+        )
+    try:
+        loaded = found.load()
+        propagator: object = loaded() if callable(loaded) else loaded
+    except (Exception, SystemExit) as error:
+        raise ConfigError("propagators", name, source, f"{found.value} failed: {error!r}") from error
+    if not isinstance(propagator, TextMapPropagator):
+        raise ConfigError("propagators", name, source, f"{found.value} is not a TextMapPropagator")
+    return propagator
+
+
+class SafePropagator(TextMapPropagator):
+    """Runs several propagators in order; one that raises is skipped and logged once a minute.
+
+    :param propagators: none of them is "no propagation": extract returns the context as it is.
+    """
+
+    def __init__(self, propagators: Sequence[TextMapPropagator]) -> None:
+        self._propagators = tuple(propagators)
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        """Reads the carrier through a `BoundedGetter`. Never raises; what is malformed is as if it weren't there."""
+        if not self._propagators:
+            return get_current() if context is None else context
+        # The stock propagators don't agree on None: tracecontext takes it for an empty context, baggage for the current
+        # one. Empty it is, or a server span without a parent would hang on whatever the accepting task was doing.
+        result = Context() if context is None else context
+        bounded: Getter[CarrierT] = BoundedGetter(getter)
+        for propagator in self._propagators:
+            try:
+                result = propagator.extract(carrier, result, getter=bounded)
+            except (Exception, SystemExit):
+                _log.warning(
+                    f"extract {type(propagator).__name__}", "%s can't extract", type(propagator).__name__, exc_info=True
+                )
+        return result
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        """Writes into the carrier. Never raises."""
+        for propagator in self._propagators:
+            try:
+                propagator.inject(carrier, context, setter=setter)
+            except (Exception, SystemExit):
+                _log.warning(
+                    f"inject {type(propagator).__name__}", "%s can't inject", type(propagator).__name__, exc_info=True
+                )
+
+    @property
+    def fields(self) -> set[str]:
+        """Every field that `inject` may set."""
+        return {field for propagator in self._propagators for field in propagator.fields}
+
+
+class BoundedGetter(Getter[CarrierT]):
+    """A getter that keeps hostile headers away from propagators, which log and parse whatever they get.
+
+    At most 64 values of a field, 8192 characters together (the limit of W3C Baggage and of tracestate here); a field
+    beyond either is as if it weren't there. Only strings. Several baggage headers are joined into one, which the API's
+    propagator needs to see more than the first.
+
+    :param inner: the getter of the carrier.
+    """
+
+    def __init__(self, inner: Getter[CarrierT]) -> None:
+        self._inner = inner
+
+    def get(self, carrier: CarrierT, key: str) -> list[str] | None:
+        """The values of a field, or None."""
+        values = cast("Iterable[object] | str | None", self._inner.get(carrier, key))
+        if values is None:
+            return None
+        kept: list[str] = []
+        length = 0
+        for value in (values,) if isinstance(values, str) else islice(values, _MAX_VALUES + 1):
+            if isinstance(value, str):
+                kept.append(value)
+                length += len(value)
+        if not kept or len(kept) > _MAX_VALUES or length > _MAX_LENGTH:
+            return None
+        return [",".join(kept)] if key == "baggage" and len(kept) > 1 else kept
+
+    def keys(self, carrier: CarrierT) -> list[str]:
+        """The first 1024 field names (the Jaeger propagator looks for its baggage among them)."""
+        return [key for key in islice(self._inner.keys(carrier), _MAX_KEYS) if isinstance(key, str)]

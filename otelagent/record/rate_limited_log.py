@@ -1,0 +1,39 @@
+"""A logger that says the same thing at most once a minute, however often it happens."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+__all__ = ["RateLimitedLog"]
+
+
+class RateLimitedLog:
+    """Passes one warning per topic and interval to a logger and tells how many it kept back.
+
+    A hot path that fails a thousand times a second must not fill the application's log a thousand times a second.
+
+    :param logger: where the warnings go.
+    :param interval_s: the shortest time between two warnings of one topic, seconds.
+    """
+
+    def __init__(self, logger: logging.Logger, interval_s: float = 60.0) -> None:
+        self._logger = logger
+        self._interval_s = interval_s
+        # topic -> [monotonic time of the next warning, warnings kept back since the last]. No lock: a race costs one
+        # warning too many, a lock could deadlock a signal handler.
+        self._topics: dict[str, list[float]] = {}
+
+    def warning(self, topic: str, message: str, *args: object, exc_info: bool = False) -> None:
+        """Logs `message % args`, unless the topic had its warning within the interval. Never raises."""
+        now = time.monotonic()
+        state = self._topics.setdefault(topic, [0.0, 0.0])
+        if now < state[0]:
+            state[1] += 1
+            return
+        kept_back, state[0], state[1] = int(state[1]), now + self._interval_s, 0.0
+        suffix = f" ({kept_back} more like this since the last message)" if kept_back else ""
+        try:
+            self._logger.warning(message + "%s", *args, suffix, exc_info=exc_info)
+        except Exception:  # An application's handler may raise; its trouble is not a span's.
+            pass
