@@ -1,0 +1,63 @@
+"""Starts the agent in a Python interpreter on behalf of ``sitecustomize``, before the application's first line.
+
+Imports next to nothing by itself: helper processes that are left alone pay for this module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from otelagent.bootstrap import interpreter
+
+__all__ = ["ANNOUNCED", "DIRECTORY", "UNTRACED", "start", "with_bootstrap", "without_bootstrap"]
+
+DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pythonpath")
+"""The directory whose ``sitecustomize`` starts otelagent."""
+
+ANNOUNCED = "OTELAGENT_INTERNAL_ANNOUNCED"
+"""The environment variable by which a process's children know that the start line has been printed."""
+
+UNTRACED = "OTELAGENT_INTERNAL_UNTRACED"
+"""The environment variable with the line that told why a process runs untraced, see `sitecustomize`."""
+
+
+def start(report: Callable[[str], None]) -> None:
+    """Starts the agent where an application runs, and prints the start line in the first process of a tree.
+
+    :param report: tells the user in one line why this interpreter runs untraced.
+    """
+    program = interpreter.read_program(sys.orig_argv[1:])
+    if program.is_installer:
+        os.environ["PYTHONPATH"] = without_bootstrap(os.environ.get("PYTHONPATH", ""))
+        return
+    if program.is_helper:
+        return
+
+    from otelagent import agent
+    from otelagent.errors import ConfigError
+
+    try:
+        agent.init()
+    except ConfigError as error:
+        report(f"{error}; the application runs without telemetry")
+        return
+    if ANNOUNCED not in os.environ:
+        os.environ[ANNOUNCED] = "1"
+        line = agent.startup_line()
+        if line and sys.stderr is not None:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+def with_bootstrap(pythonpath: str) -> str:
+    """PYTHONPATH with otelagent's directory in front, once. Empty entries stay: each means the working directory."""
+    rest = without_bootstrap(pythonpath)
+    # An empty PYTHONPATH is none at all, but a separator before nothing would be the working directory.
+    return DIRECTORY + os.pathsep + rest if rest or pythonpath.startswith(DIRECTORY + os.pathsep) else DIRECTORY
+
+
+def without_bootstrap(pythonpath: str) -> str:
+    """PYTHONPATH without otelagent's directory."""
+    return os.pathsep.join(entry for entry in pythonpath.split(os.pathsep) if entry != DIRECTORY)

@@ -1,0 +1,153 @@
+"""``otelagent-run``: becomes a command, in an environment in which every Python interpreter starts otelagent.
+
+The process stays the same one: pid, signals, standard streams and exit code are the command's. Nothing of OpenTelemetry
+is
+imported here; the time this module takes is added to the start of every traced application.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from otelagent.bootstrap.interpreter import read_program
+from otelagent.bootstrap.start import ANNOUNCED, UNTRACED, with_bootstrap, without_bootstrap
+from otelagent.cli.options import UsageError, read_command_line
+from otelagent.config import load
+from otelagent.config.settings import OPTIONS_VARIABLE, SETTINGS_BY_NAME
+from otelagent.errors import ConfigError
+
+__all__ = ["main"]
+
+_PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
+
+
+def main() -> int:
+    """The command. Returns only if it could not replace itself.
+
+    :returns: 0 after ``--help`` and ``--version``, 2 for a wrong command line, 126 or 127 as a shell has them.
+    """
+    # Python ignores these two, and a new program inherits what is ignored: `yes | head` would not end quietly any more.
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    try:
+        line = read_command_line(sys.argv[1:])
+    except UsageError as error:
+        return _refuse(str(error))
+    if line.show == "version":
+        print(f"otelagent {_version()}")
+        return 0
+    if line.show == "help":
+        from otelagent.cli.usage import help_text
+
+        print(help_text())
+        return 0
+    if not line.command:
+        from otelagent.cli.usage import USAGE
+
+        return _refuse(f"there is no command to run\n{USAGE}\nsee otelagent-run --help")
+
+    environ = _traced(os.environ, line.values)
+    try:
+        quiet = load({}, environ).quiet
+    except ConfigError as error:
+        # Whoever gave the option stands before the terminal. Whoever set the variable may be a deployment away, and an
+        # application that doesn't start is worse than one that isn't traced.
+        if error.setting in line.values:
+            return _refuse(str(error))
+        _say(f"{error}; running the command without telemetry")
+        environ = _untraced(os.environ)
+    except Exception as error:
+        _say(f"cannot read the configuration ({type(error).__name__}: {error}); running the command without telemetry")
+        environ = _untraced(os.environ)
+    else:
+        if not quiet:
+            _warn_of_isolation(line.command)
+    return _become(line.command, environ)
+
+
+def _traced(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    result = dict(environ)
+    for name, value in values.items():
+        result[SETTINGS_BY_NAME[name].variable] = value
+    inherited = set(environ.get(OPTIONS_VARIABLE, "").split(","))
+    options = sorted((inherited | set(values)) - {""})
+    if options:
+        result[OPTIONS_VARIABLE] = ",".join(options)
+    result["PYTHONPATH"] = with_bootstrap(environ.get("PYTHONPATH", ""))
+    # What an otelagent-run around this one has said was about its own command.
+    for name in (ANNOUNCED, UNTRACED):
+        result.pop(name, None)
+    return result
+
+
+def _untraced(environ: Mapping[str, str]) -> dict[str, str]:
+    result = dict(environ)
+    if "PYTHONPATH" in environ:
+        result["PYTHONPATH"] = without_bootstrap(environ["PYTHONPATH"])
+    return result
+
+
+def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    program = command[0]
+    try:
+        _execute(command, environ)
+    except FileNotFoundError:
+        if os.path.exists(program) and os.sep in program:
+            _say(f"{program}: the interpreter named in its first line does not exist")
+            return 126
+        _say(f"{program}: command not found" + _hint(command))
+        return 127
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+            problem = "not a program: no binary for this machine, no script whose first line names its interpreter"
+        else:
+            problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        _say(f"{program}: cannot be executed ({problem})" + _hint(command))
+        return 126
+
+
+def _execute(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    os.execvpe(command[0], list(command), dict(environ))
+
+
+def _hint(command: Sequence[str]) -> str:
+    program = command[0]
+    if program.endswith(".py") and os.path.exists(program):
+        return f"; try: otelagent-run python {' '.join(command)}"
+    return ""
+
+
+def _warn_of_isolation(command: Sequence[str]) -> None:
+    if _PYTHON.fullmatch(os.path.basename(command[0])):
+        for flag in read_program(command[1:]).flags:
+            if flag in "IES":
+                _say(f"python -{flag} does not look at PYTHONPATH's sitecustomize; {command[0]} runs untraced")
+                return
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("otelagent")
+
+
+def _say(message: str) -> None:
+    print(f"otelagent-run: {message}", file=sys.stderr, flush=True)
+
+
+def _refuse(message: str) -> int:
+    _say(message)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
