@@ -1,0 +1,46 @@
+"""httpx: one CLIENT span for each request its transports send, so one per redirect and per retry."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.semconv import http
+
+
+def _headers(call: Call) -> Any:
+    return call.args[0].headers
+
+
+class Httpx(Instrumentation):
+    """Hooks the transports rather than the clients: that is where an attempt is an attempt.
+
+    The span ends with the response's headers; reading the body is the application's own time.
+    """
+
+    name = "httpx"
+    supports = ">=0.24,<1"
+    layer = "http"
+
+    @hook("httpx", "HTTPTransport.handle_request", carrier=_headers)
+    @hook("httpx", "AsyncHTTPTransport.handle_async_request", carrier=_headers)
+    def send(self, call: Call) -> Generator[http.ClientRequest, Operation, None]:
+        """Describe the request; read the status code off the response."""
+        request = call.args[0]
+        url = request.url
+        operation = yield http.ClientRequest(
+            request.method,
+            str(url),
+            outbound=request.headers,
+            host=url.host,
+            port=url.port or {"http": 80, "https": 443}.get(url.scheme),
+        )
+        response = operation.result
+        if response is not None:
+            operation.set("http.response.status_code", response.status_code)
+            version = response.extensions.get("http_version")
+            if version:
+                operation.set("network.protocol.version", version.decode("ascii", "replace").partition("/")[2])
+            if (failure := http.client_error(response.status_code)) is not None:
+                operation.fail(failure)

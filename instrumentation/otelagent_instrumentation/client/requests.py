@@ -1,0 +1,38 @@
+"""requests: one CLIENT span for each request an adapter sends, so one per redirect."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.semconv import http
+
+
+def _headers(call: Call) -> Any:
+    return call.args[0].headers
+
+
+class Requests(Instrumentation):
+    """Hooks the adapter. The urllib3 attempt inside is the same call and gives no span of its own, except for an adapter
+    that retries: there each attempt is worth seeing, so urllib3's spans stand instead.
+    """
+
+    name = "requests"
+    supports = ">=2.25,<3"
+    layer = "http"
+
+    @hook("requests.adapters", "HTTPAdapter.send", carrier=_headers)
+    def send(self, call: Call) -> Generator[http.ClientRequest | None, Operation, None]:
+        """Describe the prepared request; read the status code off the response."""
+        request = call.args[0]
+        retries = getattr(call.instance, "max_retries", None)
+        if retries is not None and retries.total:
+            yield None
+            return
+        operation = yield http.ClientRequest(request.method or "GET", request.url or "", outbound=request.headers)
+        response = operation.result
+        if response is not None:
+            operation.set("http.response.status_code", response.status_code)
+            if (failure := http.client_error(response.status_code)) is not None:
+                operation.fail(failure)

@@ -1,0 +1,51 @@
+"""urllib3: one CLIENT span for each attempt; retries and redirects count up `http.request.resend_count`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.semconv import http
+
+
+def _headers(call: Call) -> Any:
+    """The attempt's headers, as a copy of its own: urllib3 hands the same mapping to the next attempt."""
+    headers = call.kwargs.get("headers")
+    headers = {} if headers is None else headers.copy()
+    call.kwargs["headers"] = headers
+    return headers
+
+
+class Urllib3(Instrumentation):
+    """Hooks the one method that sends an attempt; `urlopen` calls itself for retries, which would nest the spans."""
+
+    name = "urllib3"
+    supports = ">=1.26,<3"
+    layer = "http"
+
+    @hook("urllib3.connectionpool", "HTTPConnectionPool._make_request", carrier=_headers)
+    def attempt(self, call: Call) -> Generator[http.ClientRequest, Operation, None]:
+        """Describe the attempt; read the status code off the response."""
+        pool = call.instance
+        method = call.arg(1, "method", "GET")
+        target = call.arg(2, "url", "/")
+        retries = call.kwargs.get("retries")
+        default_port = {"http": 80, "https": 443}.get(pool.scheme)
+        authority = pool.host if pool.port in (None, default_port) else f"{pool.host}:{pool.port}"
+        url = target if "://" in target else f"{pool.scheme}://{authority}{target}"
+        operation = yield http.ClientRequest(
+            method,
+            url,
+            outbound=_headers(call),
+            host=pool.host,
+            port=pool.port or default_port,
+            resend_count=len(getattr(retries, "history", None) or ()),
+        )
+        response = operation.result
+        if response is not None:
+            operation.set("http.response.status_code", response.status)
+            version = {10: "1.0", 11: "1.1", 20: "2"}.get(getattr(response, "version", 0))
+            operation.set("network.protocol.version", version)
+            if (failure := http.client_error(response.status)) is not None:
+                operation.fail(failure)

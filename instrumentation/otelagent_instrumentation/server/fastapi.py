@@ -1,0 +1,65 @@
+"""FastAPI: whole route templates of included routers, and no second SERVER span from its built-in telemetry."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from otelagent.patching import Instrumentation, replace
+from otelagent.protocols import asgi
+from otelagent.protocols.request import current_request
+
+
+class FastAPI(Instrumentation):
+    """Refines what `starlette` gives, with which it works together.
+
+    FastAPI 0.160 and later can give SERVER and operation spans itself, by the OpenTelemetry API. Its SERVER span would
+    be a second one beside the server's, so its tracing is passed over for requests that are traced already, unless the
+    application has given it a TracerProvider of its own. Its metrics and logs are not touched.
+    """
+
+    name = "fastapi"
+    supports = ">=0.100,<1"
+
+    @replace("fastapi.applications", "FastAPI.__call__")
+    def call(self, original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """A test client, or a server that isn't known, enters here, before FastAPI's own telemetry."""
+
+        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
+            await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
+
+        return __call__
+
+    @replace("fastapi.routing", "APIRoute.handle")
+    def route(self, original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """The matched route. Where routers are included lazily, the whole template is that of the effective route."""
+
+        async def handle(route: Any, scope: Any, receive: Any, send: Any) -> None:
+            if (traced := current_request()) is not None:
+                effective = (scope.get("fastapi") or {}).get("effective_route_context")
+                matched = effective if getattr(effective, "original_route", None) is route else route
+                traced.route(matched.path_format)
+            await original(route, scope, receive, send)
+
+        return handle
+
+    @replace("fastapi.telemetry._asgi", "NativeTelemetry.__call__", optional=True)
+    def telemetry(self, original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """FastAPI's own telemetry, without its spans where ours are."""
+
+        async def __call__(telemetry: Any, **call: Any) -> None:  # noqa: N807
+            if current_request() is not None and telemetry.config["tracer_provider"] is None:
+                telemetry = _without_tracing(telemetry)
+            await original(telemetry, **call)
+
+        return __call__
+
+
+def _without_tracing(telemetry: Any) -> Any:
+    twin = telemetry.__dict__.get("_otelagent_twin")
+    if twin is None:
+        twin = copy.copy(telemetry)
+        twin.config = {**telemetry.config, "tracing": False}
+        telemetry._otelagent_twin = twin
+    return twin

@@ -1,0 +1,256 @@
+"""Every instrumentation there is for this process, ours and contrib's, and the state each is in."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+from otelagent.patching.entry_points import Found, find
+from otelagent.patching.instrumentation import Instrumentation
+
+__all__ = ["Catalogue", "State"]
+
+_log = logging.getLogger("otelagent.instrumentation")
+
+OWN_GROUP = "otelagent_instrumentation"
+CONTRIB_GROUP = "opentelemetry_instrumentor"
+
+# Distributions whose import name isn't their own with "-" for "_".
+_IMPORT_NAMES = {
+    "aio-pika": "aio_pika",
+    "click": "click",
+    "confluent-kafka": "confluent_kafka",
+    "kafka-python": "kafka",
+    "kafka-python-ng": "kafka",
+    "mysql-connector-python": "mysql.connector",
+    "mysqlclient": "MySQLdb",
+    "psycopg-binary": "psycopg",
+    "psycopg2-binary": "psycopg2",
+    "pymemcache": "pymemcache",
+    "pymssql": "pymssql",
+    "tortoise-orm": "tortoise",
+    "grpcio": "grpc",
+    "google-cloud-aiplatform": "vertexai",
+    "google-genai": "google.genai",
+    "boto": "boto",
+    "elasticsearch": "elasticsearch",
+}
+
+# Contrib instrumentors that read the application's configuration must wait until the application has named it: Django's
+# would otherwise configure the settings itself, and an application that names them a line later doesn't start.
+_AFTER_CALL = {"django": ("django", "setup")}
+
+# They have nothing to do without a MeterProvider, and start threads or observers all the same.
+_METRICS_ONLY = frozenset({"system_metrics"})
+
+
+@dataclass
+class State:
+    """One instrumentation's state.
+
+    :ivar name: the library's.
+    :ivar kind: ``own`` or ``contrib``.
+    :ivar state: ``waiting`` for the application to import the library, ``applied``, ``absent``, ``unsupported``,
+        ``disabled`` or ``failed``.
+    :ivar reason: why, in words; empty where the state says it.
+    :ivar source: the entry point that provides it.
+    """
+
+    name: str
+    kind: str
+    source: str
+    state: str = "waiting"
+    reason: str = ""
+    modules: tuple[str, ...] = ()
+    found: Found | None = field(default=None, repr=False)
+    active: Any = field(default=None, repr=False)
+
+
+class Catalogue:
+    """The instrumentations of one process.
+
+    :param version: otelagent's version, which becomes the version of every scope.
+    :param disabled: names that stay off, ours and contrib's alike.
+    :param contrib: load contrib instrumentors for libraries that ours don't cover.
+    :param prefer_contrib: names for which an installed contrib instrumentor is used instead of ours.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        disabled: Iterable[str] = (),
+        *,
+        contrib: bool = True,
+        prefer_contrib: Iterable[str] = (),
+    ) -> None:
+        self._version = version
+        self._states: dict[tuple[str, str], State] = {}
+        self._started = False
+        disabled_names = {name.strip().lower() for name in disabled}
+        preferred = {name.strip().lower() for name in prefer_contrib}
+        entries = list(find((OWN_GROUP, CONTRIB_GROUP)))
+        contrib_names = {entry.name for entry in entries if entry.group == CONTRIB_GROUP}
+        own_names = {
+            entry.name for entry in entries if entry.group == OWN_GROUP
+        } - (preferred & contrib_names if contrib else set())
+        for entry in entries:
+            kind = "own" if entry.group == OWN_GROUP else "contrib"
+            state = State(entry.name, kind, entry.value, found=entry)
+            if entry.name.lower() in disabled_names:
+                state.state, state.reason = "disabled", "by the setting disabled_instrumentations"
+            elif kind == "own":
+                if entry.name not in own_names:
+                    state.state, state.reason = "disabled", "by the setting prefer_contrib"
+                state.modules = (entry.name,)
+            elif not contrib:
+                state.state, state.reason = "disabled", "by the setting contrib"
+            elif entry.name in own_names:
+                state.state, state.reason = "disabled", "otelagent's own is used; prefer_contrib reverses it"
+            elif entry.name in _METRICS_ONLY:
+                state.state, state.reason = "disabled", "it gives metrics only, which are not exported yet"
+            else:
+                state.modules = _modules(entry)
+            self._states.setdefault((kind, entry.name), state)
+
+    def start(self) -> None:
+        """Apply every instrumentation whose library is imported, and each other one when its library is."""
+        if self._started:
+            return
+        self._started = True
+        waiting = [state for state in self._states.values() if state.state == "waiting"]
+        if any(state.kind == "contrib" for state in waiting):
+            # Contrib still defaults to the conventions of 2022; the user's own choice stands.
+            os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+        for state in waiting:
+            for module in state.modules:
+                wrapt.register_post_import_hook(self._loader(state), module)
+
+    def stop(self) -> None:
+        """Undo every instrumentation."""
+        for state in self._states.values():
+            if state.state == "applied":
+                self._undo(state, "the agent is shut down")
+
+    def switch(self, name: str, on: bool) -> bool:
+        """Switch one instrumentation on or off at run time; ``False`` when there is none of that name."""
+        states = [state for (_, own), state in self._states.items() if own == name]
+        for state in states:
+            if not on and state.state in ("applied", "waiting"):
+                self._undo(state, "at run time")
+            elif on and state.state == "disabled" and state.reason == "at run time":
+                state.state, state.reason = "waiting", ""
+                for module in state.modules:
+                    wrapt.register_post_import_hook(self._loader(state), module)
+        return bool(states)
+
+    def states(self) -> list[State]:
+        """The state of each, by name. A library that is waited for and isn't installed is ``absent``."""
+        for state in self._states.values():
+            if state.state == "waiting" and not any(map(_installed, state.modules)):
+                state.state, state.reason = "absent", "the library is not installed"
+        return sorted(self._states.values(), key=lambda state: (state.name, state.kind))
+
+    def available(self) -> list[State]:
+        """Those that are applied or will be once the application imports their library."""
+        return [state for state in self.states() if state.state in ("applied", "waiting")]
+
+    def _loader(self, state: State) -> Callable[[ModuleType], None]:
+        def load(_module: ModuleType) -> None:
+            if state.state != "waiting":
+                return
+            after = _AFTER_CALL.get(state.name) if state.kind == "contrib" else None
+            if after is not None:
+                _call_once_after(*after, lambda: self._apply(state))
+            else:
+                self._apply(state)
+
+        return load
+
+    def _apply(self, state: State) -> None:
+        # Runs inside the application's import: whatever goes wrong stays here.
+        if state.state != "waiting":
+            return
+        try:
+            module, _, attribute = state.source.partition(":")
+            cls = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+            if state.kind == "own":
+                self._apply_own(state, cls)
+            else:
+                self._apply_contrib(state, cls)
+        except Exception as error:
+            state.state, state.reason = "failed", f"{type(error).__name__}: {error}"
+            _log.warning("%s (%s) is not instrumented", state.name, state.source, exc_info=error)
+
+    def _apply_own(self, state: State, cls: Callable[[str], Instrumentation]) -> None:
+        instrumentation = state.active or cls(self._version)
+        reason = instrumentation.unsupported()
+        if reason is not None:
+            state.state, state.reason = "unsupported", reason
+            _log.warning("%s is not instrumented: %s", state.name, reason)
+            return
+        state.active = instrumentation
+        state.state = "applied"
+        instrumentation.apply()
+
+    def _apply_contrib(self, state: State, cls: Callable[[], Any]) -> None:
+        instrumentor = state.active or cls()
+        state.active = instrumentor
+        conflict = instrumentor._check_dependency_conflicts()
+        if conflict is not None:
+            state.state, state.reason = "unsupported", str(conflict)
+            return
+        # Already there when the application instruments by hand: then it is the application's, and stays.
+        if instrumentor.is_instrumented_by_opentelemetry:
+            state.state, state.reason = "applied", "by the application"
+            return
+        state.state = "applied"
+        instrumentor.instrument(skip_dep_check=True)
+
+    def _undo(self, state: State, reason: str) -> None:
+        try:
+            if state.kind == "own" and state.active is not None:
+                state.active.undo()
+            elif state.active is not None and state.reason != "by the application":
+                state.active.uninstrument()
+        except Exception as error:
+            _log.warning("%s could not be undone", state.name, exc_info=error)
+        state.state, state.reason = "disabled", reason
+
+
+def _modules(entry: Found) -> tuple[str, ...]:
+    """The modules whose import a contrib instrumentor waits for."""
+    names = [_IMPORT_NAMES.get(name.lower(), name.replace("-", "_")) for name in entry.instruments()]
+    return tuple(dict.fromkeys(names)) or (entry.name,)
+
+
+@functools.cache
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _call_once_after(module: str, function: str, then: Callable[[], None]) -> None:
+    """Call `then` when the application's first call of ``module.function`` has returned, and leave no trace."""
+    owner = importlib.import_module(module)
+    original = getattr(owner, function)
+
+    @functools.wraps(original)
+    def once(*args: Any, **kwargs: Any) -> Any:
+        if getattr(owner, function) is once:
+            setattr(owner, function, original)
+        result = original(*args, **kwargs)
+        then()
+        return result
+
+    setattr(owner, function, once)

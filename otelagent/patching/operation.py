@@ -1,0 +1,200 @@
+"""A described call while it runs: one span, its context, and how it ends."""
+
+from __future__ import annotations
+
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from otelagent.semconv.call import CallDescription, error_type
+
+__all__ = ["LAYER_KEY", "Operation", "attach", "begin", "detach", "nested", "suppressed"]
+
+_KINDS = {
+    "internal": SpanKind.INTERNAL,
+    "server": SpanKind.SERVER,
+    "client": SpanKind.CLIENT,
+    "producer": SpanKind.PRODUCER,
+    "consumer": SpanKind.CONSUMER,
+}
+
+#: Context key of the semantic layer ("http", "db") whose call is under way: a lower library of the same layer that it
+#: uses (urllib3 under requests, a driver under an ORM) is the same call and gives no second span.
+LAYER_KEY = context_api.create_key("otelagent-layer")
+# The API's own keys, which contrib instrumentations and exporters set too.
+_SUPPRESS_KEYS = (context_api._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
+_SUPPRESS_HTTP_KEY = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
+
+_runtime = context_api._RUNTIME_CONTEXT
+attach = _runtime.attach
+current = _runtime.get_current
+
+
+def detach(token: Token[Context]) -> None:
+    """Restore the context before `attach`, quietly where that is no longer possible.
+
+    A generator or coroutine that is closed by another task or by the garbage collector ends in a foreign context,
+    where a token is invalid and there is nothing to restore. The API's own `detach` logs a traceback for it.
+    """
+    try:
+        _runtime.detach(token)
+    except ValueError:
+        pass
+
+
+def suppressed(context: Context, layer: str | None) -> bool:
+    """Whether spans are unwanted here: export traffic, or whatever the application has wrapped in a suppression."""
+    for key in _SUPPRESS_KEYS:
+        if context.get(key):
+            return True
+    return layer == "http" and bool(context.get(_SUPPRESS_HTTP_KEY))
+
+
+def nested(context: Context, layer: str | None) -> bool:
+    """Whether a call of this layer is already described further out."""
+    return layer is not None and context.get(LAYER_KEY) == layer
+
+
+class Operation:
+    """One span of a described call.
+
+    A hook that yields gets it back when the call is over, with `result` or `error` set.
+
+    :ivar span: the API span; a non-recording one when sampled out.
+    :ivar context: the context in which the call runs.
+    :ivar result: what the call returned. A hook may replace it.
+    :ivar error: what the call raised, or ``None``.
+    """
+
+    __slots__ = ("_later", "_open", "context", "description", "error", "result", "resume", "span")
+
+    def __init__(self, span: trace.Span, context: Context, description: CallDescription | None) -> None:
+        self.span = span
+        self.context = context
+        self.description = description
+        self.result: Any = None
+        self.error: BaseException | None = None
+        #: The hook's suspended generator, to be resumed with the outcome.
+        self.resume: Any = None
+        self._open = True
+        self._later = False
+
+    def set(self, key: str, value: AttributeValue | None) -> None:
+        """Set one attribute; ``None`` is left out."""
+        if value is not None:
+            self.span.set_attribute(key, value)
+
+    def rename(self, name: str) -> None:
+        """Give the span a better name, once more is known."""
+        self.span.update_name(name)
+
+    def fail(self, error_type_: str, message: str | None = None) -> None:
+        """Mark the call as failed for a reason that is no exception, such as a status code.
+
+        :param error_type_: the `error.type`; low cardinality.
+        :param message: the status description; leave it out where `error_type_` says all (semconv "Recording errors").
+        """
+        self.span.set_attribute("error.type", error_type_)
+        self.span.set_status(Status(StatusCode.ERROR, message))
+
+    def raised(self, error: BaseException) -> None:
+        """Record an exception that ended the call.
+
+        Exceptions that end a call without being its failure (cancellation, interpreter exit, a closed generator) give
+        `error.type` and no error status.
+        """
+        if not isinstance(error, Exception):
+            if not isinstance(error, GeneratorExit):
+                self.span.set_attribute("error.type", error_type(error))
+            return
+        try:
+            message = str(error)
+        except Exception:
+            message = ""
+        else:
+            # A raising __str__ would raise again inside record_exception.
+            self.span.record_exception(error)
+        self.fail(error_type(error), message)
+
+    def later(self) -> None:
+        """Keep the span open after the call returns; whoever called this calls `end` (streams, deferred replies)."""
+        self._later = True
+
+    def end(self, end_ns: int | None = None) -> None:
+        """End the span; once."""
+        if self._open:
+            self._open = False
+            self.span.end(end_ns)
+
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return not self._open
+
+    @property
+    def kept_open(self) -> bool:
+        """Whether `later` was called."""
+        return self._later
+
+
+def begin(
+    tracer: trace.Tracer,
+    description: CallDescription,
+    layer: str | None = None,
+) -> Operation:
+    """Start the span of a described call and write its context into the outbound headers. The caller attaches
+    `Operation.context` around the call.
+
+    :param tracer: of the instrumentation's scope.
+    :param description: what is called.
+    :param layer: the call's semantic layer; nested calls of the same layer give no span of their own.
+    """
+    context = current()
+    if description.inbound is not None:
+        context = inbound_context(description, context)
+    attributes = {key: value for key, value in description.attributes.items() if value is not None}
+    span = tracer.start_span(
+        description.name,
+        context,
+        _KINDS[description.kind],
+        attributes,
+        [trace.Link(c) for c in map(_carried, description.links) if c.is_valid] if description.links else None,
+        description.start_ns,
+    )
+    context = trace.set_span_in_context(span, context)
+    if layer is not None:
+        context = context_api.set_value(LAYER_KEY, layer, context)
+    if description.outbound is not None:
+        inject(description, context)
+    return Operation(span, context, description)
+
+
+def inbound_context(description: CallDescription, context: Context) -> Context:
+    """The context an incoming call runs in: what its headers say and nothing of a span that happens to be current.
+
+    A span around a server (a CLI command's, a job's) would otherwise swallow every request the server ever handles.
+    """
+    if trace.get_current_span(context) is not trace.INVALID_SPAN:
+        context = trace.set_span_in_context(trace.INVALID_SPAN, context)
+    if context.get(LAYER_KEY) is not None:
+        context = context_api.set_value(LAYER_KEY, None, context)
+    if description.getter is None:
+        return propagate.extract(description.inbound, context)
+    return propagate.extract(description.inbound, context, description.getter)
+
+
+def inject(description: CallDescription, context: Context) -> None:
+    """Write the context into the call's outbound headers."""
+    if description.setter is None:
+        propagate.inject(description.outbound, context)
+    else:
+        propagate.inject(description.outbound, context, description.setter)
+
+
+def _carried(carrier: Any) -> trace.SpanContext:
+    return trace.get_current_span(propagate.extract(carrier, Context())).get_span_context()

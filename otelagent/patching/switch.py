@@ -1,0 +1,28 @@
+"""The one switch every hook reads before it does any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["SWITCH", "Switch"]
+
+
+class Switch:
+    """What the agent currently wants of its instrumentations.
+
+    :ivar recording: describe calls and start spans. Off before `init()`, while paused and after `shutdown()`: then
+        context is still passed on, and nothing else is built.
+    :ivar follows_parent: the sampler never samples a child of an unsampled local span, so a hook under one can pass the
+        context on without describing its call.
+    :ivar excluded: says whether a server path is left untraced (setting `excluded_urls`); ``None`` when none is.
+    """
+
+    __slots__ = ("excluded", "follows_parent", "recording")
+
+    def __init__(self) -> None:
+        self.recording = False
+        self.follows_parent = True
+        self.excluded: Callable[[str], bool] | None = None
+
+
+SWITCH = Switch()

@@ -1,0 +1,69 @@
+"""What an instrumentation says of a call: the one shape that the patching base turns into a span."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["CallDescription", "Internal", "Kind", "error_type"]
+
+Kind: TypeAlias = Literal["internal", "server", "client", "producer", "consumer"]
+
+
+class CallDescription:
+    """A call, described: one span's name, kind and first attributes, and where its context comes from and goes to.
+
+    Subclasses (`http.ClientRequest`, `db.Query`, …) compute these from a library's own terms.
+
+    :ivar name: the span's name; low cardinality.
+    :ivar attributes: attributes known when the call begins. ``None`` values are left out when the span starts.
+    :ivar kind: the span kind, which a subclass fixes.
+    :ivar inbound: headers that carry the caller's context, or ``None``. A call with inbound headers takes its parent
+        from them alone, never from a span that happens to be current.
+    :ivar getter: an OpenTelemetry `Getter` that reads `inbound`; ``None`` reads a mapping.
+    :ivar outbound: the mapping into which this call's context is written before the call goes on, or ``None``.
+    :ivar setter: an OpenTelemetry `Setter` that writes `outbound`; ``None`` means item assignment.
+    :ivar links: carriers of other contexts this call is linked to (the messages of a batch).
+    :ivar start_ns: when the call began, in nanoseconds since the epoch; ``None`` is now.
+    """
+
+    __slots__ = ("attributes", "inbound", "getter", "links", "name", "outbound", "setter", "start_ns")
+
+    kind: Kind = "internal"
+
+    def __init__(
+        self,
+        name: str,
+        attributes: dict[str, Any] | None = None,
+        *,
+        inbound: Any = None,
+        getter: Any = None,
+        outbound: Any = None,
+        setter: Any = None,
+        links: tuple[Mapping[str, str], ...] = (),
+        start_ns: int | None = None,
+    ) -> None:
+        self.name = name
+        self.attributes: dict[str, Any] = {} if attributes is None else attributes
+        self.inbound = inbound
+        self.getter = getter
+        self.outbound = outbound
+        self.setter = setter
+        self.links = links
+        self.start_ns = start_ns
+
+
+class Internal(CallDescription):
+    """Work inside the process that is worth a span of its own."""
+
+    __slots__ = ()
+
+
+def error_type(error: BaseException | type[BaseException]) -> str:
+    """The `error.type` of an exception: its class's full name, builtins without their module.
+
+    Source: semantic conventions, attribute registry, `error.type`.
+    """
+    cls = error if isinstance(error, type) else type(error)
+    module = cls.__module__
+    return cls.__qualname__ if module in ("builtins", "__main__") else f"{module}.{cls.__qualname__}"
