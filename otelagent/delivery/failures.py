@@ -1,0 +1,76 @@
+"""What a person reads when delivery fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["FailureLog"]
+
+_logger = logging.getLogger("otelagent.delivery")
+
+INTERVAL_S = 60.0
+
+
+class FailureLog:
+    """Says each kind of failure at most once a minute, with the number of unsaid repeats, and says recovery once.
+
+    A dead backend fails every batch of every process; the application's log must not fill with it.
+
+    :param destination: where the payloads go, secrets masked.
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, destination: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._destination = destination
+        self._clock = clock
+        # Reentrant: a signal handler may fail while its thread reports a failure. Never held while logging.
+        self._lock = threading.RLock()
+        # kind -> (when it was last said, repeats since). Kinds are ledger reasons, a small fixed set.
+        self._said: dict[str, tuple[float, int]] = {}
+        self._failing = 0
+
+    def failed(self, kind: str, consequence: str, message: str = "", level: int = logging.WARNING) -> None:
+        """Reports one failure.
+
+        :param kind: the ledger's reason.
+        :param consequence: what that means for the data, such as ``will be retried``.
+        :param message: details for a person, without secrets; empty for none.
+        """
+        with self._lock:
+            now = self._clock()
+            last, repeats = self._said.get(kind, (None, 0))
+            if last is not None and now - last < INTERVAL_S:
+                self._said[kind] = (last, repeats + 1)
+                return
+            self._said[kind] = (now, 0)
+        detail = f": {message}" if message else ""
+        again = f" ({repeats} more since the last message)" if repeats else ""
+        _log(level, "Telemetry to %s failed: %s%s; %s%s", self._destination, kind, detail, consequence, again)
+
+    def retried(self, kind: str, message: str = "") -> None:
+        """Reports a try that failed and will be repeated; the next `succeeded` is a recovery."""
+        self._failing += 1
+        self.failed(kind, "it is kept and sent again", message)
+
+    def succeeded(self) -> None:
+        """Notes a success and reports it if the tries before it failed."""
+        if not self._failing:
+            return
+        failing, self._failing = self._failing, 0
+        with self._lock:
+            # What was said of the outage is over: the next one is news, whatever its kind.
+            self._said.clear()
+        # As visible as the failures were, or those who read of the outage never read of its end.
+        message = "Telemetry to %s is delivered again after %d failed tries"
+        _log(logging.WARNING, message, self._destination, failing)
+
+
+def _log(level: int, message: str, *args: object) -> None:
+    try:
+        _logger.log(level, message, *args)
+    except Exception:
+        # An application's log handler may raise; its trouble must not end the export.
+        pass

@@ -1,0 +1,127 @@
+"""The books: what became of every item of one signal on its way to one destination."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["Ledger", "LedgerSnapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSnapshot:
+    """The counts of one signal at one moment. `rejected` and `dropped` are by reason; `spooled` counts what is on
+    disk."""
+
+    signal: str
+    ended: int
+    sampled_out: int
+    delivered: int
+    rejected: Mapping[str, int]
+    dropped: Mapping[str, int]
+    spooled: int
+    queued: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every item is accounted for. False means a bug: something was counted twice or not at all."""
+        lost = sum(self.rejected.values()) + sum(self.dropped.values())
+        accounted = self.sampled_out + self.delivered + lost + self.spooled + self.queued
+        return self.ended == accounted and self.queued >= 0 and self.spooled >= 0
+
+    def to_dict(self) -> dict[str, object]:
+        """The counts as plain JSON values, with `balanced`."""
+        return {
+            "signal": self.signal,
+            "ended": self.ended,
+            "sampled_out": self.sampled_out,
+            "delivered": self.delivered,
+            "rejected": dict(self.rejected),
+            "dropped": dict(self.dropped),
+            "spooled": self.spooled,
+            "queued": self.queued,
+            "balanced": self.balanced,
+        }
+
+
+class Ledger:
+    """Counts items so that at every moment, exactly::
+
+        ended = sampled_out + delivered + rejected{reason} + dropped{reason} + spooled + queued
+
+    `queued` is everything that ended and whose fate is open, whether it waits to be encoded, to be sent or to be
+    retried. Each method moves `n` items in one step under one lock and never raises. Nothing is ever taken back:
+    moving more than is queued is the caller's bug and shows as `balanced == False`.
+
+    The lock is reentrant and every count changes by one in-place addition, because a signal handler or a `__del__`
+    may end a span in the middle of any of these methods on the same thread.
+
+    :param signal: ``traces``, ``metrics`` or ``logs``.
+    """
+
+    def __init__(self, signal: str) -> None:
+        self.signal = signal
+        self._zero()
+
+    def _zero(self) -> None:
+        self._lock = threading.RLock()
+        self._ended = 0
+        self._sampled_out = 0
+        self._delivered = 0
+        self._rejected: defaultdict[str, int] = defaultdict(int)
+        self._dropped: defaultdict[str, int] = defaultdict(int)
+        self._spooled = 0
+        self._queued = 0
+
+    def ended(self, n: int, /) -> None:
+        """Counts `n` new items that wait from now on."""
+        with self._lock:
+            self._ended += n
+            self._queued += n
+
+    def sampled_out(self, n: int, /) -> None:
+        """Counts `n` new items that are left out on purpose and never wait."""
+        with self._lock:
+            self._ended += n
+            self._sampled_out += n
+
+    def delivered(self, n: int, /) -> None:
+        """Moves `n` waiting items to those that the destination has taken."""
+        with self._lock:
+            self._queued -= n
+            self._delivered += n
+
+    def rejected(self, n: int, reason: str, /) -> None:
+        """Moves `n` waiting items to those that the destination (or the protocol) refused for good."""
+        with self._lock:
+            self._queued -= n
+            self._rejected[reason] += n
+
+    def dropped(self, n: int, reason: str, /) -> None:
+        """Moves `n` waiting items to those that this process gave up."""
+        with self._lock:
+            self._queued -= n
+            self._dropped[reason] += n
+
+    # The spool moves items from queued to spooled and on from there; its methods come with it.
+
+    def snapshot(self) -> LedgerSnapshot:
+        """All counts at one moment."""
+        with self._lock:
+            return LedgerSnapshot(
+                signal=self.signal,
+                ended=self._ended,
+                sampled_out=self._sampled_out,
+                delivered=self._delivered,
+                rejected=MappingProxyType(dict(self._rejected)),
+                dropped=MappingProxyType(dict(self._dropped)),
+                spooled=self._spooled,
+                queued=self._queued,
+            )
+
+    def after_fork_in_child(self) -> None:
+        """Starts from zero with a new lock: the parent keeps its books, and its lock may have been held at the fork."""
+        self._zero()

@@ -1,0 +1,100 @@
+"""What OTLP/HTTP and OTLP/gRPC have in common: limits, the response, and how the agent introduces itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.metadata import PackageNotFoundError, version
+
+from otelagent.delivery.result import Accepted, Rejected
+
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "MAX_RESPONSE_BYTES",
+    "clean_text",
+    "read_error_status",
+    "read_json_response",
+    "read_response",
+    "user_agent",
+]
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Larger requests are not sent (OTLP specification, "Maximum request size"), in bytes before compression."""
+
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+"""Larger responses are not read, in bytes after decompression."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def read_response(body: bytes) -> Accepted | Rejected:
+    """The result in a successful answer to a traces request.
+
+    A populated partial success counts what was rejected; an empty one and an empty body mean full success. What isn't
+    an ``ExportTraceServiceResponse`` doesn't come from an OTLP receiver (a login page, a proxy), so that nothing is
+    known of the payload: it counts as rejected, ``malformed_response``, and isn't sent again.
+
+    Source: OTLP specification, "Partial Success".
+
+    :param body: the protobuf bytes.
+    """
+    if not body:
+        return Accepted()
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    try:
+        partial = ExportTraceServiceResponse.FromString(body).partial_success
+    except DecodeError:
+        return Rejected("malformed_response", "the answer is no OTLP response")
+    return Accepted(max(partial.rejected_spans, 0), partial.error_message)
+
+
+def read_json_response(body: bytes) -> Accepted | Rejected:
+    """Like `read_response` for servers that answer a protobuf request in OTLP JSON."""
+    try:
+        answer = json.loads(body)
+        partial = answer.get("partialSuccess") or {}
+        if not isinstance(partial, dict) or answer.keys() - {"partialSuccess"}:
+            raise ValueError(answer)
+        return Accepted(max(int(partial.get("rejectedSpans", 0)), 0), str(partial.get("errorMessage", "")))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return Rejected("malformed_response", "the answer is no OTLP response")
+
+
+def read_error_status(body: bytes) -> tuple[str, float | None]:
+    """The message and the requested wait in seconds (None: none) of the ``google.rpc.Status`` that explains an error.
+
+    Source: OTLP specification, "Failures" of OTLP/HTTP and "OTLP/gRPC Throttling" (``RetryInfo``). What isn't a Status
+    has no message and asks for nothing.
+    """
+    from google.protobuf.message import DecodeError
+    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+    try:
+        status = Status.FromString(body)
+        for detail in status.details:
+            info = RetryInfo()
+            if detail.Unpack(info):
+                delay = info.retry_delay
+                return str(status.message), max(0.0, delay.seconds + delay.nanos / 1e9)
+        return str(status.message), None
+    except DecodeError:
+        return "", None
+
+
+def clean_text(text: str, secrets: tuple[str, ...] = (), max_chars: int = 200) -> str:
+    """A server's text for the log: on one line, short, and without the secrets that it may quote back."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    text = _CONTROL.sub(" ", text).strip()
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+
+def user_agent() -> str:
+    """The User-Agent of OTLP exporters (OTLP exporter specification, "User Agent")."""
+    try:
+        return f"OTel-OTLP-Exporter-Python-otelagent/{version('otelagent')}"
+    except PackageNotFoundError:  # Run from a source tree.
+        return "OTel-OTLP-Exporter-Python-otelagent/0"
