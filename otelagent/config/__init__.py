@@ -1,4 +1,7 @@
-"""What a user may set: `load` reads keywords and the environment into one frozen `Config`; `SETTINGS` is the table behind it."""
+"""What a user may set.
+
+`load` reads keywords and the environment into one frozen `Config`; `SETTINGS` is the table behind it.
+"""
 
 from otelagent.config.load import load
 from otelagent.config.mask import Secret

@@ -1,4 +1,7 @@
-"""From the endpoint a user wrote to the one that is dialled (specification, "OTLP exporter", "Endpoint URLs for OTLP/HTTP")."""
+"""From the endpoint a user wrote to the one that is dialled.
+
+Source: the specification's "OpenTelemetry Protocol Exporter", "Endpoint URLs for OTLP/HTTP".
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from otelagent.config.parse import Invalid
 __all__ = ["Endpoint", "resolve"]
 
 TRACES_PATH = "/v1/traces"
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]|\s")
-_HOST = re.compile(r"[\w.~%-]+|\[[\w:.%]+\]")  # letters of any script: names may be internationalized
+_UNPRINTABLE = r"[\x00-\x20\x7f]|\s"
+_HOST = r"[\w.~%-]+|\[[\w:.%]+\]"  # letters of any script: names may be internationalized
 
 
 class Endpoint(NamedTuple):
@@ -32,8 +35,8 @@ def resolve(text: str, protocol: str, insecure: bool, signal_specific: bool, own
     :param own: from otelagent's own setting, which may hold the traces' path already.
     :raises Invalid: it can't be dialled; always fatal.
     """
-    if _UNPRINTABLE.search(text):
-        raise Invalid("must not contain spaces", fatal=True)
+    if re.search(_UNPRINTABLE, text):
+        raise Invalid("must not contain spaces or control characters", fatal=True)
     if protocol == "grpc":
         return _grpc(text, insecure)
     return _http(text, signal_specific, own)
@@ -82,7 +85,7 @@ def _split(text: str) -> SplitResult:
         raise Invalid("must start with http:// or https://", fatal=True)
     if not hostname:
         raise Invalid("has no host", fatal=True)
-    if not _HOST.fullmatch(f"[{hostname}]" if ":" in hostname else hostname):
+    if not re.fullmatch(_HOST, f"[{hostname}]" if ":" in hostname else hostname):
         raise Invalid("its host is malformed", fatal=True)
     try:
         port = url.port

@@ -1,8 +1,8 @@
 """Frozen dataclasses that are cheap to define.
 
-`dataclasses.dataclass(frozen=True)` compiles five functions for every class: 0.6 ms each, 6 ms for the configuration's sections,
-paid by every process at start. Here `dataclass` compiles ``__init__`` alone and the other methods are written once.
-A type checker sees the standard decorator.
+`dataclasses.dataclass(frozen=True)` compiles five functions for every class, 0.6 ms a class: 6 ms for the
+configuration, paid by every process at start. Here `dataclass` compiles ``__init__`` alone and the other methods are
+written once. A type checker sees the standard decorator.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The loader: the only reader of the environment and, later, of files.
 
-Precedence: keyword > option of ``otelagent-run`` > ``OTELAGENT_*`` > ``OTEL_*`` > file > default. An empty variable is an unset one.
-A wrong value of our own is an error. A wrong value of an ``OTEL_*`` variable is ignored with a warning, as the specification asks,
-unless going on would send data to another place than the user meant, or without what the place asks for.
+Precedence: keyword > option of ``otelagent-run`` > ``OTELAGENT_*`` > ``OTEL_*`` > file > default. An empty variable is
+an unset one. A wrong value of our own is an error. A wrong value of an ``OTEL_*`` variable is ignored with a warning,
+as the specification asks, unless going on would send data to another place than the user meant, or without what the
+place asks for. A value that a stronger source hides is not looked at.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def load(settings: Mapping[str, object], environ: Mapping[str, str]) -> Config:
 
     :param settings: by the settings' names; None means not given. Python values or their string forms.
     :param environ: usually `os.environ`.
-    :raises ConfigError: a name is unknown, a value of ours is wrong, or an ``OTEL_*`` variable's value makes the destination unusable.
+    :raises ConfigError: a name is unknown, a value of ours is wrong, or an ``OTEL_*`` variable's value makes the
+        destination unusable.
     """
     return _Loader(settings, environ).load()
 
@@ -139,7 +141,10 @@ class _Loader:
         # The declarative file's value comes here, as Source("file", its path).
 
     def valid(self, setting: Setting) -> Iterator[tuple[Any, Source]]:
-        """What was given and can be used, parsed, the strongest source first. What can't is an error or noted as ignored."""
+        """What was given and can be used, parsed, the strongest source first.
+
+        What can't be used is an error or noted as ignored.
+        """
         for raw, source in self.given(setting):
             spec = source.kind == "otel_env"
             try:
@@ -158,7 +163,7 @@ class _Loader:
         self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), (setting.default, _DEFAULT))
 
     def merge(self, setting: Setting) -> None:
-        """A mapping whose keys come each from the strongest source that has them. A weaker source shows only if it added some."""
+        """A mapping each of whose keys comes from the strongest source that has it."""
         merged: dict[str, tuple[str, Source]] = {}
         for mapping, source in self.valid(setting):
             for key, value in mapping.items():
@@ -166,7 +171,11 @@ class _Loader:
         self.attributes = merged
 
     def settle_service(self) -> None:
-        """The attributes that have settings of their own go there; from one level, the setting wins (``OTEL_SERVICE_NAME``)."""
+        """The attributes that have settings of their own go there.
+
+        Of one level the setting wins: "OTEL_SERVICE_NAME takes precedence over service.name in
+        OTEL_RESOURCE_ATTRIBUTES". Of two levels the stronger one does.
+        """
         for name, attribute in _SERVICE_ATTRIBUTES.items():
             value, source = self.attributes.pop(attribute, ("", _DEFAULT))
             if value and _RANK[source.kind] < _RANK[self.sources[name].kind]:
@@ -203,7 +212,10 @@ class _Loader:
             self.fail(setting, self.values["client_key"], self.sources["client_key"], "needs client_certificate too")
 
     def at_most(self, name: str, limit: str) -> None:
-        """A number that must not exceed another: ours is an error, the specification's is lowered with a warning, a default quietly."""
+        """A number must not exceed another.
+
+        One of ours that does is an error; the specification's is lowered with a warning, a default quietly.
+        """
         value, bound, source = self.values[name], self.values[limit], self.sources[name]
         if value <= bound:
             return

@@ -9,10 +9,11 @@ __all__ = ["Secret", "display", "quoted"]
 
 MASK = "***"
 
-# Everything before the last "@" is masked, so that a password with a raw "/" or "@" in it can't leak from a malformed URL.
-_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", re.DOTALL)
+# Patterns are compiled at their first use, which most processes never come to.
+# Everything before the last "@": a password with a raw "/" or "@" in it must not leak from a malformed URL.
+_USERINFO = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?.*@"
 # Some vendors take their token in the query.
-_QUERY = re.compile(r"\?.*", re.DOTALL)
+_QUERY = r"(?s)\?.*"
 
 
 class Secret:
@@ -58,7 +59,7 @@ def display(kind: str, value: object) -> str:
     if kind == "headers":
         return MASK
     if kind == "endpoint":
-        return _QUERY.sub(f"?{MASK}", _USERINFO.sub(rf"\1{MASK}@", str(value)))
+        return re.sub(_QUERY, f"?{MASK}", re.sub(_USERINFO, rf"\1{MASK}@", str(value)))
     return str(value)
 
 

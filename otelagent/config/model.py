@@ -31,8 +31,8 @@ class Source(NamedTuple):
     """Where a value came from.
 
     :ivar kind: the kind of source; the kinds are in order of precedence in `otelagent.config.load`.
-    :ivar name: what to show a user: ``init()``, ``--sampler``, a variable's name, or ``default``. A value merged from several
-        sources names them all, the strongest first, and has the strongest one's kind.
+    :ivar name: what to show a user: ``init()``, ``--sampler``, a variable's name, or ``default``. A value merged from
+        several sources names them all, the strongest first, and has the strongest one's kind.
     """
 
     kind: SourceKind
@@ -66,8 +66,9 @@ class Traces:
 class Otlp:
     """The OTLP exporter.
 
-    :ivar endpoint: for ``http/protobuf`` the final URL of the traces; for ``grpc`` always ``http://host:port`` (plaintext) or
-        ``https://host:port`` (TLS), whatever form the user wrote. May hold a user and password: never show it, show `masked_endpoint`.
+    :ivar endpoint: for ``http/protobuf`` the final URL of the traces; for ``grpc`` always ``http://host:port``
+        (plaintext) or ``https://host:port`` (TLS), whatever form the user wrote. It may hold a user and password: show
+        `masked_endpoint` instead.
     :ivar headers: names in lower case, values decoded.
     :ivar timeout_ms: for one attempt to export.
     :ivar insecure: as the user set it; already applied to `endpoint`.
@@ -136,6 +137,7 @@ class Instrumentation:
 
     disabled: tuple[str, ...]
     contrib: bool
+    prefer_contrib: tuple[str, ...]
     excluded_urls: tuple[str, ...]
 
 

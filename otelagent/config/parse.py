@@ -1,8 +1,8 @@
 """Pure parsers: from what a user gave, a Python value or a text, to the setting's value.
 
-`spec` chooses the dialect. True is the specification's, for ``OTEL_*`` variables (specification, "Environment Variable
-Specification" and "OTLP exporter"); False is otelagent's own, for keywords, options and ``OTELAGENT_*``, where every doubt is an
-error.
+`spec` chooses the dialect. True is the specification's, for ``OTEL_*`` variables (its "Environment Variable
+Specification" and "OpenTelemetry Protocol Exporter"); False is otelagent's own, for keywords, options and
+``OTELAGENT_*``, where every doubt is an error.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from otelagent.config.settings import Kind, Setting
 
 __all__ = ["Invalid", "Parsed", "parse", "suggest"]
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
-_WITH_UNIT = re.compile(r"([0-9]{1,9})\s*(ms|s|m|min|h)")
-_PERCENT = re.compile(r"([0-9]{1,3})\s*%")
+# Compiled at their first use: all of them at import would cost 2 ms.
+_INTEGER = r"[+-]?[0-9]{1,19}"
+_WITH_UNIT = r"([0-9]{1,9})\s*(ms|s|m|min|h)"
+_PERCENT = r"([0-9]{1,3})\s*%"
 _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000}
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")  # RFC 9110, 5.5, without obs-text, which gRPC doesn't take either
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, 5.6.2
+_HEADER_VALUE = r"[\t\x20-\x7e]*"  # RFC 9110, 5.5, without obs-text, which gRPC doesn't take either
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"
 _OWN_BOOLEANS = {
     "true": True,
     "1": True,
@@ -61,6 +62,8 @@ def parse(setting: Setting, value: object, spec: bool) -> Parsed:
     """A setting's value from what was given. Raises `Invalid`."""
     if isinstance(value, str):
         value = value.strip()
+        if setting.name != "file" and setting.kind != "certificate":
+            _encodable(value)
     return _PARSERS[setting.kind](setting, value, spec)
 
 
@@ -99,8 +102,8 @@ def _int(setting: Setting, value: object, spec: bool) -> Parsed:
     unit = f" of {setting.unit}" if setting.unit else ""
     problem = f"must be a whole number{unit} from {low} to {high}"
     if isinstance(value, str):
-        if not _INTEGER.fullmatch(value):
-            with_unit = _WITH_UNIT.fullmatch(value.lower()) if setting.unit == "ms" else None
+        if not re.fullmatch(_INTEGER, value):
+            with_unit = re.fullmatch(_WITH_UNIT, value.lower()) if setting.unit == "ms" else None
             raise Invalid(problem, f"try {int(with_unit[1]) * _MILLISECONDS[with_unit[2]]}" if with_unit else "")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -113,7 +116,7 @@ def _int(setting: Setting, value: object, spec: bool) -> Parsed:
 def _ratio(setting: Setting, value: object, spec: bool) -> Parsed:
     problem = "must be a number between 0 and 1"
     if isinstance(value, str):
-        percent = _PERCENT.fullmatch(value)
+        percent = re.fullmatch(_PERCENT, value)
         try:
             number = float(value)
         except ValueError:
@@ -177,7 +180,11 @@ def _patterns(setting: Setting, value: object, spec: bool) -> Parsed:
 
 
 def _attributes(setting: Setting, value: object, spec: bool) -> Parsed:
-    """Resource attributes (specification, "Resource SDK"). One malformed pair spoils the whole value, as the specification says."""
+    """Resource attributes.
+
+    One malformed pair spoils the whole value, as the specification says ("Resource SDK", "Specifying resource
+    information via an environment variable").
+    """
     if isinstance(value, Mapping):
         attributes: dict[str, str] = {}
         for key, item in value.items():
@@ -186,12 +193,13 @@ def _attributes(setting: Setting, value: object, spec: bool) -> Parsed:
             if not isinstance(item, str | int | float):
                 raise Invalid(f"{key!r} must be a text, a number or a boolean, not {_type(item)}")
             attributes[key] = str(item).lower() if isinstance(item, bool) else str(item)
+            _encodable(key + attributes[key])
         return Parsed(attributes)
     return Parsed(dict(_pairs(value, "key=value,key2=value2", strict=True)))
 
 
 def _headers(setting: Setting, value: object, spec: bool) -> Parsed:
-    """Headers of the exporter (specification, "OTLP exporter", "Specifying headers via environment variables")."""
+    """Headers of the exporter (specification, "OpenTelemetry Protocol Exporter", "Specifying headers")."""
     headers: dict[str, Secret] = {}
     try:
         if isinstance(value, Mapping):
@@ -200,11 +208,9 @@ def _headers(setting: Setting, value: object, spec: bool) -> Parsed:
             # A value that isn't percent-encoded is taken as it is ("Authorization=Bearer …"), as the stock SDKs do.
             pairs = _pairs(value, "name=value,name2=value2", strict=False)
         for name, item in pairs:
-            if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-                raise Invalid(
-                    f"{name!r} is not a header's name" if isinstance(value, Mapping) else "a header's name is malformed"
-                )
-            if not isinstance(item, str) or not _HEADER_VALUE.fullmatch(item):
+            if not isinstance(name, str) or not re.fullmatch(_TOKEN, name):
+                raise Invalid("a header's name is malformed")  # and may hold the value: it isn't shown
+            if not isinstance(item, str) or not re.fullmatch(_HEADER_VALUE, item):
                 raise Invalid(f"the value of {name!r} must be a text of printable ASCII characters")
             headers[name.lower()] = Secret(item)
     except Invalid as error:
@@ -239,6 +245,14 @@ def _certificate(setting: Setting, value: object, spec: bool) -> Parsed:
     return Parsed(value)
 
 
+def _encodable(text: str) -> None:
+    # Bytes of the environment that aren't UTF-8 come as surrogates; they would fail much later, when a request is made.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Invalid("is not UTF-8") from None
+
+
 def _one_of(setting: Setting, word: str) -> str:
     word = setting.aliases.get(word, word)
     if word not in setting.choices:
@@ -267,7 +281,10 @@ def _items(value: object) -> tuple[str, ...]:
 
 
 def _pairs(value: object, form: str, strict: bool) -> list[tuple[str, str]]:
-    """``a=b,c=d`` (W3C Baggage without properties), percent-decoded; `strict` refuses a broken escape, which is else left as it is."""
+    """``a=b,c=d`` (W3C Baggage without properties), percent-decoded.
+
+    `strict` refuses a broken escape, which is otherwise left as it is.
+    """
     if not isinstance(value, str):
         raise Invalid(f"must be a mapping or a text {form}, not {_type(value)}")
     decoded = []
@@ -275,7 +292,7 @@ def _pairs(value: object, form: str, strict: bool) -> list[tuple[str, str]]:
         key, equals, text = item.partition("=")
         if not equals or not key.strip():
             raise Invalid(f"must have the form {form}")
-        if strict and (" " in key.strip() or _BAD_ESCAPE.search(item)):
+        if strict and (" " in key.strip() or re.search(_BAD_ESCAPE, item)):
             raise Invalid(f"must have the form {form}, percent-encoded")
         try:
             decoded.append((_unquote(key.strip()), _unquote(text.strip())))

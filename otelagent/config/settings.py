@@ -37,10 +37,10 @@ Kind = Literal[
 PREFIX = "OTELAGENT_"
 # Names that the bootstrap passes to its child interpreters; never a user's.
 INTERNAL_PREFIX = "OTELAGENT_INTERNAL_"
-# Comma-separated names of the settings that came from the command line, as the bootstrap passes options on as variables.
+# The bootstrap passes options on as variables; this one lists, comma-separated, the settings that came so.
 OPTIONS_VARIABLE = "OTELAGENT_INTERNAL_OPTIONS"
 
-# The specification's declarative file. Not read yet; its place in the order of precedence is between OTEL_* and the default.
+# The specification's declarative file. Not read yet; its place in the order of precedence is after OTEL_*.
 CONFIG_FILE = "OTEL_CONFIG_FILE"
 
 # Sizes and times stay inside what every consumer takes (a 32-bit integer; 24 days in milliseconds).
@@ -59,8 +59,8 @@ class Setting(NamedTuple):
     :ivar unit: of the value, for display; part of the name where it is a time or a size in bytes.
     :ivar choices: valid values of a choice, in lower case.
     :ivar aliases: other spellings of a choice.
-    :ivar refused: values that the specification defines and otelagent can't honour, with what to do. They are errors from every
-        source: ignoring them would send the data elsewhere.
+    :ivar refused: values that the specification defines and otelagent can't honour, with what to do. They are errors
+        from every source: ignoring them would send the data elsewhere.
     :ivar minimum: smallest valid number.
     :ivar maximum: largest valid number.
     :ivar inverted: the specification's variable says the opposite.
@@ -120,11 +120,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("service_name", "service.name", "text", "The service's name (`service.name`).", "unknown_service:python",
             ("OTEL_SERVICE_NAME",)),
     Setting("service_version", "service.version", "text", "The service's version (`service.version`)."),
-    Setting("service_namespace", "service.namespace", "text", "The group the service belongs to (`service.namespace`)."),
+    Setting("service_namespace", "service.namespace", "text",
+            "The group the service belongs to (`service.namespace`)."),
     Setting("deployment_environment", "service.environment", "text",
             "Where it runs: `production`, `staging`, … (`deployment.environment.name`)."),
     Setting("resource_attributes", "service.resource_attributes", "attributes",
-            "Further resource attributes, `key=value,key2=value2`, percent-encoded; merged key by key over all sources.",
+            "More resource attributes, `key=value,key2=value2`, percent-encoded; merged key by key over all sources.",
             {}, ("OTEL_RESOURCE_ATTRIBUTES",)),
 
     Setting("exporter", "traces.exporter", "choice", "Where spans go.", "otlp", ("OTEL_TRACES_EXPORTER",),
@@ -137,60 +138,67 @@ SETTINGS: tuple[Setting, ...] = (
             _otlp("ENDPOINT"), default_text="`http://localhost:4318/v1/traces`; gRPC: `http://localhost:4317`"),
     Setting("protocol", "otlp.protocol", "choice", "How OTLP is sent.", "http/protobuf", _otlp("PROTOCOL"),
             choices=("http/protobuf", "grpc"), refused={"http/json": "it is not there yet; use 'http/protobuf'"}),
-    Setting("headers", "otlp.headers", "headers", "Headers of every export, `name=value,name2=value2`, values percent-encoded.",
-            {}, _otlp("HEADERS")),
-    Setting("timeout_ms", "otlp.timeout_ms", "int", "How long one attempt to export may take.", 10_000, _otlp("TIMEOUT"),
-            "ms", minimum=1),
+    Setting("headers", "otlp.headers", "headers",
+            "Headers of every export, `name=value,name2=value2`, values percent-encoded.", {}, _otlp("HEADERS")),
+    Setting("timeout_ms", "otlp.timeout_ms", "int", "How long one attempt to export may take.", 10_000,
+            _otlp("TIMEOUT"), "ms", minimum=1),
     Setting("compression", "otlp.compression", "choice", "Compression of exports.", "none", _otlp("COMPRESSION"),
             choices=("none", "gzip")),
-    Setting("certificate", "otlp.certificate", "certificate", "PEM file with the certificates to trust, for the collector's.",
-            None, _otlp("CERTIFICATE")),
-    Setting("client_certificate", "otlp.client_certificate", "certificate", "PEM file with the client's certificate (mTLS).",
-            None, _otlp("CLIENT_CERTIFICATE")),
+    Setting("certificate", "otlp.certificate", "certificate",
+            "PEM file with the certificates to trust, for the collector's.", None, _otlp("CERTIFICATE")),
+    Setting("client_certificate", "otlp.client_certificate", "certificate",
+            "PEM file with the client's certificate (mTLS).", None, _otlp("CLIENT_CERTIFICATE")),
     Setting("client_key", "otlp.client_key", "certificate", "PEM file with the client's private key (mTLS).", None,
             _otlp("CLIENT_KEY")),
     Setting("insecure", "otlp.insecure", "bool", "Whether a gRPC endpoint written without a scheme is plaintext.", None,
             _otlp("INSECURE"), default_text="`false`"),
 
-    Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on", ("OTEL_TRACES_SAMPLER",),
-            choices=_SAMPLERS),
-    Setting("sampler_arg", "traces.sampler_arg", "ratio", "The share of traces that the `traceidratio` samplers keep, 0 to 1.",
-            None, ("OTEL_TRACES_SAMPLER_ARG",), default_text="`1.0` for a `traceidratio` sampler"),
-    Setting("propagators", "propagators", "choices", "How context crosses processes, comma-separated; `none` for not at all.",
-            ("tracecontext", "baggage"), ("OTEL_PROPAGATORS",),
-            choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none")),
+    Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on",
+            ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS),
+    Setting("sampler_arg", "traces.sampler_arg", "ratio",
+            "The share of traces that the `traceidratio` samplers keep, 0 to 1.", None, ("OTEL_TRACES_SAMPLER_ARG",),
+            default_text="`1.0` for a `traceidratio` sampler"),
+    Setting("propagators", "propagators", "choices",
+            "How context crosses processes, comma-separated; `none` for not at all.", ("tracecontext", "baggage"),
+            ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none")),
 
-    Setting("disabled_instrumentations", "instrumentation.disabled", "names", "Instrumentations that stay off, comma-separated.",
-            (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
+    Setting("disabled_instrumentations", "instrumentation.disabled", "names",
+            "Instrumentations that stay off, comma-separated.", (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
     Setting("excluded_urls", "instrumentation.excluded_urls", "patterns",
             "Requests to leave out: comma-separated regular expressions, searched in the URL.", (),
             ("OTEL_PYTHON_EXCLUDED_URLS",)),
     Setting("contrib", "instrumentation.contrib", "bool",
-            "Whether installed OpenTelemetry contrib instrumentations are used for libraries that otelagent has none for.", True),
+            "Whether OpenTelemetry contrib instrumentations are used for libraries that otelagent has none for.",
+            True),
+    Setting("prefer_contrib", "instrumentation.prefer_contrib", "names",
+            "Libraries for which an installed contrib instrumentation is used instead of otelagent's, comma-separated.",
+            ()),
 
-    Setting("batch_schedule_delay_ms", "batch.schedule_delay_ms", "int", "Longest wait before a batch is exported.", 5_000,
-            ("OTEL_BSP_SCHEDULE_DELAY",), "ms", minimum=1),
+    Setting("batch_schedule_delay_ms", "batch.schedule_delay_ms", "int", "Longest wait before a batch is exported.",
+            5_000, ("OTEL_BSP_SCHEDULE_DELAY",), "ms", minimum=1),
     Setting("batch_export_timeout_ms", "batch.export_timeout_ms", "int", "How long exporting a batch may take.", 30_000,
             ("OTEL_BSP_EXPORT_TIMEOUT",), "ms", minimum=1),
     Setting("batch_max_queue_size", "batch.max_queue_size", "int", "Spans that may wait to be encoded.", 2_048,
             ("OTEL_BSP_MAX_QUEUE_SIZE",), "spans", minimum=1),
     Setting("batch_max_export_batch_size", "batch.max_export_batch_size", "int", "Spans in one export, at most.", 512,
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), "spans", minimum=1),
-    Setting("queue_max_bytes", "queue.max_bytes", "int", "Encoded requests that may wait for the destination.", 64 * 2**20,
-            unit="bytes", minimum=1, maximum=2**63 - 1),
+    Setting("queue_max_bytes", "queue.max_bytes", "int", "Encoded requests that may wait for the destination.",
+            64 * 2**20, unit="bytes", minimum=1, maximum=2**63 - 1),
     Setting("retry_initial_backoff_ms", "retry.initial_backoff_ms", "int", "First wait after a failed export.", 1_000,
             unit="ms", minimum=1),
-    Setting("retry_max_backoff_ms", "retry.max_backoff_ms", "int", "Longest wait between two attempts.", 30_000, unit="ms",
-            minimum=1),
-    Setting("exit_timeout_ms", "exit_timeout_ms", "int", "How long the process may wait for the last export when it ends.",
-            2_000, unit="ms"),
+    Setting("retry_max_backoff_ms", "retry.max_backoff_ms", "int", "Longest wait between two attempts.", 30_000,
+            unit="ms", minimum=1),
+    Setting("exit_timeout_ms", "exit_timeout_ms", "int",
+            "How long the process may wait for the last export when it ends.", 2_000, unit="ms"),
 
     Setting("attribute_count_limit", "limits.attribute_count", "int", "Attributes of a span.", 128,
             ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")),
-    Setting("attribute_value_length_limit", "limits.attribute_value_length", "int", "Characters of an attribute's value.", None,
+    Setting("attribute_value_length_limit", "limits.attribute_value_length", "int",
+            "Characters of an attribute's value.", None,
             ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"), "characters",
             default_text="no limit"),
-    Setting("event_count_limit", "limits.event_count", "int", "Events of a span.", 128, ("OTEL_SPAN_EVENT_COUNT_LIMIT",)),
+    Setting("event_count_limit", "limits.event_count", "int", "Events of a span.", 128,
+            ("OTEL_SPAN_EVENT_COUNT_LIMIT",)),
     Setting("link_count_limit", "limits.link_count", "int", "Links of a span.", 128, ("OTEL_SPAN_LINK_COUNT_LIMIT",)),
     Setting("event_attribute_count_limit", "limits.event_attribute_count", "int", "Attributes of an event.", 128,
             ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")),
@@ -207,8 +215,8 @@ SETTINGS: tuple[Setting, ...] = (
 
 SETTINGS_BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
-# Variables of the specification and of OpenTelemetry Python that this release knows and has no use for: no warning, no error.
-# A name that ends in "*" stands for all that start so.
+# Variables of the specification and of OpenTelemetry Python that this release knows and has no use for: no warning, no
+# error. A name that ends in "*" stands for all that start so.
 KNOWN_UNUSED: tuple[str, ...] = (
     "OTEL_METRICS_EXPORTER",
     "OTEL_METRICS_EXEMPLAR_FILTER",
