@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from otelagent.errors import ConfigError
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
     from otelagent.config import Config
@@ -54,6 +55,10 @@ class Engine(Protocol):
     @property
     def provider(self) -> TracerProvider:
         """What `opentelemetry.trace.set_tracer_provider()` gets."""
+
+    @property
+    def span_processor(self) -> SpanProcessor:
+        """Feeds this engine's batch from an SDK TracerProvider that the application set first."""
 
     def pause(self) -> None:
         """New spans are not recorded (counted as sampled out) until `resume`. Open spans end as they began."""

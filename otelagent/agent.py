@@ -1,0 +1,358 @@
+"""The agent: one per process. It composes configuration, recording, delivery and instrumentations, and lives as
+INIT → RUNNING ⇄ PAUSED → STOPPED.
+
+Nothing here raises into the application for a telemetry reason; a wrong setting is the one thing that does (`ConfigError`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from otelagent.config import Config, load
+from otelagent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer, TracerProvider
+
+    from otelagent.delivery import Destination, Ledger
+    from otelagent.patching.catalogue import Catalogue
+    from otelagent.record import Engine
+
+__all__ = [
+    "VERSION",
+    "Agent",
+    "flush",
+    "get_tracer",
+    "init",
+    "pause",
+    "resume",
+    "shutdown",
+    "startup_line",
+    "status",
+]
+
+VERSION = "0.1.0"
+
+Lifecycle = Literal["INIT", "RUNNING", "PAUSED", "STOPPED"]
+
+_log = logging.getLogger("otelagent")
+
+
+class Agent:
+    """The parts of one process's agent, wired together.
+
+    :param config: the resolved settings.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.state: Lifecycle = "INIT"
+        self.reason = ""
+        self.ledger: Ledger | None = None
+        self.destination: Destination | None = None
+        self.engine: Engine | None = None
+        self.catalogue: Catalogue | None = None
+        self._lock = threading.RLock()
+        self._lost_at_flush = 0
+
+    def start(self) -> None:
+        """INIT → RUNNING.
+
+        :raises ConfigError: a setting that only shows to be wrong when its part is built.
+        """
+        from opentelemetry import propagate
+
+        from otelagent.delivery import Ledger, open_delivery
+        from otelagent.patching.catalogue import Catalogue
+        from otelagent.process import watch_process
+        from otelagent.record import build_propagator, open_engine
+
+        config = self.config
+        self.ledger = Ledger("traces")
+        if config.traces.exporter != "none":
+            self.destination = open_delivery(config, {"traces": self.ledger})
+        self.engine = open_engine(config, self.ledger, self._deliver, flush_delivery=self._flush_delivery)
+        propagate.set_global_textmap(build_propagator(config.propagators, str(config.sources["propagators"])))
+        self._install(self.engine.provider)
+        self.catalogue = Catalogue(
+            VERSION,
+            config.instrumentation.disabled,
+            contrib=config.instrumentation.contrib,
+            prefer_contrib=config.instrumentation.prefer_contrib,
+        )
+        self._switch(True)
+        self.state = "RUNNING"
+        self.catalogue.start()
+        watch_process(
+            self.after_fork_in_child, self._exit, exit_timeout_s=config.exit_timeout_ms / 1000
+        )
+
+    def _install(self, provider: TracerProvider) -> None:
+        from opentelemetry import trace
+
+        current = trace.get_tracer_provider()
+        if isinstance(current, trace.ProxyTracerProvider):
+            trace.set_tracer_provider(provider)
+            return
+        # OpenTelemetry allows one provider for the life of a process. An SDK provider that the application has set can still
+        # hand its spans to us, with its own sampler and resource.
+        assert self.engine is not None
+        add = getattr(current, "add_span_processor", None)
+        if add is None:
+            self.reason = f"a TracerProvider of {type(current).__module__} is set already; its spans are not ours to export"
+            _log.warning("%s", self.reason)
+            return
+        add(self.engine.span_processor)
+        self.reason = "the application set a TracerProvider first: its sampler, resource and limits apply"
+        _log.warning("%s", self.reason)
+
+    def _switch(self, recording: bool) -> None:
+        from otelagent.patching.switch import SWITCH
+
+        sampler = self.config.traces.sampler
+        SWITCH.follows_parent = sampler.startswith("parentbased_") or sampler == "always_off"
+        SWITCH.excluded = _excluder(self.config.instrumentation.excluded_urls)
+        SWITCH.recording = recording
+
+    # record hands bytes over here, and delivery takes them: neither knows the other.
+    def _deliver(self, signal: str, body: bytes, items: int) -> None:
+        from otelagent.delivery import Payload
+
+        if self.destination is not None:
+            self.destination.submit(Payload(signal, body, items))
+        elif self.ledger is not None:
+            self.ledger.dropped(items, "exporter_none")
+
+    def _flush_delivery(self, deadline_s: float) -> bool:
+        return self.destination is None or self.destination.flush(deadline_s)
+
+    def pause(self) -> None:
+        """RUNNING → PAUSED: context is still passed on, nothing is recorded, what was recorded is still delivered."""
+        with self._lock:
+            if self.state == "RUNNING" and self.engine is not None:
+                self.state = "PAUSED"
+                self.engine.pause()
+                self._switch(False)
+
+    def resume(self) -> None:
+        """PAUSED → RUNNING."""
+        with self._lock:
+            if self.state == "PAUSED" and self.engine is not None:
+                self.state = "RUNNING"
+                self.engine.resume()
+                self._switch(True)
+
+    def flush(self, timeout_s: float) -> bool:
+        """See `otelagent.flush`."""
+        if self.engine is None or self.ledger is None:
+            return True
+        deadline_s = time.monotonic() + timeout_s
+        handed_on = self.engine.flush(deadline_s)
+        arrived = self._flush_delivery(deadline_s)
+        snapshot = self.ledger.snapshot()
+        lost = sum(snapshot.rejected.values()) + sum(snapshot.dropped.values())
+        lost_since, self._lost_at_flush = lost - self._lost_at_flush, lost
+        return handed_on and arrived and lost_since == 0
+
+    def shutdown(self, timeout_s: float) -> bool:
+        """→ STOPPED: flushes, undoes the instrumentations, closes every part. See `otelagent.shutdown`."""
+        with self._lock:
+            if self.state == "STOPPED" or self.engine is None:
+                return True
+            self.state = "STOPPED"
+            self._switch(False)
+        deadline_s = time.monotonic() + timeout_s
+        if self.catalogue is not None:
+            self.catalogue.stop()
+        handed_on = self.engine.shutdown(deadline_s)
+        arrived = self.destination is None or self.destination.shutdown(deadline_s)
+        return handed_on and arrived
+
+    def _exit(self) -> None:
+        # The interpreter is on its way out: instrumentations stay, there is nothing left for which to undo them.
+        with self._lock:
+            if self.state == "STOPPED" or self.engine is None:
+                return
+            self.state = "STOPPED"
+            self._switch(False)
+        deadline_s = time.monotonic() + self.config.exit_timeout_ms / 1000
+        self.engine.shutdown(deadline_s)
+        if self.destination is not None:
+            self.destination.shutdown(deadline_s)
+
+    def after_fork_in_child(self) -> None:
+        """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
+        self._lock = threading.RLock()
+        self._lost_at_flush = 0
+        if self.engine is not None:
+            self.engine.after_fork_in_child()
+        if self.destination is not None:
+            self.destination.after_fork_in_child()
+        elif self.ledger is not None:
+            self.ledger.after_fork_in_child()
+
+    def status(self) -> dict[str, Any]:
+        """See `otelagent.status`."""
+        destination = self.destination.describe() if self.destination is not None else "nowhere (exporter none)"
+        return {
+            "version": VERSION,
+            "state": self.state,
+            "reason": self.reason,
+            "pid": os.getpid(),
+            "service": self.config.service.name,
+            "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
+            "destination": destination,
+            "ledger": {"traces": self.ledger.snapshot().to_dict()} if self.ledger is not None else {},
+            "instrumentations": [
+                {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
+                for state in (self.catalogue.states() if self.catalogue is not None else ())
+            ],
+            "settings": [
+                {"name": name, "value": value, "source": source} for name, value, source in self.config.describe()
+            ],
+            "warnings": list(self.config.warnings),
+        }
+
+
+def _excluder(patterns: tuple[str, ...]) -> Any:
+    if not patterns:
+        return None
+    import re
+
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).search
+
+
+# --- the process's agent ------------------------------------------------------------------------------------------------
+
+_agent: Agent | None = None
+_agent_lock = threading.Lock()
+
+
+def init(**settings: Any) -> None:
+    """Start the agent in this process: spans of the application and its libraries are exported from now on.
+
+    Call it once, as early as is convenient; before or after the application's imports makes no difference. A second call
+    changes nothing (settings that differ are named in a warning), so a library may call it too, and so may an application
+    that is started under ``otelagent-run``.
+
+    :param settings: any of the settings (see the README's table) by its name. They win over ``OTELAGENT_*``, which win
+        over ``OTEL_*``.
+    :raises ConfigError: a setting is unknown or its value is wrong. Nothing else is raised: whatever goes wrong with
+        telemetry is logged by the logger ``otelagent`` and seen in `status()`.
+    """
+    global _agent
+    config = load(settings, os.environ)
+    with _agent_lock:
+        if _agent is not None:
+            _warn_of_difference(_agent, config, settings)
+            return
+        logging.getLogger("otelagent").setLevel(config.log_level.upper())
+        for warning in config.warnings:
+            _log.warning("%s", warning)
+        agent = Agent(config)
+        if not config.enabled:
+            agent.reason = f"switched off by {config.sources['enabled']}"
+            _agent = agent
+            return
+        try:
+            agent.start()
+        except ConfigError:
+            raise
+        except Exception as error:
+            agent.state = "STOPPED"
+            agent.reason = f"could not start: {type(error).__name__}: {error}"
+            _log.error("otelagent could not start, the application runs untraced", exc_info=error)
+        _agent = agent
+
+
+def _warn_of_difference(agent: Agent, config: Config, settings: Mapping[str, Any]) -> None:
+    if agent.state == "STOPPED":
+        _log.warning("otelagent was stopped in this process and does not start again")
+        return
+    before = {name: value for name, value, _ in agent.config.describe()}
+    ignored = [name for name, value, _ in config.describe() if name in settings and before[name] != value]
+    if ignored:
+        _log.warning(
+            "otelagent runs already; these settings of a second init() change nothing: %s", ", ".join(sorted(ignored))
+        )
+
+
+def shutdown(timeout_s: float | None = None) -> bool:
+    """Deliver what is recorded, undo every instrumentation and stop; the agent doesn't start again in this process.
+
+    :param timeout_s: the most it may take, in seconds; the setting `exit_timeout_ms` by default.
+    :returns: whether everything that had ended was delivered.
+    """
+    agent = _agent
+    if agent is None:
+        return True
+    return agent.shutdown(agent.config.exit_timeout_ms / 1000 if timeout_s is None else timeout_s)
+
+
+def flush(timeout_s: float | None = None) -> bool:
+    """Deliver every span that ended before the call.
+
+    :param timeout_s: the most it may take, in seconds; the setting `batch_export_timeout_ms` by default.
+    :returns: ``True`` only if all of them were delivered: none is still queued, and none was dropped or rejected since the
+        flush before this one.
+    """
+    agent = _agent
+    if agent is None:
+        return True
+    return agent.flush(agent.config.batch.export_timeout_ms / 1000 if timeout_s is None else timeout_s)
+
+
+def pause() -> None:
+    """Stop recording: instrumentations pass context on and do nothing else. What is recorded is still delivered."""
+    if _agent is not None:
+        _agent.pause()
+
+
+def resume() -> None:
+    """Record again after `pause`."""
+    if _agent is not None:
+        _agent.resume()
+
+
+def status() -> dict[str, Any]:
+    """What the agent is doing, as plain JSON values.
+
+    Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``), ``reason``, ``pid``, ``service``,
+    ``engine``, ``destination``, ``ledger`` (per signal: ended, sampled_out, delivered, rejected and dropped by reason,
+    spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value and
+    source), ``warnings``. Secrets are masked.
+    """
+    agent = _agent
+    if agent is None:
+        return {"version": VERSION, "state": "INIT", "reason": "init() has not been called", "pid": os.getpid()}
+    return agent.status()
+
+
+def get_tracer(name: str = "otelagent", version: str | None = None) -> Tracer:
+    """A tracer of the OpenTelemetry API.
+
+    :param name: the instrumentation scope: your module's or library's name.
+    :param version: its version.
+    """
+    from opentelemetry import trace
+
+    return trace.get_tracer(name, version)
+
+
+def startup_line() -> str:
+    """One line for a person: where spans go, and what is instrumented."""
+    agent = _agent
+    if agent is None or agent.state != "RUNNING" or agent.engine is None or agent.catalogue is None:
+        return f"otelagent {VERSION}: {agent.reason if agent is not None and agent.reason else 'not running'}"
+    where = agent.destination.describe() if agent.destination is not None else "nowhere (exporter none)"
+    available = agent.catalogue.available()
+    own = [state.name for state in available if state.kind == "own"]
+    contrib = [state.name for state in available if state.kind == "contrib"]
+    line = f'otelagent {VERSION}: service "{agent.config.service.name}" → {where} (engine {agent.engine.name}); instruments '
+    line += ", ".join(own) or "nothing"
+    return line + (f"; by contrib: {', '.join(contrib)}" if contrib else "")
