@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["BackendError", "MissingBinary", "Binaries", "build", "cache_dir", "locate", "pin"]
+__all__ = ["BackendError", "Binaries", "MissingBinary", "build", "cache_dir", "locate", "pin"]
 
 FOLDER = Path(__file__).resolve().parent.parent
 DISTRIBUTION = FOLDER / "distribution"

@@ -163,8 +163,7 @@ class Program:
             raise BackendError(f"{self.name} is already running (process {self.pid})")
         if not self._ports:
             raise BackendError(f"{self.name} was closed; make a new one")
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        environment |= self._environment() | dict(env or {})
+        environment = _inherited() | self._environment() | dict(env or {})
         command = [sys.executable, "-IS", "-c", _GUARD, str(os.getpid()), *self._command()]
         with self.log.open("ab") as log:
             self._process = _popen(
@@ -202,11 +201,11 @@ class Program:
 
     def stop(self, timeout_s: float | None = None) -> None:
         """SIGTERM, then SIGKILL after `timeout_s`. Nothing of the program's process group is left afterwards."""
-        self._end(signal.SIGTERM, self.stop_timeout_s if timeout_s is None else timeout_s)
+        self._end(self.stop_timeout_s if timeout_s is None else timeout_s)
 
     def kill(self) -> None:
         """SIGKILL, as a crash would have it."""
-        self._end(signal.SIGKILL, 0)
+        self._end(0)
 
     def signal(self, number: int) -> None:
         """Send a signal to the program: SIGHUP for a reload, SIGSTOP and SIGCONT for a stall."""
@@ -237,12 +236,12 @@ class Program:
     ) -> None:
         self.close()
 
-    def _end(self, first: int, timeout_s: float) -> None:
+    def _end(self, timeout_s: float) -> None:
         process, self._process = self._process, None
         if process is None or os.getpid() != self._owner:  # a forked child has no say over its parent's programs
             return
         if process.poll() is None and timeout_s > 0:
-            _signal_group(process.pid, first)
+            _signal_group(process.pid, signal.SIGTERM)
             _signal_group(process.pid, signal.SIGCONT)  # one that a test has stopped can't end
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout_s)
@@ -255,7 +254,29 @@ class Program:
         return f"--- end of {self.log} ---\n" + "\n".join(lines)
 
 
-class Jaeger(Program):
+class _Configured(Program):
+    """A program that is an OpenTelemetry collector underneath, so that it can check a configuration."""
+
+    config: Path
+
+    def validate(self) -> None:
+        """Let the program check its configuration, starting nothing; raises BackendError with what it says."""
+        command = self._command()
+        command.insert(1, "validate")
+        done = subprocess.run(
+            command,
+            cwd=self.workdir,
+            env=_inherited() | self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise BackendError(f"{self.config.name} is not valid:\n{done.stderr.strip() or done.stdout.strip()}")
+
+
+class Jaeger(_Configured):
     """Jaeger with collector-config/jaeger.yaml: OTLP in, memory storage, query API."""
 
     name = "jaeger"
@@ -268,14 +289,14 @@ class Jaeger(Program):
         config: str | os.PathLike[str] = JAEGER_CONFIG,
         ports: Mapping[str, int] | None = None,
     ) -> None:
-        self._config = Path(config)
+        self.config = Path(config).resolve()
         super().__init__(workdir, ports=ports)
 
     def _roles(self) -> Sequence[str]:
         return ("otlp_grpc", "otlp_http", "query", "query_grpc", "health", "metrics")
 
     def _command(self) -> list[str]:
-        return [str(locate_one("jaeger")), "--config", str(self._config)]
+        return [str(locate_one("jaeger")), f"--config={self.config}"]
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -356,7 +377,7 @@ class Zipkin(Program):
         return f"{self.query_url}/api/v2/spans"
 
 
-class Collector(Program):
+class Collector(_Configured):
     """The collector of collector-config/distribution.
 
     `config` is a file (COLLECTOR_ONLY unless told); `overlays` are further files, or `yaml:` strings as the
@@ -401,15 +422,6 @@ class Collector(Program):
         if overlays is not None:
             self.overlays = [str(overlay) for overlay in overlays]
         super().start(env=env, timeout_s=timeout_s)
-
-    def validate(self) -> None:
-        """Let the real collector check its configuration; raises BackendError with what it says."""
-        command = self._command()
-        command.insert(1, "validate")
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | self._environment()
-        done = subprocess.run(command, env=environment, cwd=self.workdir, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise BackendError(f"{self.config.name} is not valid:\n{done.stderr.strip() or done.stdout.strip()}")
 
     def _roles(self) -> Sequence[str]:
         return ("otlp_grpc", "otlp_http", "health", "metrics")
@@ -537,6 +549,10 @@ class Backends:
 
 _alive: weakref.WeakSet[Program] = weakref.WeakSet()
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _inherited() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
 def _signal_group(pid: int, number: int) -> None:
