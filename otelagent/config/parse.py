@@ -71,7 +71,7 @@ def suggest(name: str, names: Sequence[str]) -> str:
     """The nearest of some names, or an empty text."""
     from difflib import get_close_matches  # 3 ms that only a mistake costs
 
-    nearest = get_close_matches(name[:60], names, n=1, cutoff=0.6)
+    nearest = get_close_matches(name[:60], names, n=1, cutoff=0.55)
     return nearest[0] if nearest else ""
 
 
@@ -310,7 +310,8 @@ def _unquote(text: str) -> str:
 
 
 def _type(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 _PARSERS: dict[Kind, Callable[[Setting, object, bool], Parsed]] = {
