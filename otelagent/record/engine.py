@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from otelagent.errors import ConfigError
@@ -59,6 +59,10 @@ class Engine(Protocol):
     @property
     def span_processor(self) -> SpanProcessor:
         """Feeds this engine's batch from an SDK TracerProvider that the application set first."""
+
+    @property
+    def resource(self) -> Mapping[str, object]:
+        """The resource attributes of this process as they are now: the detected `service.name` among them."""
 
     def pause(self) -> None:
         """New spans are not recorded (counted as sampled out) until `resume`. Open spans end as they began."""

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 __all__ = ["container_id", "program_name"]
 
-# Options of the interpreter whose argument is a word of its own (python --help).
-_OPTIONS_WITH_ARGUMENT = ("-W", "-X", "--check-hash-based-pycs")
+# Of the interpreter's one-letter options, which may be written in one word (`-Im`), those that take an argument.
+_OPTION_WITH_ARGUMENT = re.compile(r"-[^cmWX]*([cmWX])(.*)", re.DOTALL)
 
 # Programs that only carry an application; the application is what the service should be called after.
-_CARRIERS = frozenset({"gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "waitress", "celery"})
+_CARRIERS = frozenset(
+    {"gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "waitress", "celery", "flask"}
+)
 _APPLICATION = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(\))?")
 _NOT_AN_APPLICATION = frozenset({"unix", "fd", "http", "https", "localhost"})
 
@@ -39,17 +41,23 @@ def program_name(orig_argv: Sequence[str], argv: Sequence[str]) -> str | None:
     words = list(orig_argv[1:])
     while words:
         word = words.pop(0)
-        if word == "-m" and words:
-            return _carried(words[0].removesuffix(".__main__"), words[1:])
-        if word.startswith("-m") and not word.startswith("--"):
-            return _carried(word[2:], words)
-        if word.startswith("-c") or word == "-":
-            break
-        if word in _OPTIONS_WITH_ARGUMENT:
-            del words[:1]
-        elif not word.startswith("-"):
+        if not word.startswith("-"):
             return _carried(_script(word), words)
-    if argv and not argv[0].startswith("-"):
+        if word in ("-", "--check-hash-based-pycs"):
+            if word == "-":
+                break
+            del words[:1]
+        option = None if word.startswith("--") else _OPTION_WITH_ARGUMENT.match(word)
+        if option is None:
+            continue
+        letter, argument = option.groups()
+        if letter == "c":
+            break
+        if not argument and words:
+            argument = words.pop(0)
+        if letter == "m":
+            return _carried(argument.removesuffix(".__main__"), words)
+    if argv and argv[0] and not argv[0].startswith("-"):
         return _script(argv[0])
     return None
 
@@ -67,8 +75,10 @@ def _carried(program: str | None, arguments: Sequence[str]) -> str | None:
     if program not in _CARRIERS:
         return program or None
     for position, word in enumerate(arguments):
-        if word in ("-A", "--app") and arguments[position + 1 : position + 2]:
-            return arguments[position + 1].partition(":")[0] or program
+        option, _, argument = word.partition("=")
+        if option in ("-A", "--app"):
+            argument = argument or "".join(arguments[position + 1 : position + 2])
+            return argument.partition(":")[0] or program
         match = _APPLICATION.fullmatch(word)
         if match and match[1] not in _NOT_AN_APPLICATION:
             return match[1]

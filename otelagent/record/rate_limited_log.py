@@ -1,11 +1,11 @@
-"""A logger that says the same thing at most once a minute, however often it happens."""
+"""Logging that says the same thing at most once a minute, however often it happens."""
 
 from __future__ import annotations
 
 import logging
 import time
 
-__all__ = ["RateLimitedLog"]
+__all__ = ["RateLimitFilter", "RateLimitedLog"]
 
 
 class RateLimitedLog:
@@ -37,3 +37,25 @@ class RateLimitedLog:
             self._logger.warning(message + "%s", *args, suffix, exc_info=exc_info)
         except Exception:  # An application's handler may raise; its trouble is not a span's.
             pass
+
+
+class RateLimitFilter(logging.Filter):
+    """For another library's logger: lets each of its messages (before their arguments) through once per interval.
+
+    :param interval_s: seconds.
+    """
+
+    def __init__(self, interval_s: float = 60.0) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._next: dict[object, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record goes on."""
+        now = time.monotonic()
+        if now < self._next.get(record.msg, 0.0):
+            return False
+        if len(self._next) > 100:  # Messages formatted before they are logged are all different.
+            self._next.clear()
+        self._next[record.msg] = now + self._interval_s
+        return True

@@ -67,7 +67,8 @@ def _configured(config: Config) -> dict[str, AttributeValue]:
     service = config.service
     attributes: dict[str, AttributeValue] = {key: value for key, value in service.resource_attributes.items() if key}
     settings = {
-        "service.name": service.name,
+        # The default of the setting says no more than nothing: what is detected beats it.
+        "service.name": service.name if service.name != UNKNOWN_SERVICE else None,
         "service.version": service.version,
         "service.namespace": service.namespace,
         "deployment.environment.name": service.environment,

@@ -19,10 +19,11 @@ from otelagent.record.sdk_resource import ProcessResource
 from otelagent.record.span_queue import SpanQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from opentelemetry import trace as api
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.util.types import Attributes
 
@@ -76,6 +77,11 @@ class SdkEngine:
     def span_processor(self) -> SpanProcessor:
         """Feeds the batch; for a provider that the application set before the agent started."""
         return self._pipeline
+
+    @property
+    def resource(self) -> Mapping[str, object]:
+        """The resource attributes as they are now."""
+        return self._resource.attributes
 
     def pause(self) -> None:
         """New spans are not recorded until `resume`."""
