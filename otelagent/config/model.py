@@ -42,7 +42,7 @@ class Source(NamedTuple):
         return self.name
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Service:
     """Who emits the telemetry. `resource_attributes` holds the attributes that have no field of their own here."""
 
@@ -53,7 +53,7 @@ class Service:
     resource_attributes: Mapping[str, str]
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Traces:
     """Where spans go and which are kept. `sampler_arg` is a probability, and None for a sampler that takes none."""
 
@@ -62,7 +62,7 @@ class Traces:
     sampler_arg: float | None
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Otlp:
     """The OTLP exporter.
 
@@ -94,7 +94,7 @@ class Otlp:
         return f"Otlp({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Batch:
     """How spans are grouped before they are encoded; sizes in spans."""
 
@@ -104,14 +104,14 @@ class Batch:
     max_export_batch_size: int
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Queue:
     """Encoded requests that wait for the destination."""
 
     max_bytes: int
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Retry:
     """The backoff between attempts to deliver one request."""
 
@@ -119,7 +119,7 @@ class Retry:
     max_backoff_ms: int
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Limits:
     """What one span may hold. `attribute_value_length` is in characters, None for no limit."""
 
@@ -131,7 +131,7 @@ class Limits:
     link_attribute_count: int
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Instrumentation:
     """Which instrumentations run, and what they leave out. `excluded_urls` are regular expressions that compile."""
 
@@ -141,7 +141,7 @@ class Instrumentation:
     excluded_urls: tuple[str, ...]
 
 
-@section(frozen=True)
+@section(frozen=True, kw_only=True)
 class Config:
     """Everything a user may set, resolved.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from otelagent.config import SETTINGS, Config, load
-from otelagent.config.model import Source
+from otelagent.config.model import Queue, Source
 from otelagent.config.settings import CONFIG_FILE, KNOWN_UNUSED, SETTINGS_BY_NAME, Setting
 from otelagent.errors import ConfigError
 
@@ -269,6 +269,10 @@ class TestModel:
         assert config != object()
         changed = dataclasses.replace(config, quiet=True, batch=dataclasses.replace(config.batch, max_queue_size=9))
         assert (changed.quiet, changed.batch.max_queue_size) == (True, 9)
+
+    def test_takes_exactly_its_fields(self) -> None:
+        with pytest.raises(TypeError, match=r"Queue: fields \['max_bytes', 'size'\] missing or unknown"):
+            Queue(size=1)  # type: ignore[call-arg]
 
     def test_describes_every_setting(self) -> None:
         described = load({"headers": {"api-key": "s3cret"}}, {"OTEL_BSP_SCHEDULE_DELAY": "250"}).describe()
