@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -43,6 +43,7 @@ GO_HINT = "Go 1.25 or newer (package `golang`, or the Go project's own archive)"
 PLAIN_INTERVAL_S = 5.0
 TTY_INTERVAL_S = 0.2
 LOG_TAIL_LINES = 30
+WORK_PREFIX = ".work-"
 
 
 class BackendError(Exception):
@@ -63,6 +64,16 @@ class Binaries:
 
 
 @dataclass(frozen=True)
+class _Workbench:
+    """What a build gets: a folder to work in, one for its product, Go's build cache, somebody to report to."""
+
+    work: Path
+    product: Path
+    go_cache: Path
+    progress: _Progress
+
+
+@dataclass(frozen=True)
 class _Target:
     name: str
     version: str
@@ -70,7 +81,7 @@ class _Target:
     inputs: tuple[Path, ...]
     extra: str
     uses_go: bool
-    produce: Callable[[Path, Path, _Progress], None]
+    produce: Callable[[_Workbench], None]
 
     def folder(self) -> Path:
         """The cache folder of exactly this build; raises BackendError when naming it takes Go and Go isn't there."""
@@ -89,6 +100,14 @@ class _Target:
             return ""
         version, system, machine = go_environment()
         return f"-{version}-{system}-{machine}"
+
+    def need_tools(self) -> None:
+        """Raises BackendError, saying what to install, when a build of this target can't even begin."""
+        if self.uses_go:
+            _need_go()
+        else:
+            _need("mvn", "Maven 3.8 or newer (Debian: apt install maven)")
+            _need("java", "Java 17 or newer (Debian: apt install openjdk-17-jre-headless)")
 
     def cached(self) -> Path | None:
         """The finished file, or None. Without Go on the machine, any Go version's build for this platform will do."""
@@ -140,32 +159,36 @@ def build(names: tuple[str, ...] = (), *, out: TextIO | None = None) -> dict[str
     if unknown:
         raise BackendError(f"no such back end: {', '.join(sorted(unknown))} (there are collector, jaeger and zipkin)")
     targets = [target for target in _TARGETS if not names or target.name in names]
-    result: dict[str, Path] = {}
-    for number, target in enumerate(targets, 1):
-        progress = _Progress(f"[{number}/{len(targets)}] {target.name} {target.version}", out or sys.stderr)
-        result[target.name] = _ensure(target, progress)
-    return result
+    out = out or sys.stderr
+    missing = [target for target in targets if target.cached() is None]
+    for target in missing:  # before any of them: nobody wants to learn after minutes that Maven is missing
+        target.need_tools()
+    with _workshop(_Progress("backends", out)) if missing else nullcontext(Path()) as go_cache:
+        result = {}
+        for number, target in enumerate(targets, 1):
+            progress = _Progress(f"[{number}/{len(targets)}] {target.name} {target.version}", out)
+            result[target.name] = _ensure(target, go_cache, progress)
+        return result
 
 
 def pin(*, out: TextIO | None = None) -> None:
     """Resolve distribution/builder.yaml again and write its go.mod and go.sum beside it, to be committed with it."""
     _need_go()
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".pin-") as temporary:
-        work = Path(temporary)
-        progress = _Progress("pin", out or sys.stderr)
-        builder = _install_builder(work, progress)
+    progress = _Progress("pin", out or sys.stderr)
+    with _workshop(progress) as go_cache:
+        work = Path(tempfile.mkdtemp(dir=cache_dir(), prefix=WORK_PREFIX))
+        builder = _install_builder(work, go_cache, progress)
         shutil.copy(DISTRIBUTION / "builder.yaml", work)
         command = [str(builder), "--config", "builder.yaml", "--skip-compilation"]
         source = work / "src"
         try:
-            progress.run("resolving modules", command, cwd=work)
+            progress.run("resolving modules", command, cwd=work, env=_go_env(go_cache))
         except BackendError:
             # The builder ends with a download of every module, also those of other systems, and fails when a proxy
             # lacks one of them. What counts is already written; the compiler has the last word on it.
             if not (source / "go.sum").is_file():
                 raise
-        progress.run("checking", ["go", "list", "-deps", "."], cwd=source)
+        progress.run("checking", ["go", "list", "-deps", "."], cwd=source, env=_go_env(go_cache))
         for name in ("go.mod", "go.sum"):
             shutil.copy(source / name, DISTRIBUTION / name)
         progress.done("go.mod and go.sum written")
@@ -174,68 +197,82 @@ def pin(*, out: TextIO | None = None) -> None:
 # --- one target -------------------------------------------------------------------------------------------------
 
 
-def _ensure(target: _Target, progress: _Progress) -> Path:
+def _ensure(target: _Target, go_cache: Path, progress: _Progress) -> Path:
     path = target.cached()
     if path is not None:
         progress.done(f"already built ({_mib(path)})")
         return path
-    if target.uses_go:
-        _need_go()
+    folder = target.folder()
+    work = Path(tempfile.mkdtemp(dir=cache_dir(), prefix=WORK_PREFIX))
+    product = work / "product"
+    product.mkdir()
+    target.produce(_Workbench(work, product, go_cache, progress))
+    if not (product / target.file_name).is_file():
+        raise BackendError(f"{target.name}: the build ended well but wrote no {target.file_name}")
+    if folder.exists():  # a folder without its file: somebody's half deletion
+        shutil.rmtree(folder)
+    product.rename(folder)
+    path = folder / target.file_name
+    progress.done(f"ready ({_mib(path)})")
+    return path
+
+
+@contextmanager
+def _workshop(progress: _Progress) -> Iterator[Path]:
+    """Hold the cache's lock; gives Go's build cache. All work folders are gone afterwards, also those of killed runs.
+
+    The build cache of one run is 2 GB and of no use once the programs are in our cache, hence it is private and thrown
+    away, unless GOCACHE is set: then whoever set it wants to keep it.
+    """
     cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
-    with _lock(cache / f".{target.name}.lock", progress):
-        path = target.cached()
-        if path is not None:
-            progress.done(f"built meanwhile by another run ({_mib(path)})")
-            return path
-        folder = target.folder()
-        _remove_leftovers(cache, target.name)
-        work = Path(tempfile.mkdtemp(dir=cache, prefix=f".build-{target.name}-"))
+    with (cache / ".lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress.tick("waiting for another run")
+                time.sleep(TTY_INTERVAL_S)
+        _remove_work(cache)
         try:
-            product = work / "product"
-            product.mkdir()
-            target.produce(work, product, progress)
-            if not (product / target.file_name).is_file():
-                raise BackendError(f"{target.name}: the build ended well but wrote no {target.file_name}")
-            if folder.exists():  # a folder without its file: an older layout or somebody's half deletion
-                shutil.rmtree(folder)
-            product.rename(folder)
+            chosen = os.environ.get("GOCACHE")
+            yield Path(chosen) if chosen else cache / f"{WORK_PREFIX}go-build"
         finally:
-            _remove_tree(work)
-        path = folder / target.file_name
-        progress.done(f"ready ({_mib(path)})")
-        return path
+            _remove_work(cache)
 
 
-def _produce_collector(work: Path, product: Path, progress: _Progress) -> None:
-    builder = _install_builder(work, progress)
-    for name in ("builder.yaml", "go.mod", "go.sum"):
-        shutil.copy(DISTRIBUTION / name, work / name)
-    source = work / "src"
+def _remove_work(cache: Path) -> None:
+    for path in cache.glob(f"{WORK_PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _produce_collector(bench: _Workbench) -> None:
+    builder = _install_builder(bench.work, bench.go_cache, bench.progress)
+    source = bench.work / "src"
     source.mkdir()
+    shutil.copy(DISTRIBUTION / "builder.yaml", bench.work)
     for name in ("go.mod", "go.sum"):
-        shutil.copy(DISTRIBUTION / name, source / name)
+        shutil.copy(DISTRIBUTION / name, source)
     command = [str(builder), "--config", "builder.yaml", "--skip-get-modules", "--skip-compilation"]
-    progress.run("generating sources", command, cwd=work, env=_go_env(work))
-    for name in ("go.mod", "go.sum"):
-        shutil.copy(DISTRIBUTION / name, source / name)
-    _go_build(".", product / "otelagent-collector", source, work, progress)
+    bench.progress.run("generating sources", command, cwd=bench.work, env=_go_env(bench.go_cache))
+    for name in ("go.mod", "go.sum"):  # the builder has written its own go.mod over ours
+        shutil.copy(DISTRIBUTION / name, source)
+    _go_build(".", "otelagent-collector", source, bench)
 
 
-def _produce_jaeger(work: Path, product: Path, progress: _Progress) -> None:
+def _produce_jaeger(bench: _Workbench) -> None:
     for name in ("go.mod", "go.sum"):
-        shutil.copy(JAEGER / name, work / name)
+        shutil.copy(JAEGER / name, bench.work)
     stamp = f"-X github.com/jaegertracing/jaeger/internal/version.latestVersion=v{JAEGER_VERSION}"
-    _go_build(JAEGER_PACKAGE, product / "jaeger", work, work, progress, ldflags=stamp)
+    _go_build(JAEGER_PACKAGE, "jaeger", bench.work, bench, ldflags=stamp)
 
 
-def _produce_zipkin(work: Path, product: Path, progress: _Progress) -> None:
-    _need("mvn", "Maven 3.8 or newer (Debian: apt install maven)")
-    _need("java", "Java 17 or newer (Debian: apt install openjdk-17-jre-headless)")
+def _produce_zipkin(bench: _Workbench) -> None:
     artifact = f"io.zipkin:zipkin-server:{ZIPKIN_VERSION}:jar:slim"
-    command = ["mvn", "-B", MAVEN_COPY, f"-Dartifact={artifact}", f"-DoutputDirectory={product}"]
-    progress.run("fetching with Maven", command, cwd=work)
-    jar = product / f"zipkin-server-{ZIPKIN_VERSION}-slim.jar"
+    command = ["mvn", "-B", MAVEN_COPY, f"-Dartifact={artifact}", f"-DoutputDirectory={bench.product}"]
+    bench.progress.run("fetching with Maven", command, cwd=bench.work)
+    jar = bench.product / f"zipkin-server-{ZIPKIN_VERSION}-slim.jar"
     if not jar.is_file():
         raise BackendError(f"zipkin: Maven ended well but left no {jar.name}")
     found = hashlib.sha256(jar.read_bytes()).hexdigest()
@@ -243,30 +280,25 @@ def _produce_zipkin(work: Path, product: Path, progress: _Progress) -> None:
         raise BackendError(f"zipkin: {jar.name} has SHA-256 {found}, expected {ZIPKIN_SHA256}; it was not kept")
 
 
-def _install_builder(work: Path, progress: _Progress) -> Path:
+def _install_builder(work: Path, go_cache: Path, progress: _Progress) -> Path:
     command = ["go", "install", "-trimpath", f"{BUILDER_MODULE}@v{COLLECTOR_VERSION}"]
-    progress.run("installing the collector builder", command, cwd=work, env=_go_env(work) | {"GOBIN": str(work)})
+    progress.run("installing the collector builder", command, cwd=work, env=_go_env(go_cache) | {"GOBIN": str(work)})
     return work / "builder"
 
 
-def _go_build(package: str, output: Path, cwd: Path, work: Path, progress: _Progress, ldflags: str = "") -> None:
-    env = _go_env(work)
-    listed = progress.run("downloading modules", ["go", "list", "-deps", package], cwd=cwd, env=env)
+def _go_build(package: str, name: str, cwd: Path, bench: _Workbench, ldflags: str = "") -> None:
+    env = _go_env(bench.go_cache)
+    listed = bench.progress.run("downloading modules", ["go", "list", "-deps", package], cwd=cwd, env=env)
     total = sum(1 for line in listed.splitlines() if line and not line.startswith("go: "))
     flags = f"-s -w {ldflags}".strip()
-    command = ["go", "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(output), package]
-    progress.run("compiling", command, cwd=cwd, env=env, packages=total)
+    output = str(bench.product / name)
+    command = ["go", "build", "-v", "-trimpath", "-ldflags", flags, "-o", output, package]
+    bench.progress.run("compiling", command, cwd=cwd, env=env, packages=total)
 
 
-def _go_env(work: Path) -> dict[str, str]:
-    """The environment of every Go command: a static binary, this machine's Go, and a build cache that goes with `work`.
-
-    The build cache of one run is 1 to 2 GB and of no use once the program is in our cache, hence it's private and
-    thrown away, unless GOCACHE is set: then whoever set it wants to keep it.
-    """
-    env = dict(os.environ, CGO_ENABLED="0", GOTOOLCHAIN="local", GOWORK="off")
-    env.setdefault("GOCACHE", str(work / "go-build"))
-    return env
+def _go_env(go_cache: Path) -> dict[str, str]:
+    """The environment of every Go command: a static binary, and this machine's Go rather than one to download."""
+    return dict(os.environ, CGO_ENABLED="0", GOTOOLCHAIN="local", GOWORK="off", GOCACHE=str(go_cache))
 
 
 # --- tools ------------------------------------------------------------------------------------------------------
@@ -310,29 +342,6 @@ def _platform_suffix() -> str:
 
 def _mib(path: Path) -> str:
     return f"{path.stat().st_size / 2**20:.0f} MiB"
-
-
-def _remove_tree(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _remove_leftovers(cache: Path, name: str) -> None:
-    """Work folders of runs that were killed; the lock is held, so none of them is alive."""
-    for path in cache.glob(f".build-{name}-*"):
-        _remove_tree(path)
-
-
-@contextmanager
-def _lock(path: Path, progress: _Progress) -> Iterator[None]:
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                progress.tick("waiting for another run that builds it")
-                time.sleep(TTY_INTERVAL_S)
-        yield
 
 
 # --- progress ---------------------------------------------------------------------------------------------------
@@ -396,7 +405,10 @@ class _Progress:
                         size = os.fstat(log.fileno()).st_size
                         lines += os.pread(log.fileno(), size - seen, seen).count(b"\n")
                         seen = size
-                    self.tick(step, f"{lines} of {packages} packages" if packages else "")
+                    if packages and lines >= packages - 1:  # the last one is the program itself
+                        self.tick("linking")
+                    else:
+                        self.tick(step, f"{lines} of {packages} packages" if packages else "")
                     if process.returncode is not None:
                         break
             finally:

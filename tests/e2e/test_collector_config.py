@@ -58,9 +58,9 @@ def program_for(path: Path, workdir: Path) -> Collector | Jaeger:
     return Jaeger(workdir, config=path) if is_jaeger(path) else Collector(workdir, config=path)
 
 
-def post(url: str, body: dict[str, Any]) -> int:
+def post(url: str, body: dict[str, Any], signal_name: str = "traces") -> int:
     data = json.dumps(body).encode()
-    request = urllib.request.Request(f"{url}/v1/traces", data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"{url}/v1/{signal_name}", data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as response:
         return int(response.status)
 
@@ -165,6 +165,16 @@ def test_traces_are_found_by_service(running: Backends) -> None:
     assert {"shop", "bank"} <= set(backends.zipkin_services(zipkin_url))
     assert backends.jaeger_trace(jaeger_url, "ab" * 16) == []
     assert backends.zipkin_trace(zipkin_url, "ab" * 16) == []
+
+
+def test_metrics_and_logs_are_kept_in_the_file(running: Backends) -> None:
+    point = {"timeUnixNano": "1", "asInt": "42"}
+    metric = {"name": "answers", "gauge": {"dataPoints": [point]}}
+    post(running.collector.otlp_http, {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}, "metrics")
+    record = {"timeUnixNano": "1", "body": {"stringValue": "hello"}}
+    post(running.collector.otlp_http, {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}, "logs")
+    requests = backends.collector_requests(running.collector.file)
+    assert {"resourceMetrics", "resourceLogs"} <= {key for request in requests for key in request}
 
 
 def test_collector_comes_late_dies_and_comes_back_at_the_same_address(tmp_path: Path) -> None:
