@@ -1,0 +1,63 @@
+"""Programs under test: what touches a process's globals runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Outcome", "run_program"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+    spans_file: Path
+
+    @property
+    def json(self) -> Any:
+        """The last line of standard output, which the program printed as JSON."""
+        return json.loads(self.out.splitlines()[-1])
+
+    @property
+    def spans(self) -> list[dict[str, Any]]:
+        """What the file exporter wrote, each span as OTLP JSON with its scope's name and its resource's attributes."""
+        if not self.spans_file.exists():
+            return []
+        return [
+            {**span, "scope": scope["scope"]["name"], "resource": resource["resource"]["attributes"]}
+            for line in self.spans_file.read_text().splitlines()
+            for resource in json.loads(line)["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+
+def run_program(folder: Path, source: str, *command: str, timeout_s: float = 60, **environ: str) -> Outcome:
+    """Run Python source as a script in `folder`, with the file exporter and warnings as errors.
+
+    :param command: put before the interpreter, such as ``otelagent-run``.
+    :param environ: changes of the environment; none of OTEL_* or OTELAGENT_* is inherited.
+    """
+    script = folder / "program.py"
+    script.write_text(textwrap.dedent(source))
+    spans = folder / "spans.jsonl"
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL", "PYTHONPATH"))}
+    done = subprocess.run(
+        [*command, sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=timeout_s,
+        env={**inherited, "OTELAGENT_EXPORTER": "file", "OTELAGENT_FILE": str(spans), **environ},
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr, spans)

@@ -1,0 +1,231 @@
+"""init, the lifecycle, flush, status: each in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import run_program
+
+HEAD = """
+import json, otelagent
+from opentelemetry import trace
+"""
+
+
+def program(body: str) -> str:
+    return HEAD + "\n".join(line[4:] if line.startswith("    ") else line for line in body.splitlines())
+
+
+def test_states_follow_the_lifecycle(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    states = [otelagent.status()["state"]]
+    otelagent.init()
+    states.append(otelagent.status()["state"])
+    otelagent.pause(); otelagent.pause()
+    states.append(otelagent.status()["state"])
+    with otelagent.span("while paused"): pass
+    otelagent.resume()
+    states.append(otelagent.status()["state"])
+    with otelagent.span("after"): pass
+    assert otelagent.shutdown()
+    states.append(otelagent.status()["state"])
+    otelagent.resume(); otelagent.init()
+    states.append(otelagent.status()["state"])
+    with otelagent.span("too late"): pass
+    print(json.dumps([states, otelagent.status()["ledger"]["traces"]]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    states, ledger = outcome.json
+    assert states == ["INIT", "RUNNING", "PAUSED", "RUNNING", "STOPPED", "STOPPED"]
+    assert [span["name"] for span in outcome.spans] == ["after"]
+    assert ledger["balanced"]
+    assert (ledger["ended"], ledger["delivered"], ledger["sampled_out"], ledger["dropped"]) == (3, 1, 1, {"shutdown": 1})
+    assert "does not start again" in outcome.err
+
+
+def test_a_second_init_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init(service_name="first")
+    provider = trace.get_tracer_provider()
+    otelagent.init(service_name="second", sampler="always_off")
+    otelagent.init()
+    assert trace.get_tracer_provider() is provider
+    print(json.dumps(otelagent.status()["service"]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == "first"
+    assert outcome.err.count("change nothing: sampler, service_name") == 1
+
+
+def test_without_init_everything_is_harmless(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    @otelagent.instrument
+    def work(): return 7
+    with otelagent.span("nothing"):
+        assert work() == 7
+    assert otelagent.flush() and otelagent.shutdown()
+    otelagent.pause(); otelagent.resume()
+    print(json.dumps(otelagent.status()["state"]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == "INIT"
+    assert outcome.spans == []
+
+
+def test_disabled_by_the_standard_variable(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init()
+    with otelagent.span("nothing"): pass
+    status = otelagent.status()
+    print(json.dumps([status["state"], status["reason"]]))
+    """),
+        OTEL_SDK_DISABLED="true",
+    )
+    assert outcome.json == ["INIT", "switched off by OTEL_SDK_DISABLED"]
+    assert outcome.spans == []
+
+
+def test_tracers_made_before_init_record_after_it(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    tracer = trace.get_tracer("early")
+    @otelagent.instrument
+    def work(): pass
+    otelagent.init()
+    with tracer.start_as_current_span("by the api"): work()
+    assert otelagent.flush()
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    names = {span["name"]: span for span in outcome.spans}
+    assert set(names) == {"by the api", "work"}
+    assert names["work"]["parentSpanId"] == names["by the api"]["spanId"]
+
+
+def test_an_application_that_set_a_provider_keeps_it_and_its_spans_are_exported(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    from opentelemetry.sdk.trace import TracerProvider
+    mine = TracerProvider()
+    trace.set_tracer_provider(mine)
+    otelagent.init()
+    assert trace.get_tracer_provider() is mine
+    with trace.get_tracer("mine").start_as_current_span("theirs"): pass
+    assert otelagent.flush()
+    print(json.dumps(otelagent.status()["reason"]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert "set a TracerProvider first" in outcome.json
+    assert [span["name"] for span in outcome.spans] == ["theirs"]
+
+
+def test_flush_tells_the_truth_about_loss(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init(batch_max_queue_size=4, batch_max_export_batch_size=4, batch_schedule_delay_ms=60000)
+    from otelagent.agent import _agent
+    spans = [trace.get_tracer("t").start_span(str(number)) for number in range(4)]
+    _agent.engine._batch.added = lambda pending: None   # the batch thread never comes: the queue stays full
+    for span in spans: span.end()
+    with otelagent.span("one too many"): pass
+    answers = [otelagent.flush(), otelagent.flush()]
+    print(json.dumps([answers, otelagent.status()["ledger"]["traces"]]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    answers, ledger = outcome.json
+    assert answers == [False, True]
+    assert (ledger["ended"], ledger["delivered"], ledger["dropped"]) == (5, 4, {"queue_full": 1})
+    assert ledger["balanced"]
+
+
+def test_exporter_none_counts_what_goes_nowhere(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init()
+    with otelagent.span("nowhere"): pass
+    print(json.dumps([otelagent.flush(), otelagent.status()["ledger"]["traces"]]))
+    """),
+        OTELAGENT_EXPORTER="none",
+    )
+    flushed, ledger = outcome.json
+    assert flushed is False
+    assert ledger["dropped"] == {"exporter_none": 1}
+    assert ledger["balanced"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("otelagent.init(samler='always_on')", "sampler"),
+        ("otelagent.init(endpoint='ftp://x')", "endpoint"),
+        ("otelagent.init(sampler='traceidratio', sampler_arg=1.5)", "sampler_arg"),
+        ("otelagent.init(engine='native')", "otelagent-native"),
+    ],
+)
+def test_a_wrong_setting_is_a_config_error(tmp_path: Path, call: str, message: str) -> None:
+    outcome = run_program(
+        tmp_path,
+        program(f"""
+    try:
+        {call}
+    except otelagent.ConfigError as error:
+        print(json.dumps([str(error), otelagent.status()["state"]]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    text, state = outcome.json
+    assert message in text
+    assert "init()" in text
+    assert state == "INIT"
+
+
+def test_a_fork_child_has_its_own_books_and_identity(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import os, warnings
+    warnings.simplefilter("ignore")   # Python 3.12 warns of forking with threads
+    otelagent.init()
+    with otelagent.span("parent, before"): pass
+    pid = os.fork()
+    if pid == 0:
+        with otelagent.span("child"): pass
+        assert otelagent.status()["ledger"]["traces"]["ended"] == 1
+        assert otelagent.flush()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    with otelagent.span("parent, after"): pass
+    assert otelagent.flush()
+    assert otelagent.status()["ledger"]["traces"]["delivered"] == 2
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+
+    def resource(span: dict[str, object], key: str) -> object:
+        attributes = span["resource"]
+        assert isinstance(attributes, list)
+        return next(attribute["value"] for attribute in attributes if attribute["key"] == key)
+
+    spans = {span["name"]: span for span in outcome.spans}
+    assert len(outcome.spans) == len(spans) == 3
+    for key in ("service.instance.id", "process.pid"):
+        assert resource(spans["parent, before"], key) == resource(spans["parent, after"], key)
+        assert resource(spans["child"], key) != resource(spans["parent, after"], key)
