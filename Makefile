@@ -41,7 +41,7 @@ format: $(READY)  ## let ruff format and sort
 	@$(BIN)/ruff format .
 
 bench: $(READY)  ## benchmarks, side by side with the stock SDK
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 backends: $(READY)  ## build or fetch the real collector, Jaeger and Zipkin into the cache
 	@cd collector-config && $(abspath $(BIN))/python -m backends build

@@ -12,12 +12,10 @@ import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks import span_cost, startup
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "local"
-
-sys.path.insert(0, str(HERE))
-import span_cost  # noqa: E402
-import startup  # noqa: E402
 
 Results = dict[str, dict[str, list[float]]]
 

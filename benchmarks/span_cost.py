@@ -34,9 +34,7 @@ def start(variant: str, endpoint: str) -> Callable[[], object]:
     if variant == "otelagent_sdk":
         import otelagent
 
-        otelagent.init(
-            endpoint=endpoint, engine="sdk", batch_max_queue_size=1_000_000, disabled_instrumentations=["logging", "threading"]
-        )
+        otelagent.init(endpoint=endpoint, engine="sdk", batch_max_queue_size=1_000_000)
         return otelagent.flush
     return _nothing
 

@@ -1,7 +1,7 @@
 """What the agent adds to the start of a process: a program that imports FastAPI, bare and under each wrapper.
 
-``python startup.py VARIANT`` prints one JSON line. The child's whole CPU time is measured, so both interpreters of a wrapper
-that starts a second one count.
+``python startup.py VARIANT`` prints one JSON line. The child's whole CPU time is measured, so both interpreters of a
+wrapper that starts a second one count.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The agent: one per process. It composes configuration, recording, delivery and instrumentations, and lives as
 INIT → RUNNING ⇄ PAUSED → STOPPED.
 
-Nothing here raises into the application for a telemetry reason; a wrong setting is the one thing that does (`ConfigError`).
+Nothing here raises into the application for a telemetry reason; a wrong setting is the one thing that does
+(`ConfigError`).
 """
 
 from __future__ import annotations
@@ -60,24 +61,34 @@ class Agent:
         self._lock = threading.RLock()
         self._lost_at_flush = 0
 
+    def set_propagators(self) -> None:
+        """Set the API's global propagator; also where the agent is switched off (specification, OTEL_SDK_DISABLED).
+
+        :raises ConfigError: a propagator is unknown or can't be built.
+        """
+        from opentelemetry import propagate
+
+        from otelagent.record import build_propagator
+
+        names = self.config.propagators
+        propagate.set_global_textmap(build_propagator(names, str(self.config.sources["propagators"])))
+
     def start(self) -> None:
         """INIT → RUNNING.
 
         :raises ConfigError: a setting that only shows to be wrong when its part is built.
         """
-        from opentelemetry import propagate
-
         from otelagent.delivery import Ledger, open_delivery
         from otelagent.patching.catalogue import Catalogue
         from otelagent.process import watch_process
-        from otelagent.record import build_propagator, open_engine
+        from otelagent.record import open_engine
 
         config = self.config
         self.ledger = Ledger("traces")
         if config.traces.exporter != "none":
             self.destination = open_delivery(config, {"traces": self.ledger})
         self.engine = open_engine(config, self.ledger, self._deliver, flush_delivery=self._flush_delivery)
-        propagate.set_global_textmap(build_propagator(config.propagators, str(config.sources["propagators"])))
+        self.set_propagators()
         self._install(self.engine.provider)
         self.catalogue = Catalogue(
             VERSION,
@@ -88,9 +99,7 @@ class Agent:
         self._switch(True)
         self.state = "RUNNING"
         self.catalogue.start()
-        watch_process(
-            self.after_fork_in_child, self._exit, exit_timeout_s=config.exit_timeout_ms / 1000
-        )
+        watch_process(self.after_fork_in_child, self._exit, exit_timeout_s=config.exit_timeout_ms / 1000)
 
     def _install(self, provider: TracerProvider) -> None:
         from opentelemetry import trace
@@ -99,12 +108,13 @@ class Agent:
         if isinstance(current, trace.ProxyTracerProvider):
             trace.set_tracer_provider(provider)
             return
-        # OpenTelemetry allows one provider for the life of a process. An SDK provider that the application has set can still
-        # hand its spans to us, with its own sampler and resource.
+        # OpenTelemetry allows one provider for the life of a process. An SDK provider that the application has set
+        # can still hand its spans to us, with its own sampler and resource.
         assert self.engine is not None
         add = getattr(current, "add_span_processor", None)
         if add is None:
-            self.reason = f"a TracerProvider of {type(current).__module__} is set already; its spans are not ours to export"
+            owner = type(current).__module__
+            self.reason = f"a TracerProvider of {owner} is set already; its spans are not ours to export"
             _log.warning("%s", self.reason)
             return
         add(self.engine.span_processor)
@@ -227,8 +237,6 @@ def _excluder(patterns: tuple[str, ...]) -> Any:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).search
 
 
-# --- the process's agent ------------------------------------------------------------------------------------------------
-
 _agent: Agent | None = None
 _agent_lock = threading.Lock()
 
@@ -236,9 +244,9 @@ _agent_lock = threading.Lock()
 def init(**settings: Any) -> None:
     """Start the agent in this process: spans of the application and its libraries are exported from now on.
 
-    Call it once, as early as is convenient; before or after the application's imports makes no difference. A second call
-    changes nothing (settings that differ are named in a warning), so a library may call it too, and so may an application
-    that is started under ``otelagent-run``.
+    Call it once, as early as is convenient; before or after the application's imports makes no difference. A second
+    call changes nothing (settings that differ are named in a warning), so a library may call it too, and so may an
+    application that is started under ``otelagent-run``.
 
     :param settings: any of the settings (see the README's table) by its name. They win over ``OTELAGENT_*``, which win
         over ``OTEL_*``.
@@ -257,6 +265,7 @@ def init(**settings: Any) -> None:
         agent = Agent(config)
         if not config.enabled:
             agent.reason = f"switched off by {config.sources['enabled']}"
+            agent.set_propagators()
             _agent = agent
             return
         try:
@@ -298,8 +307,8 @@ def flush(timeout_s: float | None = None) -> bool:
     """Deliver every span that ended before the call.
 
     :param timeout_s: the most it may take, in seconds; the setting `batch_export_timeout_ms` by default.
-    :returns: ``True`` only if all of them were delivered: none is still queued, and none was dropped or rejected since the
-        flush before this one.
+    :returns: ``True`` only if all of them were delivered: none is still queued, and none was dropped or rejected
+        since the flush before this one.
     """
     agent = _agent
     if agent is None:
@@ -353,6 +362,7 @@ def startup_line() -> str:
     available = agent.catalogue.available()
     own = [state.name for state in available if state.kind == "own"]
     contrib = [state.name for state in available if state.kind == "contrib"]
-    line = f'otelagent {VERSION}: service "{agent.config.service.name}" → {where} (engine {agent.engine.name}); instruments '
-    line += ", ".join(own) or "nothing"
+    service = agent.config.service.name
+    line = f'otelagent {VERSION}: service "{service}" → {where} (engine {agent.engine.name})'
+    line += f"; instruments {', '.join(own) or 'nothing'}"
     return line + (f"; by contrib: {', '.join(contrib)}" if contrib else "")

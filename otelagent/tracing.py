@@ -36,7 +36,7 @@ class _Described(CallDescription):
         self.kind = kind
 
 
-class span:  # noqa: N801 - used as a function is
+class span:
     """A context manager that makes a span and makes it current; ``with`` gives the OpenTelemetry span.
 
     ::
@@ -108,14 +108,14 @@ def instrument(
 ) -> Any:
     """Give every call of a function a span: ``@otelagent.instrument`` or ``@otelagent.instrument("name", …)``.
 
-    Works on functions, coroutine functions, generators and async generators (their span lasts from the first step to the
-    end or the close), methods, static and class methods. The decorated function stays of the same sort.
+    Works on functions, coroutine functions, generators and async generators (their span lasts from the first step to
+    the end or the close), methods, static and class methods. The decorated function stays of the same sort.
 
     :param target: the span's name; the function's qualified name by default.
     :param attributes: set on every span.
     :param arguments: the parameters whose values are recorded, as attributes of the same name; a mapping gives each an
-        attribute name of its own. Values that aren't str, bool, int or float are recorded as their ``str()``, at most 256
-        characters of it.
+        attribute name of its own. Values that aren't str, bool, int or float are recorded as their ``str()``, at most
+        256 characters of it.
     :param kind: as for `span`.
     :raises ValueError: the function has no parameter of a given name.
     """

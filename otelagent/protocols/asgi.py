@@ -120,7 +120,7 @@ def _describe(scope: Scope, method: str) -> ServerRequest:
     if host is None and scope.get("server"):
         name, port = scope["server"]
         host = f"{name}:{port}" if port else name
-    scheme = scope.get("scheme", "http")
+    scheme: str = scope.get("scheme", "http")
     return ServerRequest(
         method,
         scope.get("path", ""),

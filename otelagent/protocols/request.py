@@ -78,8 +78,8 @@ def accept(description: ServerRequest, tracer: trace.Tracer, method: str, path: 
     """
     context = context_api.get_current()
     outer = current_request(context)
-    # A mounted application sees the same method and whole path. A call to another application in this process, made while
-    # serving the outer request, is a request of its own.
+    # A mounted application sees the same method and whole path. A call to another application in this process, made
+    # while serving the outer request, is a request of its own.
     if outer is not None and not outer.operation.ended and outer.method == method and outer.path == path:
         return None
     if not SWITCH.recording or (SWITCH.excluded is not None and SWITCH.excluded(path)):

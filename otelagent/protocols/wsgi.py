@@ -95,7 +95,8 @@ def serve(app: App, tracer: trace.Tracer, environ: Environ, start_response: Star
 
 
 class _Response:
-    """A response that runs in its request's context while the server iterates it, and ends the span at its end or close."""
+    """A response that runs in its request's context while the server iterates it, and ends the span at its end or
+    close."""
 
     __slots__ = ("_close", "_context", "_iterator", "_request")
 

@@ -27,7 +27,7 @@ class CallDescription:
     :ivar start_ns: when the call began, in nanoseconds since the epoch; ``None`` is now.
     """
 
-    __slots__ = ("attributes", "inbound", "getter", "links", "name", "outbound", "setter", "start_ns")
+    __slots__ = ("attributes", "getter", "inbound", "links", "name", "outbound", "setter", "start_ns")
 
     kind: Kind = "internal"
 

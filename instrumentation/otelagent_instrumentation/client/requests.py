@@ -14,8 +14,8 @@ def _headers(call: Call) -> Any:
 
 
 class Requests(Instrumentation):
-    """Hooks the adapter. The urllib3 attempt inside is the same call and gives no span of its own, except for an adapter
-    that retries: there each attempt is worth seeing, so urllib3's spans stand instead.
+    """Hooks the adapter. The urllib3 attempt inside is the same call and gives no span of its own, except for an
+    adapter that retries: there each attempt is worth seeing, so urllib3's spans stand instead.
     """
 
     name = "requests"

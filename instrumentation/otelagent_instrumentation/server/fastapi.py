@@ -26,7 +26,7 @@ class FastAPI(Instrumentation):
     def call(self, original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """A test client, or a server that isn't known, enters here, before FastAPI's own telemetry."""
 
-        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
+        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:
             await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
 
         return __call__
@@ -37,7 +37,7 @@ class FastAPI(Instrumentation):
 
         async def handle(route: Any, scope: Any, receive: Any, send: Any) -> None:
             if (traced := current_request()) is not None:
-                effective = (scope.get("fastapi") or {}).get("effective_route_context")
+                effective: Any = (scope.get("fastapi") or {}).get("effective_route_context")
                 matched = effective if getattr(effective, "original_route", None) is route else route
                 traced.route(matched.path_format)
             await original(route, scope, receive, send)
@@ -48,7 +48,7 @@ class FastAPI(Instrumentation):
     def telemetry(self, original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """FastAPI's own telemetry, without its spans where ours are."""
 
-        async def __call__(telemetry: Any, **call: Any) -> None:  # noqa: N807
+        async def __call__(telemetry: Any, **call: Any) -> None:
             if current_request() is not None and telemetry.config["tracer_provider"] is None:
                 telemetry = _without_tracing(telemetry)
             await original(telemetry, **call)

@@ -22,7 +22,7 @@ class Starlette(Instrumentation):
     def call(self, original: Handle) -> Handle:
         """A test client, or a server that isn't known, enters here; FastAPI calls this one too."""
 
-        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807
+        async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:
             await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
 
         return __call__

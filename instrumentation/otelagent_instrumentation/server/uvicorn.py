@@ -10,7 +10,8 @@ from otelagent.protocols import asgi
 
 
 class Uvicorn(Instrumentation):
-    """Wraps the loaded application outermost, in whichever process loads it: worker, reloader's child or the only one."""
+    """Wraps the loaded application outermost, in whichever process loads it: worker, reloader's child or the only
+    one."""
 
     name = "uvicorn"
     supports = ">=0.20,<1"

@@ -19,7 +19,7 @@ class Werkzeug(Instrumentation):
     def make_server(self, original: Callable[..., None]) -> Callable[..., None]:
         """Make the server, then wrap its application."""
 
-        def __init__(server: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        def __init__(server: Any, *args: Any, **kwargs: Any) -> None:
             original(server, *args, **kwargs)
             server.app = wsgi.trace_app(server.app, self.tracer)
 

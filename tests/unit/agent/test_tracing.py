@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Outcome, run_program
 
 import otelagent
+from tests.support import Outcome, run_program
 
 HEAD = """
 import asyncio, gc, json, otelagent
