@@ -1,8 +1,7 @@
-"""Patch points: what a hook is, and the wrappers that run it around a call."""
+"""Patch points: what a hook is, and how a call is described by one."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 from collections.abc import Callable, Generator
@@ -12,16 +11,26 @@ from typing import Any, TypeVar
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 
-from otelagent.patching.operation import Operation, attach, begin, current, detach, nested, suppressed
+from otelagent.patching.operation import (
+    LAYER_KEY,
+    SPAN_KEY,
+    Operation,
+    begin,
+    current,
+    extract,
+    suppressed,
+)
 from otelagent.patching.switch import SWITCH
 from otelagent.semconv.call import CallDescription
 
-__all__ = ["Call", "PatchPoint", "Site", "hook", "replace", "wrap"]
+__all__ = ["Call", "PatchPoint", "Site", "hook", "replace"]
 
 _log = logging.getLogger("otelagent.instrumentation")
 
 #: After this many exceptions of its own a hook is switched off for the life of the process.
 MAX_HOOK_FAILURES = 5
+
+_SAMPLED = trace.TraceFlags.SAMPLED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,8 +58,8 @@ class Call:
 
 
 #: A hook returns a description, or None for a call that needs no span; or it is a generator that yields a description
-#: (or None) once and is resumed with the finished `Operation`.
-Describe = Callable[[Call], "CallDescription | None | Generator[CallDescription | None, Operation, None]"]
+#: (or None) once and is resumed with the finished `Operation`, or returns at once for a call it has no interest in.
+Describe = Callable[[Call], "CallDescription | Generator[CallDescription | None, Operation, None] | None"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,9 @@ class PatchPoint:
     :ivar module: the module that defines the attribute; patched when the application imports it.
     :ivar path: the attribute, dotted through classes.
     :ivar replaces: the method is given the original and returns its replacement, instead of describing calls.
-    :ivar carrier: finds the outbound headers of a call, so that context can be passed on without describing the call.
+    :ivar carrier: finds the headers of a call, so that context can be passed on without describing the call.
+    :ivar incoming: the call comes from elsewhere (a message, a job): its carrier is read instead of written, and a span
+        that happens to be current says nothing about it.
     :ivar optional: absent in some supported versions.
     """
 
@@ -68,18 +79,24 @@ class PatchPoint:
     path: str
     replaces: bool = False
     carrier: Callable[[Call], Any] | None = None
+    incoming: bool = False
     optional: bool = False
 
 
 def hook(
-    module: str, path: str, *, carrier: Callable[[Call], Any] | None = None, optional: bool = False
+    module: str,
+    path: str,
+    *,
+    carrier: Callable[[Call], Any] | None = None,
+    incoming: bool = False,
+    optional: bool = False,
 ) -> Callable[[F], F]:
     """Mark a method of an `Instrumentation` as the description of every call of ``module:path``.
 
-    The target may be a function, a coroutine function, a generator or an async generator: the base does the awaiting and
-    iterating. A generator's span lasts from its first step to its end or close.
+    The target may be a function, a coroutine function, a generator or an async generator: the base does the awaiting
+    and iterating. A generator's span lasts from its first step to its end or close.
     """
-    return _mark(PatchPoint(module, path, carrier=carrier, optional=optional))
+    return _mark(PatchPoint(module, path, carrier=carrier, incoming=incoming, optional=optional))
 
 
 def replace(module: str, path: str, *, optional: bool = False) -> Callable[[F], F]:
@@ -106,9 +123,10 @@ class Site:
     :param layer: see `operation.begin`.
     :param name: for messages.
     :param carrier: see `PatchPoint`.
+    :param incoming: see `PatchPoint`.
     """
 
-    __slots__ = ("carrier", "describe", "failures", "generates", "layer", "name", "on", "tracer")
+    __slots__ = ("carrier", "describe", "failures", "generates", "incoming", "layer", "name", "on", "tracer")
 
     def __init__(
         self,
@@ -117,6 +135,7 @@ class Site:
         layer: str | None,
         name: str,
         carrier: Callable[[Call], Any] | None = None,
+        incoming: bool = False,
     ) -> None:
         self.describe = describe
         self.generates = inspect.isgeneratorfunction(describe)
@@ -124,6 +143,7 @@ class Site:
         self.layer = layer
         self.name = name
         self.carrier = carrier
+        self.incoming = incoming
         self.failures = 0
         self.on = True
 
@@ -131,46 +151,69 @@ class Site:
         """The operation of this call, or ``None`` when it gives no span. Never raises."""
         try:
             context = current()
-            if nested(context, self.layer):
-                return None
-            if not SWITCH.recording or suppressed(context, self.layer) or _unsampled(context):
-                if self.carrier is not None and (headers := self.carrier(call)) is not None:
-                    propagate.inject(headers, context)
-                return None
+            layer = self.layer
+            recording = SWITCH.recording
+            if context:  # mostly empty where a request or a job begins
+                if layer is not None and context.get(LAYER_KEY) == layer:
+                    return None
+                if suppressed(context, layer) or (not self.incoming and _unsampled(context)):
+                    recording = False
+            if not recording:
+                return None if self.carrier is None else self._pass_on(self.carrier(call), context)
             described: Any = self.describe(call)
             if not self.generates:
-                return None if described is None else begin(self.tracer, described, self.layer)
-            description = next(described)
+                return None if described is None else begin(self.tracer, described, layer, context)
+            try:
+                description = next(described)
+            except StopIteration:
+                return None
             if description is None:
                 operation = Operation(trace.INVALID_SPAN, context, None)
             else:
-                operation = begin(self.tracer, description, self.layer)
+                operation = begin(self.tracer, description, layer, context)
             operation.resume = described
             return operation
         except Exception as error:
             self._failed(error)
             return None
 
-    def leave(self, operation: Operation) -> Any:
-        """The call returned or raised: let the hook look, end the span, give back the result. Never raises."""
-        error = operation.error
+    def _pass_on(self, headers: Any, context: Context) -> Operation | None:
+        """Let the context of a call that isn't recorded go where it would have gone."""
+        if headers is None:
+            return None
+        if self.incoming:
+            return Operation(trace.INVALID_SPAN, extract(headers, context), None)
+        propagate.inject(headers, context)
+        return None
+
+    def leave(self, operation: Operation, error: BaseException | None = None) -> Any:
+        """The call returned or raised `error`: let the hook look, end the span, give back the result. Never raises."""
+        try:
+            if error is None and operation.resume is None:
+                operation.end()
+            else:
+                self._look(operation, error)
+        except Exception as failure:
+            self._failed(failure)
+        return operation.result
+
+    def _look(self, operation: Operation, error: BaseException | None) -> None:
+        operation.error = error
         try:
             if error is not None and operation.span is not trace.INVALID_SPAN:
                 operation.raised(error)
-            if operation.resume is not None:
+            if (resume := operation.resume) is not None:
+                operation.resume = None
                 try:
-                    operation.resume.send(operation)
+                    resume.send(operation)
                 except StopIteration:
                     pass
                 else:
-                    operation.resume.close()
+                    resume.close()
                     raise RuntimeError("a hook yields once")
-        except Exception as failure:
-            self._failed(failure)
         finally:
             if not operation.kept_open or error is not None:
                 operation.end()
-        return operation.result
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
@@ -183,174 +226,8 @@ class Site:
 
 def _unsampled(context: Context) -> bool:
     """Whether the current span is a local unsampled one and the sampler would drop its children anyway."""
-    if not SWITCH.follows_parent:
-        return False
-    span = trace.get_current_span(context)
-    if span is trace.INVALID_SPAN or span.is_recording():
+    span: Any = context.get(SPAN_KEY)
+    if span is None or not SWITCH.follows_parent or span.is_recording():
         return False
     span_context = span.get_span_context()
-    return span_context.is_valid and not span_context.is_remote and not span_context.trace_flags.sampled
-
-
-def wrap(function: Callable[..., Any], site: Site, *, method: bool) -> Callable[..., Any]:
-    """`function` with `site` around each call: a function of the same sort (sync, async, generator, async generator).
-
-    A plain closure rather than a `wrapt.FunctionWrapper`: it costs a third of it per call, and `inspect.signature`,
-    `iscoroutinefunction` and pickling by name still see what they expect.
-
-    :param method: the first positional argument is the instance.
-    """
-    if inspect.isasyncgenfunction(function):
-        return _wrap_async_generator(function, site, method)
-    if inspect.isgeneratorfunction(function):
-        return _wrap_generator(function, site, method)
-    if inspect.iscoroutinefunction(function):
-        return _wrap_async(function, site, method)
-    return _wrap_sync(function, site, method)
-
-
-def _call(method: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    return Call(args[0], args[1:], kwargs) if method and args else Call(None, args, kwargs)
-
-
-def _again(method: bool, call: Call) -> tuple[Any, ...]:
-    """The positional arguments to call the original with; hooks may have changed them."""
-    return (call.instance, *call.args) if method else call.args
-
-
-def _wrap_sync(function: Callable[..., Any], site: Site, method: bool) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        if not site.on:
-            return function(*args, **kwargs)
-        call = _call(method, args, kwargs)
-        operation = site.enter(call)
-        if operation is None:
-            return function(*_again(method, call), **call.kwargs)
-        token = attach(operation.context)
-        try:
-            operation.result = function(*_again(method, call), **call.kwargs)
-        except BaseException as error:
-            operation.error = error
-            raise
-        finally:
-            detach(token)
-            result = site.leave(operation)
-        return result
-
-    return traced
-
-
-def _wrap_async(function: Callable[..., Any], site: Site, method: bool) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def traced(*args: Any, **kwargs: Any) -> Any:
-        if not site.on:
-            return await function(*args, **kwargs)
-        call = _call(method, args, kwargs)
-        operation = site.enter(call)
-        if operation is None:
-            return await function(*_again(method, call), **call.kwargs)
-        token = attach(operation.context)
-        try:
-            operation.result = await function(*_again(method, call), **call.kwargs)
-        except BaseException as error:
-            operation.error = error
-            raise
-        finally:
-            detach(token)
-            result = site.leave(operation)
-        return result
-
-    return traced
-
-
-# Generators run in their operation's context step by step: between two steps the caller's context is current, so nothing
-# leaks into the caller, and a generator that is closed early, or by another task, leaves no foreign token behind. What the
-# generator's own body did to the context is kept from step to step.
-
-
-def _wrap_generator(function: Callable[..., Any], site: Site, method: bool) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        call = _call(method, args, kwargs)
-        operation = site.enter(call) if site.on else None
-        if operation is None:
-            return (yield from function(*_again(method, call), **call.kwargs))
-        context = operation.context
-        generator = function(*_again(method, call), **call.kwargs)
-        step, value = generator.send, None
-        try:
-            while True:
-                token = attach(context)
-                try:
-                    item = step(value)
-                except StopIteration as stop:
-                    operation.result = stop.value
-                    break
-                finally:
-                    context = current()
-                    detach(token)
-                try:
-                    value = yield item
-                    step = generator.send
-                except GeneratorExit:
-                    token = attach(context)
-                    try:
-                        generator.close()
-                    finally:
-                        detach(token)
-                    raise
-                except BaseException as error:
-                    value, step = error, generator.throw
-        except BaseException as error:
-            operation.error = error
-            raise
-        finally:
-            result = site.leave(operation)
-        return result
-
-    return traced
-
-
-def _wrap_async_generator(function: Callable[..., Any], site: Site, method: bool) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def traced(*args: Any, **kwargs: Any) -> Any:
-        call = _call(method, args, kwargs)
-        operation = site.enter(call) if site.on else None
-        # An untraced call takes the same road in the caller's own context: async generators have no `yield from`.
-        generator = function(*_again(method, call), **call.kwargs)
-        context = None if operation is None else operation.context
-        step, value = generator.asend, None
-        try:
-            while True:
-                token = None if context is None else attach(context)
-                try:
-                    item = await step(value)
-                except StopAsyncIteration:
-                    break
-                finally:
-                    if token is not None:
-                        context = current()
-                        detach(token)
-                try:
-                    value = yield item
-                    step = generator.asend
-                except GeneratorExit:
-                    token = None if context is None else attach(context)
-                    try:
-                        await generator.aclose()
-                    finally:
-                        if token is not None:
-                            detach(token)
-                    raise
-                except BaseException as error:
-                    value, step = error, generator.athrow
-        except BaseException as error:
-            if operation is not None:
-                operation.error = error
-            raise
-        finally:
-            if operation is not None:
-                site.leave(operation)
-
-    return traced
+    return not span_context.trace_flags & _SAMPLED and not span_context.is_remote and bool(span_context.is_valid)

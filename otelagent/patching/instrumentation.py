@@ -6,13 +6,14 @@ import importlib.metadata
 import inspect
 import logging
 from collections.abc import Callable
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import wrapt
 from opentelemetry import trace
 
-from otelagent.patching.hook import PatchPoint, Site, wrap
+from otelagent.patching.hook import PatchPoint, Site
+from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
 
 __all__ = ["Instrumentation"]
@@ -28,7 +29,8 @@ class Instrumentation:
 
     :cvar name: the library's name as users know it; also the name of its entry point, so the module whose import
         loads the instrumentation.
-    :cvar supports: versions of the library it was tested with, as a PEP 440 specifier set; empty for the standard library.
+    :cvar supports: versions of the library it was tested with, as a PEP 440 specifier set; empty for the standard
+        library.
     :cvar distribution: the distribution that provides the library, where its name isn't `name`.
     :cvar layer: the semantic layer of its calls; see `operation.LAYER_KEY`.
     """
@@ -70,6 +72,11 @@ class Instrumentation:
             return None
         return f"{name} {version} is outside {self.supports}"
 
+    @property
+    def on(self) -> bool:
+        """Whether it is applied. A replacement that others have wrapped stays in place after `undo` and asks this."""
+        return self._on
+
     def apply(self) -> None:
         """Patch every point whose module is imported, and the others as soon as they are. Applying twice is safe."""
         if self._on:
@@ -77,13 +84,12 @@ class Instrumentation:
         self._on = True
         for site in self._sites:
             site.on = True
+        for patch in self._patches:
+            self._put(patch)
         if not self._registered:
             self._registered = True
             for point, method in self.points():
                 wrapt.register_post_import_hook(self._patcher(point, getattr(self, method)), point.module)
-        else:
-            for patch in self._patches:
-                patch.put()
 
     def undo(self) -> None:
         """Restore every patched attribute that is still ours, and silence the wrappers that others have kept."""
@@ -95,59 +101,93 @@ class Instrumentation:
 
     def _patcher(self, point: PatchPoint, method: Callable[..., Any]) -> Callable[[ModuleType], None]:
         def patch(module: ModuleType) -> None:
-            # An exception in here would make the application's import fail.
-            try:
-                made = self._make(module, point, method)
-            except Exception as error:
-                if point.optional and isinstance(error, AttributeError):
-                    return
-                self.failure = f"{point.module}:{point.path}: {type(error).__name__}: {error}"
-                _log.warning("%s is not instrumented at %s:%s", self.name, point.module, point.path, exc_info=error)
-                return
+            made = _Patch(module, point, self._replacer(point, method))
             self._patches.append(made)
             if self._on:
-                made.put()
+                self._put(made)
 
         return patch
 
-    def _make(self, module: ModuleType, point: PatchPoint, method: Callable[..., Any]) -> _Patch:
-        *parents, attribute = point.path.split(".")
-        owner: Any = module
-        for parent in parents:
-            owner = getattr(owner, parent)
-        raw = inspect.getattr_static(owner, attribute)
-        function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
+    def _put(self, patch: _Patch) -> None:
+        # An exception in here would make the application's import fail.
+        try:
+            patch.put()
+        except Exception as error:
+            point = patch.point
+            if point.optional and isinstance(error, AttributeError):
+                return
+            self.failure = f"{point.module}:{point.path}: {type(error).__name__}: {error}"
+            _log.warning("%s is not instrumented at %s:%s", self.name, point.module, point.path, exc_info=error)
+
+    def _replacer(self, point: PatchPoint, method: Callable[..., Any]) -> Callable[..., Any]:
         if point.replaces:
-            replacement = method(function)
-        else:
-            site = Site(method, self.tracer, self.layer, f"{point.module}:{point.path}", point.carrier)
-            self._sites.append(site)
-            bound = inspect.isclass(owner) and not isinstance(raw, staticmethod)
-            replacement = wrap(function, site, method=bound)
-        if isinstance(raw, (staticmethod, classmethod)):
-            replacement = type(raw)(replacement)
-        return _Patch(owner, attribute, vars(owner).get(attribute, _ABSENT), replacement)
+            return lambda function, bound: method(function)
+        name = f"{point.module}:{point.path}"
+        site = Site(method, self.tracer, self.layer, name, point.carrier, point.incoming)
+        self._sites.append(site)
+        site.on = self._on
+        return lambda function, bound: wrap(function, site, method=bound)
 
 
 class _Patch:
-    """One replaced attribute and what stood there before; inherited attributes leave nothing behind."""
+    """One patch point in its imported module: what stood there before, and what stands there for it."""
 
-    __slots__ = ("attribute", "before", "owner", "replacement")
+    __slots__ = ("before", "module", "placed", "point", "raw", "replace", "replacement")
 
-    def __init__(self, owner: Any, attribute: str, before: Any, replacement: Any) -> None:
-        self.owner = owner
-        self.attribute = attribute
-        self.before = before
-        self.replacement = replacement
+    def __init__(self, module: ModuleType, point: PatchPoint, replace: Callable[..., Any]) -> None:
+        self.module = module
+        self.point = point
+        self.replace = replace
+        self.placed = False
+        self.before: Any = None
+        self.raw: Any = None
+        self.replacement: Any = None
+
+    def _owner(self) -> tuple[Any, str]:
+        *parents, attribute = self.point.path.split(".")
+        owner: Any = self.module
+        for parent in parents:
+            owner = getattr(owner, parent)
+        return owner, attribute
 
     def put(self) -> None:
-        setattr(self.owner, self.attribute, self.replacement)
+        """Patch what stands there now; nothing where ours is still there, under somebody else's wrapper."""
+        if self.placed:
+            return
+        owner, attribute = self._owner()
+        raw = inspect.getattr_static(owner, attribute)
+        if raw is not self.raw:
+            self.replacement = self._make(owner, attribute, raw)
+            self.raw = raw
+        # Inherited attributes leave nothing behind.
+        self.before = vars(owner).get(attribute, _ABSENT)
+        setattr(owner, attribute, self.replacement)
+        self.placed = True
+
+    def _make(self, owner: Any, attribute: str, raw: Any) -> Any:
+        # `type`, not `isinstance`: others' wrappers (wrapt's) pass for what they wrap.
+        kind = type(raw) if issubclass(type(raw), (staticmethod, classmethod)) else None
+        if kind is not None:
+            function = raw.__func__
+        elif isinstance(raw, (staticmethod, classmethod)):
+            raise TypeError("a static or class method that somebody else has wrapped already")
+        else:
+            # Such a wrapper is asked by name: called as it stands in the class it wouldn't know its instance.
+            function = raw if type(raw) is FunctionType else getattr(owner, attribute)
+        if not callable(function):
+            raise TypeError(f"{type(function).__name__} is not callable")
+        replacement = self.replace(function, inspect.isclass(owner) and kind is not staticmethod)
+        return replacement if kind is None else kind(replacement)
 
     def restore(self) -> None:
-        # Somebody may have wrapped our wrapper since: taking it away would take theirs with it.
-        if vars(self.owner).get(self.attribute) is not self.replacement:
+        """Put back what stood there, unless somebody has wrapped ours since: theirs would go with it."""
+        if not self.placed:
             return
+        owner, attribute = self._owner()
+        if vars(owner).get(attribute) is not self.replacement:
+            return
+        self.placed = False
         if self.before is _ABSENT:
-            delattr(self.owner, self.attribute)
+            delattr(owner, attribute)
         else:
-            setattr(self.owner, self.attribute, self.before)
+            setattr(owner, attribute, self.before)

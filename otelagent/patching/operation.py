@@ -9,11 +9,12 @@ from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
 from otelagent.semconv.call import CallDescription, error_type
 
-__all__ = ["LAYER_KEY", "Operation", "attach", "begin", "detach", "nested", "suppressed"]
+__all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "begin", "detach", "extract", "suppressed"]
 
 _KINDS = {
     "internal": SpanKind.INTERNAL,
@@ -27,7 +28,8 @@ _KINDS = {
 #: uses (urllib3 under requests, a driver under an ORM) is the same call and gives no second span.
 LAYER_KEY = context_api.create_key("otelagent-layer")
 # The API's own keys, which contrib instrumentations and exporters set too.
-_SUPPRESS_KEYS = (context_api._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
+_SUPPRESS_KEY = context_api._SUPPRESS_INSTRUMENTATION_KEY
+_OLD_SUPPRESS_KEY = "suppress_instrumentation"
 _SUPPRESS_HTTP_KEY = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 
 _runtime = context_api._RUNTIME_CONTEXT
@@ -49,15 +51,9 @@ def detach(token: Token[Context]) -> None:
 
 def suppressed(context: Context, layer: str | None) -> bool:
     """Whether spans are unwanted here: export traffic, or whatever the application has wrapped in a suppression."""
-    for key in _SUPPRESS_KEYS:
-        if context.get(key):
-            return True
+    if context.get(_SUPPRESS_KEY) or context.get(_OLD_SUPPRESS_KEY):
+        return True
     return layer == "http" and bool(context.get(_SUPPRESS_HTTP_KEY))
-
-
-def nested(context: Context, layer: str | None) -> bool:
-    """Whether a call of this layer is already described further out."""
-    return layer is not None and context.get(LAYER_KEY) == layer
 
 
 class Operation:
@@ -71,18 +67,18 @@ class Operation:
     :ivar error: what the call raised, or ``None``.
     """
 
-    __slots__ = ("_later", "_open", "context", "description", "error", "result", "resume", "span")
+    # Defaults of the class rather than of each instance: most operations never set them.
+    result: Any = None
+    error: BaseException | None = None
+    #: The hook's suspended generator, to be resumed with the outcome.
+    resume: Any = None
+    _open = True
+    _later = False
 
     def __init__(self, span: trace.Span, context: Context, description: CallDescription | None) -> None:
         self.span = span
         self.context = context
         self.description = description
-        self.result: Any = None
-        self.error: BaseException | None = None
-        #: The hook's suspended generator, to be resumed with the outcome.
-        self.resume: Any = None
-        self._open = True
-        self._later = False
 
     def set(self, key: str, value: AttributeValue | None) -> None:
         """Set one attribute; ``None`` is left out."""
@@ -146,6 +142,7 @@ def begin(
     tracer: trace.Tracer,
     description: CallDescription,
     layer: str | None = None,
+    context: Context | None = None,
 ) -> Operation:
     """Start the span of a described call and write its context into the outbound headers. The caller attaches
     `Operation.context` around the call.
@@ -153,39 +150,45 @@ def begin(
     :param tracer: of the instrumentation's scope.
     :param description: what is called.
     :param layer: the call's semantic layer; nested calls of the same layer give no span of their own.
+    :param context: the caller's context; the current one by default.
     """
-    context = current()
+    if context is None:
+        context = current()
     if description.inbound is not None:
         context = inbound_context(description, context)
-    attributes = {key: value for key, value in description.attributes.items() if value is not None}
     span = tracer.start_span(
         description.name,
         context,
         _KINDS[description.kind],
-        attributes,
+        {key: value for key, value in description.attributes.items() if value is not None},
         [trace.Link(c) for c in map(_carried, description.links) if c.is_valid] if description.links else None,
         description.start_ns,
     )
-    context = trace.set_span_in_context(span, context)
-    if layer is not None:
-        context = context_api.set_value(LAYER_KEY, layer, context)
+    # One copy of the context; the API's `set_value` makes two for each key.
+    if layer is None:
+        context = Context({**context, SPAN_KEY: span})
+    else:
+        context = Context({**context, SPAN_KEY: span, LAYER_KEY: layer})
     if description.outbound is not None:
         inject(description, context)
     return Operation(span, context, description)
 
 
 def inbound_context(description: CallDescription, context: Context) -> Context:
-    """The context an incoming call runs in: what its headers say and nothing of a span that happens to be current.
+    """The context an incoming call runs in: what its headers say and nothing of a span that happens to be current."""
+    return extract(description.inbound, context, description.getter)
+
+
+def extract(carrier: Any, context: Context, getter: Any = None) -> Context:
+    """The context that `carrier` brings, over everything of `context` that isn't the current call's.
 
     A span around a server (a CLI command's, a job's) would otherwise swallow every request the server ever handles.
     """
-    if trace.get_current_span(context) is not trace.INVALID_SPAN:
-        context = trace.set_span_in_context(trace.INVALID_SPAN, context)
-    if context.get(LAYER_KEY) is not None:
-        context = context_api.set_value(LAYER_KEY, None, context)
-    if description.getter is None:
-        return propagate.extract(description.inbound, context)
-    return propagate.extract(description.inbound, context, description.getter)
+    if SPAN_KEY in context or LAYER_KEY in context:
+        context = Context({key: value for key, value in context.items() if key not in (SPAN_KEY, LAYER_KEY)})
+    if getter is None:
+        return propagate.extract(carrier, context)
+    return propagate.extract(carrier, context, getter)
 
 
 def inject(description: CallDescription, context: Context) -> None:
