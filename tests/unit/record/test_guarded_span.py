@@ -1,0 +1,196 @@
+"""Values whose own code fails: the span arrives, the application hears nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.trace import Link, SpanContext
+
+from tests.unit.record.recorder import Recorder, attributes
+
+Record = Callable[..., Recorder]
+
+
+class RaisingStr:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class RaisingLen(list[int]):
+    def __len__(self) -> int:
+        raise ValueError("no length")
+
+    def __iter__(self) -> Iterator[int]:
+        raise ValueError("no items")
+
+
+class Exiting:
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+
+class RaisingMapping(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise ValueError("no item")
+
+    def __iter__(self) -> Iterator[str]:
+        raise ValueError("no keys")
+
+    def __len__(self) -> int:
+        return 1
+
+
+def cycle() -> list[Any]:
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+def deep() -> list[Any]:
+    items: list[Any] = []
+    for _ in range(10_000):
+        items = [items]
+    return items
+
+
+HOSTILE: list[Callable[[], Any]] = [RaisingStr, RaisingLen, Exiting, RaisingMapping, cycle, deep]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_value_costs_only_itself(record: Record, hostile: Callable[[], Any]) -> None:
+    recorder = record()
+    value = hostile()
+    span = recorder.tracer.start_span("a", attributes={"first": 1, "bad": value})
+    span.set_attribute("worse", value)
+    span.set_attributes({"second": 2, "worst": value})
+    span.add_event("event", {"bad": value})
+    span.add_link(SpanContext(1, 1, is_remote=False), {"bad": value})
+    span.end()
+
+    (got,) = recorder.spans()
+    assert attributes(got.attributes) == {"first": 1, "second": 2}
+    assert got.dropped_attributes_count == 3
+    assert [(event.name, list(event.attributes)) for event in got.events] == [("event", [])]
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda span: span.set_attributes(None),
+        lambda span: span.set_attributes(7),
+        lambda span: span.set_attribute(None, 1),
+        lambda span: span.set_attribute(["unhashable"], 1),
+        lambda span: span.set_attributes(RaisingMapping()),
+        lambda span: span.add_event("event", 7),
+        lambda span: span.add_link("not a context"),
+        lambda span: span.add_link(None),
+        lambda span: span.set_status("ok"),
+        lambda span: span.record_exception(None),
+        lambda span: span.record_exception(ValueError("x"), attributes={"bad": cycle()}),
+    ],
+)
+def test_a_wrong_argument_is_not_an_error_of_the_application(record: Record, misuse: Callable[[Any], None]) -> None:
+    recorder = record()
+    span = recorder.tracer.start_span("a")
+    misuse(span)
+    span.end()
+    assert len(recorder.spans()) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attributes": 7},
+        {"attributes": RaisingMapping()},
+        {"links": [7]},
+        {"links": 7},
+        {"links": [Link(SpanContext(1, 1, False), {"bad": cycle()})]},
+        {"context": "not a context"},
+        {"attributes": {1: 2, None: 3}},
+    ],
+)
+def test_a_wrong_start_still_gives_a_span(record: Record, options: dict[str, Any]) -> None:
+    recorder = record()
+    with recorder.tracer.start_as_current_span("a", **options) as span:
+        span.set_attribute("k", 1)
+    assert len(recorder.spans()) <= 1
+    assert recorder.ledger.snapshot().balanced
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_exception_without_text_reaches_the_application_as_it_was(record: Record) -> None:
+    recorder = record()
+    with pytest.raises(Unprintable), recorder.tracer.start_as_current_span("a"):
+        raise Unprintable
+    with pytest.raises(Unprintable), recorder.tracer.start_span("b"):
+        raise Unprintable
+    for span in recorder.spans():
+        assert (span.status.code, span.status.message) == (2, "Unprintable")
+        assert [event.name for event in span.events] == ["exception"]
+        assert attributes(span.events[0].attributes)["exception.type"] == f"{__name__}.Unprintable"
+
+
+def _end_and_raise(span: trace.Span) -> None:
+    span.end()
+    raise KeyError("k")
+
+
+def test_what_a_block_raises_is_recorded_as_by_the_stock_tracer(record: Record) -> None:
+    recorder = record()
+    with pytest.raises(KeyError), recorder.tracer.start_as_current_span("both"):
+        raise KeyError("k")
+    with pytest.raises(KeyError), recorder.tracer.start_as_current_span("no event", record_exception=False):
+        raise KeyError("k")
+    with pytest.raises(KeyError), recorder.tracer.start_as_current_span("no status", set_status_on_exception=False):
+        raise KeyError("k")
+    with pytest.raises(KeyboardInterrupt), recorder.tracer.start_as_current_span("no error"):
+        raise KeyboardInterrupt
+    with pytest.raises(KeyError), recorder.tracer.start_as_current_span("ended") as ended:
+        _end_and_raise(ended)
+    got = [(span.name, len(span.events), span.status.code, span.status.message) for span in recorder.spans()]
+    assert got == [
+        ("both", 1, 2, "KeyError: 'k'"),
+        ("no event", 0, 2, "KeyError: 'k'"),
+        ("no status", 1, 0, ""),
+        ("no error", 0, 0, ""),
+        ("ended", 0, 0, ""),
+    ]
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_the_decorator_covers_sync_and_async_functions(record: Record) -> None:
+    recorder = record()
+    during: list[str] = []
+
+    @recorder.tracer.start_as_current_span("sync")
+    def sync() -> None:
+        during.append(trace.get_current_span().name)  # type: ignore[attr-defined]
+
+    @recorder.tracer.start_as_current_span("async")
+    async def later() -> None:
+        await asyncio.sleep(0.01)
+        during.append(trace.get_current_span().name)  # type: ignore[attr-defined]
+
+    sync()
+    sync()
+    asyncio.run(later())
+    assert during == ["sync", "sync", "async"]
+    spans = recorder.spans()
+    assert [span.name for span in spans] == ["sync", "sync", "async"]
+    assert spans[2].end_time_unix_nano - spans[2].start_time_unix_nano >= 9_000_000
+
+
+def test_tracers_are_still_the_stock_kind_and_remembered(record: Record) -> None:
+    provider = record().engine.provider
+    tracer = provider.get_tracer("a")
+    assert isinstance(tracer, Tracer)
+    assert provider.get_tracer("a") is tracer
