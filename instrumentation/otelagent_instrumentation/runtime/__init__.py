@@ -1,0 +1,1 @@
+"""Python's own runtime: the context across threads and executors, trace ids in log records."""
