@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any
 
 from flask import Flask, abort, jsonify, request
@@ -27,9 +26,9 @@ RESTOCK_S = float(os.environ.get("SHOP_RESTOCK_S", "30"))
 LOW = 3
 
 PRODUCTS = [
-    ("apple", "Apple", "0.40", 100),
-    ("bread", "Bread", "3.20", 12),
-    ("cheese", "Cheese", "7.90", 5),
+    ("apple", "Apple", "40", 100),
+    ("bread", "Bread", "320", 12),
+    ("cheese", "Cheese", "790", 5),
     ("mystery-box", "Mystery box", "ask us", 1),  # whoever entered this one broke it
 ]
 
@@ -67,7 +66,8 @@ class Restocker(threading.Thread):
             try:
                 with database() as db:
                     filled = db.execute("UPDATE products SET stock = stock + 10 WHERE stock < ?", (LOW,)).rowcount
-                log.info("restocked %d products", filled)
+                if filled:
+                    log.info("restocked %d products", filled)
             except sqlite3.Error:
                 log.exception("could not restock")
 
@@ -98,8 +98,8 @@ def products() -> ResponseReturnValue:
 @app.get("/products/<sku>")
 def product(sku: str) -> ResponseReturnValue:
     row = find(sku)
-    price = Decimal(row["price"])
-    return jsonify(sku=sku, name=row["name"], stock=row["stock"], price=str(price), with_tax=str(price * 119 / 100))
+    cents = int(row["price"])
+    return jsonify(sku=sku, name=row["name"], stock=row["stock"], price=f"{cents / 100:.2f}")
 
 
 @app.post("/products/<sku>/reservations")
