@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from itertools import islice
 from typing import cast
 
@@ -43,18 +44,22 @@ def build_propagator(names: Sequence[str], source: str = "the configuration") ->
     return SafePropagator([_build(name, source) for name in dict.fromkeys(names) if name != "none"])
 
 
+_KNOWN = {
+    "tracecontext": ("otelagent.record.trace_context", "TraceContext"),
+    "baggage": ("opentelemetry.baggage.propagation", "W3CBaggagePropagator"),
+    # From the maintained packages, which otelagent depends on.
+    "b3": ("opentelemetry.propagators.b3", "B3SingleFormat"),
+    "b3multi": ("opentelemetry.propagators.b3", "B3MultiFormat"),
+    "jaeger": ("opentelemetry.propagators.jaeger", "JaegerPropagator"),
+}
+
+
 def _build(name: str, source: str) -> TextMapPropagator:
-    if name == "tracecontext":
-        from otelagent.record.trace_context import TraceContext
-
-        return TraceContext()
-    if name == "baggage":
-        from opentelemetry.baggage.propagation import W3CBaggagePropagator
-
-        return W3CBaggagePropagator()
+    if name in _KNOWN:
+        module, attribute = _KNOWN[name]
+        return cast("TextMapPropagator", getattr(import_module(module), attribute)())
     from importlib.metadata import entry_points
 
-    # b3, b3multi and jaeger come from the maintained packages that otelagent depends on, by the same entry points.
     found = next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
     if found is None:
         raise ConfigError(

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
 
 from otelagent.errors import ConfigError
-from otelagent.record.propagation import BoundedGetter, SafePropagator, build_propagator
+from otelagent.record.propagation import ENTRY_POINT_GROUP, BoundedGetter, SafePropagator, build_propagator
 from otelagent.record.trace_context import Level2TraceState
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -234,6 +235,8 @@ def test_hostile_headers_of_the_other_formats(carrier: dict[str, Any]) -> None:
     assert time.perf_counter() - started_s < 0.2
 
 
+# The first text drawn on a machine computes tables: slow is no failure here.
+@settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(["traceparent", "tracestate", "baggage", "b3", "x-b3-traceid", "x-b3-spanid", "uber-trace-id"]),
@@ -256,6 +259,24 @@ class Failing(TextMapPropagator):
     @property
     def fields(self) -> set[str]:
         return {"x-failing"}
+
+
+def test_another_name_is_looked_up_among_the_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets: dict[str, object] = {"class": Failing, "instance": W3C, "wrong": "text", "failing": fail}
+    points = [EntryPoint(name, f"{__name__}:{name}", ENTRY_POINT_GROUP) for name in targets]
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points",
+        lambda group, name: [point for point in points if (point.group, point.name) == (group, name)],
+    )
+    monkeypatch.setattr(EntryPoint, "load", lambda self: targets[self.name])
+    assert build_propagator(("class", "instance")).fields == {"x-failing", *W3C.fields}
+    for name in ("wrong", "failing", "unknown"):
+        with pytest.raises(ConfigError):
+            build_propagator((name,))
+
+
+def fail() -> None:
+    raise SystemExit(1)
 
 
 def test_a_propagator_that_raises_costs_only_itself() -> None:
