@@ -133,7 +133,8 @@ def _instrument(
 ) -> Any:
     from opentelemetry import trace
 
-    from otelagent.patching.hook import Call, Site, wrap
+    from otelagent.patching.hook import Call, Site
+    from otelagent.patching.wrap import wrap
 
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_instrument(function.__func__, name, attributes, arguments, kind))
