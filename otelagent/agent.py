@@ -354,8 +354,10 @@ def get_tracer(name: str = "otelagent", version: str | None = None) -> Tracer:
 
 
 def startup_line() -> str:
-    """One line for a person: where spans go, and what is instrumented."""
+    """One line for a person: where spans go, and what is instrumented; empty if nobody wants it (the setting `quiet`)."""
     agent = _agent
+    if agent is not None and agent.config.quiet:
+        return ""
     if agent is None or agent.state != "RUNNING" or agent.engine is None or agent.catalogue is None:
         return f"otelagent {VERSION}: {agent.reason if agent is not None and agent.reason else 'not running'}"
     where = agent.destination.describe() if agent.destination is not None else "nowhere (exporter none)"
