@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import wrapt
 from opentelemetry import trace
 
-from otelagent.patching.hook import PatchPoint, Site
+from otelagent.patching.hook import Describe, PatchPoint, Site
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
 
@@ -77,6 +77,13 @@ class Instrumentation:
     def on(self) -> bool:
         """Whether it is applied. A replacement that others have wrapped stays in place after `undo` and asks this."""
         return self._on
+
+    def site(self, describe: Describe, name: str) -> Site:
+        """A site for calls patched by other means than `hook` (subclasses, proxies); `undo` silences it too."""
+        site = Site(describe, self.tracer, self.layer, name)
+        site.on = self._on
+        self._sites.append(site)
+        return site
 
     def apply(self) -> None:
         """Patch every point whose module is imported, and the others as soon as they are. Applying twice is safe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextvars import Token
 from typing import Any
 
@@ -108,13 +109,18 @@ class Operation:
             if not isinstance(error, GeneratorExit):
                 self.span.set_attribute("error.type", error_type(error))
             return
+        description = self.description
+        if description is not None:
+            for key, value in description.error_attributes(error).items():
+                self.set(key, value)
         try:
-            message = str(error)
+            raw = str(error)
+            message = raw if description is None else description.error_message(error)
         except Exception:
             message = ""
         else:
             # A raising __str__ would raise again inside record_exception.
-            self.span.record_exception(error)
+            self.span.record_exception(error, None if message == raw else _redacted(error, description))
         self.fail(error_type(error), message)
 
     def later(self) -> None:
@@ -136,6 +142,20 @@ class Operation:
     def kept_open(self) -> bool:
         """Whether `later` was called."""
         return self._later
+
+
+def _redacted(error: BaseException, description: CallDescription | None) -> dict[str, str]:
+    """The exception event's attributes whose text holds a message that is not recorded as it is, of the whole chain."""
+    trace_text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and description is not None and id(link) not in seen:
+        seen.add(id(link))
+        if raw := str(link):
+            trace_text = trace_text.replace(raw, description.error_message(link))
+        link = link.__cause__ or link.__context__
+    message = str(error) if description is None else description.error_message(error)
+    return {"exception.message": message, "exception.stacktrace": trace_text}
 
 
 def begin(

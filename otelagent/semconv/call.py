@@ -52,6 +52,14 @@ class CallDescription:
         self.links = links
         self.start_ns = start_ns
 
+    def error_attributes(self, error: BaseException) -> dict[str, Any]:
+        """Attributes that an exception which ended the call gives, besides `error.type`."""
+        return {}
+
+    def error_message(self, error: BaseException) -> str:
+        """What may be recorded of an exception's message."""
+        return str(error)
+
 
 class Internal(CallDescription):
     """Work inside the process that is worth a span of its own."""
