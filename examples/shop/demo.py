@@ -103,12 +103,13 @@ def _run(screen: Screen, workdir: Path, stack: ExitStack, services: list[Service
     with screen.step("starting the collector, Jaeger and Zipkin"):
         back = stack.enter_context(Backends(workdir))
 
-    # Each protocol once. The health checks below are nothing that anyone wants to see in a trace.
+    # Each protocol once. Health checks are nothing that anyone wants to see in a trace.
     common = ["--batch-schedule-delay-ms", str(BATCH_DELAY_MS), "--excluded-urls", "/health$"]
     http = ["--service-name", "gateway", "--endpoint", back.collector.otlp_http, *common]
     grpc = ["--service-name", "inventory", "--protocol", "grpc", "--endpoint", back.collector.otlp_grpc, *common]
     stock = inventory(workdir, "gunicorn", agent=grpc, env={"SHOP_RESTOCK_S": str(RESTOCK_S)})
-    front = gateway(workdir, stock.url, "uvicorn", agent=http)
+    # gunicorn opens its port before it can answer, uvicorn only then.
+    front = gateway(workdir, stock.url, "uvicorn", agent=http, health=None)
     services += [stock, front]
     with screen.step("starting the inventory (Flask, gunicorn, SQLite) and the gateway (FastAPI, uvicorn)"):
         for service in services:

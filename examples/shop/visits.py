@@ -117,7 +117,7 @@ def _roots_of(traces: Traces, visit: Visit) -> list[Span]:
 
 
 def traces_of_visits(traces: Traces) -> dict[str, str]:
-    """The trace id of each visit, its trace checked."""
+    """The trace id of each visit, its trace checked; no other request has made one."""
     found = {}
     for visit in VISITS:
         roots = _roots_of(traces, visit)
@@ -125,6 +125,9 @@ def traces_of_visits(traces: Traces) -> dict[str, str]:
             raise DemoFailure(f"{visit.request} has {len(roots)} SERVER spans of the gateway, not one")
         _check(visit, traces[roots[0].trace_id])
         found[visit.request] = roots[0].trace_id
+    for trace_id in traces.keys() - set(found.values()):
+        if strangers := [span for span in traces[trace_id] if span.kind == "server"]:
+            raise DemoFailure("nobody asked for this:\n" + backends.tree(strangers))
     return found
 
 
