@@ -148,7 +148,7 @@ class _Patch:
         self.replace = replace
         self.placed = False
         self.before: Any = None
-        self.raw: Any = None
+        self.raw: Any = _ABSENT
         self.replacement: Any = None
 
     def _owner(self) -> tuple[Any, str]:

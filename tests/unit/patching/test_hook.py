@@ -1,0 +1,398 @@
+"""What a hook may do, what happens when it fails, and the calls that aren't described at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from opentelemetry import context as context_api
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
+
+from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.patching.hook import MAX_HOOK_FAILURES
+from otelagent.patching.operation import attach, detach
+from otelagent.patching.switch import SWITCH
+from otelagent.semconv.call import CallDescription, Internal
+from tests.instrumentation.capture import Applied, Spans, span_id
+from tests.unit.patching.conftest import Library
+
+M = "target_library"
+Hook = Callable[[Call], Any]
+
+
+def instrumentation(hook_body: Hook, path: str = "function", **options: Any) -> type[Instrumentation]:
+    """An instrumentation whose one hook is `hook_body`."""
+
+    if _is_generator(hook_body):
+
+        def describe(self: Any, call: Call) -> Any:
+            return (yield from hook_body(call))
+
+    else:
+
+        def describe(self: Any, call: Call) -> Any:
+            return hook_body(call)
+
+    layer = options.pop("layer", None)
+    return type("Made", (Instrumentation,), {"name": M, "layer": layer, "call": hook(M, path, **options)(describe)})
+
+
+def _is_generator(function: Hook) -> bool:
+    return bool(function.__code__.co_flags & 0x20)
+
+
+@contextmanager
+def attached(context: Context) -> Iterator[None]:
+    token = attach(context)
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+class TestOutcome:
+    def test_a_hook_sees_the_result_and_may_replace_it(self, library: Library, spans: Spans, apply: Applied) -> None:
+        def call(call: Call) -> Generator[Internal, Operation, None]:
+            operation = yield Internal("before")
+            operation.set("result", operation.result[0])
+            operation.set("absent", None)
+            operation.rename("after")
+            operation.result = "replaced"
+
+        apply(instrumentation(call))
+        assert library().function(7) == "replaced"
+        assert dict(spans.one("after").attributes or {}) == {"result": 7}
+
+    def test_a_hook_sees_the_error(self, library: Library, spans: Spans, apply: Applied) -> None:
+        seen = []
+
+        def call(call: Call) -> Generator[Internal, Operation, None]:
+            operation = yield Internal("x")
+            seen.append(operation.error)
+            operation.fail("my_reason")
+
+        apply(instrumentation(call))
+        error = ValueError("v")
+        with pytest.raises(ValueError):
+            library().function(7, fail=error)
+        assert seen == [error]
+        assert (spans.one("x").attributes or {})["error.type"] == "my_reason"
+
+    def test_a_hook_changes_what_is_passed_on(self, library: Library, apply: Applied) -> None:
+        def call(call: Call) -> None:
+            call.args = ("changed",)
+            call.kwargs["fail"] = None
+
+        apply(instrumentation(call))
+        apply(instrumentation(call, "Parent.method"))
+        apply(instrumentation(call, "coroutine"))
+        module = library()
+        assert module.Parent().method("given", fail=KeyError())[0] == "changed"
+        assert module.function("given", fail=KeyError())[0] == "changed"
+        assert asyncio.run(module.coroutine("given", fail=KeyError()))[0] == "changed"
+
+    def test_attributes_without_value_are_left_out(self, library: Library, spans: Spans, apply: Applied) -> None:
+        apply(instrumentation(lambda call: Internal("x", {"a": 1, "b": None})))
+        library().function(1)
+        assert dict(spans.one("x").attributes or {}) == {"a": 1}
+
+    def test_later_keeps_the_span_open(self, library: Library, spans: Spans, apply: Applied) -> None:
+        kept: list[Operation] = []
+
+        def call(call: Call) -> Generator[Internal, Operation, None]:
+            operation = yield Internal("later")
+            operation.later()
+            kept.append(operation)
+
+        apply(instrumentation(call))
+        library().function(1)
+        assert spans.names() == []
+        kept[0].end()
+        kept[0].end()
+        assert spans.names() == ["later"]
+
+    def test_later_is_nothing_to_a_call_that_raised(self, library: Library, spans: Spans, apply: Applied) -> None:
+        def call(call: Call) -> Generator[Internal, Operation, None]:
+            (yield Internal("later")).later()
+
+        apply(instrumentation(call))
+        with pytest.raises(ValueError):
+            library().function(1, fail=ValueError())
+        assert spans.names() == ["later"]
+
+    def test_an_exception_that_has_no_text(self, library: Library, spans: Spans, apply: Applied) -> None:
+        class Mute(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError("no text")
+
+        apply(instrumentation(lambda call: Internal("x")))
+        with pytest.raises(Mute):
+            library().function(1, fail=Mute())
+        assert spans.one("x").status.status_code is StatusCode.ERROR
+
+
+def returns_none(call: Call) -> None:
+    return None
+
+
+def yields_none(call: Call) -> Generator[None, Operation, None]:
+    yield None
+
+
+def returns_at_once(call: Call) -> Generator[None, Operation, None]:
+    if call:
+        return
+    yield
+
+
+@pytest.mark.parametrize("body", [returns_none, yields_none, returns_at_once])
+@pytest.mark.parametrize("path", ["function", "coroutine", "generator", "async_generator"])
+def test_a_call_that_needs_no_span(
+    body: Hook, path: str, library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tests.unit.patching.test_wrap import drive
+
+    apply(instrumentation(body, path))
+    with spans.tracer.start_as_current_span("caller"):
+        outcome = drive(getattr(library(), path)(1))
+    inside = outcome[0][1] if isinstance(outcome, list) else outcome[1]
+    assert inside == span_id(spans.one("caller"))
+    assert spans.names() == ["caller"]
+    assert caplog.records == []
+
+
+def test_a_hook_that_yields_none_still_sees_the_outcome(library: Library, apply: Applied) -> None:
+    seen = []
+
+    def call(call: Call) -> Generator[None, Operation, None]:
+        operation = yield None
+        seen.append((operation.result, operation.error))
+
+    apply(instrumentation(call))
+    library().function(1)
+    error = ValueError()
+    with pytest.raises(ValueError):
+        library().function(1, fail=error)
+    assert seen == [((1, 0), None), (None, error)]
+
+
+def raises(call: Call) -> Internal:
+    raise RuntimeError("hook")
+
+
+def raises_before(call: Call) -> Generator[Internal, Operation, None]:
+    if call:
+        raise RuntimeError("hook")
+    yield Internal("x")
+
+
+def raises_after(call: Call) -> Generator[Internal, Operation, None]:
+    yield Internal("x")
+    raise RuntimeError("hook")
+
+
+def yields_twice(call: Call) -> Generator[Internal, Operation, None]:
+    yield Internal("x")
+    yield Internal("y")
+
+
+def yields_for_ever(call: Call) -> Generator[Internal, Operation, None]:
+    while True:
+        try:
+            yield Internal("x")
+        except GeneratorExit:
+            pass
+
+
+def describes_nonsense(call: Call) -> Any:
+    return "nonsense"
+
+
+FAILING = [raises, raises_before, raises_after, yields_twice, yields_for_ever, describes_nonsense]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("body", FAILING)
+@pytest.mark.parametrize("path", ["function", "coroutine", "generator", "async_generator", "Parent.method"])
+def test_a_failing_hook_is_warned_of_once_then_off(
+    body: Hook, path: str, library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tests.unit.patching.test_wrap import drive
+
+    apply(instrumentation(body, path))
+    module = library()
+    target = module.Parent().method if path == "Parent.method" else getattr(module, path)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(MAX_HOOK_FAILURES + 3):
+            outcome = drive(target(1))
+            value = outcome[0][0] if isinstance(outcome, list) else outcome[0]
+            assert value in (0, 1)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "failed, the call goes on without it" in messages[0]
+    assert f"is off after {MAX_HOOK_FAILURES} failures" in messages[1]
+    # A span that was begun is ended, also when the hook failed afterwards.
+    begun = MAX_HOOK_FAILURES if body in (raises_after, yields_twice, yields_for_ever) else 0
+    assert spans.names() == ["x"] * begun
+
+
+def test_a_failing_hook_leaves_the_error_of_the_call(library: Library, apply: Applied) -> None:
+    apply(instrumentation(raises_after))
+    with pytest.raises(KeyError, match="mine"):
+        library().function(1, fail=KeyError("mine"))
+
+
+class Counting:
+    """A client call's hook that counts how often it is asked to describe."""
+
+    def __init__(self) -> None:
+        self.described = 0
+
+    def describe(self, call: Call) -> CallDescription:
+        self.described += 1
+        return Internal("call", outbound=call.args[0])
+
+    def apply(self, apply: Applied, **options: Any) -> Instrumentation:
+        def call(call: Call) -> CallDescription:
+            return self.describe(call)
+
+        return apply(instrumentation(call, carrier=lambda call: call.args[0], **options))
+
+
+LOCAL_UNSAMPLED = NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(0)))
+REMOTE_UNSAMPLED = NonRecordingSpan(SpanContext(7, 8, True, TraceFlags(0)))
+SAMPLED = NonRecordingSpan(SpanContext(7, 8, False, TraceFlags(1)))
+HEADERS = {"traceparent": f"00-{7:032x}-{8:016x}-00"}
+
+
+class TestUndescribed:
+    """Suppressed, paused, unsampled, nested: headers are passed on, and nothing else is built."""
+
+    def test_under_an_unsampled_local_span(self, library: Library, spans: Spans, apply: Applied) -> None:
+        hook = Counting()
+        hook.apply(apply)
+        headers: dict[str, str] = {}
+        with attached(trace.set_span_in_context(LOCAL_UNSAMPLED)):
+            assert library().function(headers)[1] == 8
+        assert (headers, hook.described, spans.names()) == (HEADERS, 0, [])
+
+    def test_under_an_unsampled_local_span_whose_children_a_sampler_may_want(
+        self, library: Library, apply: Applied, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(SWITCH, "follows_parent", False)
+        hook = Counting()
+        hook.apply(apply)
+        with attached(trace.set_span_in_context(LOCAL_UNSAMPLED)):
+            library().function({})
+        assert hook.described == 1
+
+    @pytest.mark.parametrize("span", [REMOTE_UNSAMPLED, SAMPLED])
+    def test_under_a_remote_or_sampled_span(self, span: trace.Span, library: Library, apply: Applied) -> None:
+        hook = Counting()
+        hook.apply(apply)
+        with attached(trace.set_span_in_context(span)):
+            library().function({})
+        assert hook.described == 1
+
+    @pytest.mark.parametrize("path", ["function", "coroutine", "generator", "async_generator"])
+    def test_while_paused(
+        self, path: str, library: Library, spans: Spans, apply: Applied, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from tests.unit.patching.test_wrap import drive
+
+        described = Counting()
+
+        def call(call: Call) -> CallDescription:
+            return described.describe(call)
+
+        carried: dict[str, str] = {}
+        apply(instrumentation(call, path, carrier=lambda call: carried))
+        monkeypatch.setattr(SWITCH, "recording", False)
+        with attached(trace.set_span_in_context(LOCAL_UNSAMPLED)):
+            drive(getattr(library(), path)(1))
+        assert (carried, described.described, spans.names()) == (HEADERS, 0, [])
+
+    @pytest.mark.parametrize("key", [context_api._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation"])
+    def test_suppressed(self, key: str, library: Library, spans: Spans, apply: Applied) -> None:
+        hook = Counting()
+        hook.apply(apply)
+        headers: dict[str, str] = {}
+        with attached(context_api.set_value(key, True, trace.set_span_in_context(SAMPLED))):
+            library().function(headers)
+        assert (list(headers), hook.described, spans.names()) == (["traceparent"], 0, [])
+
+    def test_http_suppressed_is_suppressed_for_http_alone(self, library: Library, spans: Spans, apply: Applied) -> None:
+        http, other = Counting(), Counting()
+        http.apply(apply, layer="http")
+        other.apply(apply, path="Parent.method")
+        with attached(context_api.set_value(context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY, True)):
+            library().function({})
+            library().Parent().method({})
+        assert (http.described, other.described) == (0, 2 if other is http else 1)
+
+    def test_nested_in_its_own_layer(self, library: Library, spans: Spans, apply: Applied) -> None:
+        apply(instrumentation(lambda call: Internal("inner"), "function", layer="db"))
+        apply(instrumentation(lambda call: Internal("outer"), "Parent.method", layer="db"))
+        apply(instrumentation(lambda call: Internal("http"), "Parent.static", layer="http"))
+        library().Parent().method(1)
+        library().Parent().static(1)
+        assert spans.tree() == "INTERNAL outer\nINTERNAL http\n  INTERNAL inner"
+
+
+class TestIncoming:
+    """A message or job takes its parent from what it carries, whatever is current and whatever is recorded."""
+
+    @pytest.fixture
+    def received(self, library: Library, apply: Applied) -> Any:
+        apply(
+            instrumentation(
+                lambda call: CallDescription("process", inbound=call.args[0]),
+                carrier=lambda call: call.args[0],
+                incoming=True,
+            )
+        )
+        return library().function
+
+    SENT: dict[str, str] = {"traceparent": f"00-{21:032x}-{22:016x}-01"}  # noqa: RUF012
+
+    @pytest.mark.parametrize("current", [trace.INVALID_SPAN, LOCAL_UNSAMPLED, SAMPLED])
+    def test_parent(self, current: trace.Span, received: Any, spans: Spans) -> None:
+        with attached(trace.set_span_in_context(current)):
+            received(self.SENT)
+        span = spans.one("process")
+        assert span.parent is not None
+        assert (span.parent.trace_id, span.parent.span_id) == (21, 22)
+
+    @pytest.mark.parametrize("current", [trace.INVALID_SPAN, LOCAL_UNSAMPLED, SAMPLED])
+    def test_no_parent(self, current: trace.Span, received: Any, spans: Spans) -> None:
+        with attached(trace.set_span_in_context(current)):
+            received({})
+        assert spans.one("process").parent is None
+
+    def test_while_paused(self, received: Any, spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(SWITCH, "recording", False)
+        with attached(trace.set_span_in_context(SAMPLED)):
+            assert received(self.SENT)[1] == 22
+            assert received({})[1] == 0
+            assert trace.get_current_span() is SAMPLED
+        assert spans.names() == []
+
+
+def test_links(library: Library, spans: Spans, apply: Applied) -> None:
+    apply(instrumentation(lambda call: CallDescription("batch", links=tuple(call.args[0]))))
+    library().function([TestIncoming.SENT, {}, {"traceparent": "garbage"}])
+    assert [link.context.span_id for link in spans.one("batch").links] == [22]
+
+
+def test_what_is_sent_is_the_calls_own_span(library: Library, spans: Spans, apply: Applied) -> None:
+    Counting().apply(apply)
+    headers: dict[str, str] = {}
+    library().function(headers)
+    sent = trace.get_current_span(propagate.extract(headers, Context())).get_span_context()
+    assert sent.span_id == span_id(spans.one("call"))
