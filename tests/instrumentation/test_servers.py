@@ -1,0 +1,355 @@
+"""One SERVER span per request, where requests enter, whatever the application is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import fastapi
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otelagent.patching.switch import SWITCH
+from otelagent_instrumentation.server.fastapi import FastAPI as FastAPIInstrumentation
+from otelagent_instrumentation.server.flask import Flask as FlaskInstrumentation
+from otelagent_instrumentation.server.starlette import Starlette as StarletteInstrumentation
+from otelagent_instrumentation.server.uvicorn import Uvicorn
+from otelagent_instrumentation.server.werkzeug import Werkzeug
+from otelagent_instrumentation.server.wsgiref import Wsgiref
+from tests.instrumentation.capture import Applied, Spans, span_id
+from tests.instrumentation.serving import SERVERS, asgi_on_uvicorn, get, wsgi_on_werkzeug, wsgi_on_wsgiref
+
+SERVER = SpanKind.SERVER
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+TRACEPARENT = ("traceparent", f"00-{TRACE}-{PARENT}-01")
+
+
+@pytest.fixture
+def servers(apply: Applied) -> Applied:
+    import werkzeug.serving  # noqa: F401
+
+    for cls in (Uvicorn, Werkzeug, Wsgiref):
+        apply(cls)
+    return apply
+
+
+@pytest.fixture
+def frameworks(servers: Applied) -> None:
+    import flask  # noqa: F401
+
+    for cls in (StarletteInstrumentation, FastAPIInstrumentation, FlaskInstrumentation):
+        servers(cls)
+
+
+def eventually(spans: Spans, count: int, **wanted: Any) -> list[ReadableSpan]:
+    """A server's thread ends the span after the client has its answer."""
+    deadline = time.monotonic() + 10
+    while len(found := spans.all(kind=SERVER, **wanted)) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(found) == count, spans.names()
+    return found
+
+
+def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    if path == "/boom":
+        raise ValueError("boom")
+    start_response("503 Busy" if path == "/busy" else "200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        return
+    if scope["path"] == "/boom":
+        raise ValueError("boom")
+    status = 503 if scope["path"] == "/busy" else 200
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_hand_written_wsgi_application(spans: Spans, servers: Applied, server: str) -> None:
+    with SERVERS[server](wsgi_app) as port:
+        assert get(port, "/items/7?token=s3cret&page=2", ("User-Agent", "probe")) == (200, b"hello")
+        (span,) = eventually(spans, 1)
+    assert (span.name, span.parent, span.status.status_code) == ("GET", None, StatusCode.UNSET)
+    attributes = dict(span.attributes or {})
+    assert attributes.pop("network.peer.port", None) or server == "wsgiref"
+    attributes.pop("network.peer.port", None)
+    assert attributes == {
+        "http.request.method": "GET",
+        "url.path": "/items/7",
+        "url.query": "token=REDACTED&page=2",
+        "url.scheme": "http",
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "client.address": "127.0.0.1",
+        "network.peer.address": "127.0.0.1",
+        "user_agent.original": "probe",
+        "network.protocol.version": attributes["network.protocol.version"],
+        "http.response.status_code": 200,
+    }
+
+
+@pytest.mark.parametrize("server", [*SERVERS, "asgi"])
+def test_errors(spans: Spans, servers: Applied, server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run, app = (asgi_on_uvicorn, asgi_app) if server == "asgi" else (SERVERS[server], wsgi_app)
+    with run(app) as port:  # type: ignore[operator]
+        assert get(port, "/busy")[0] == 503
+        assert get(port, "/boom")[0] == 500
+        eventually(spans, 2)
+    busy, boom = spans.one(url__path="/busy"), spans.one(url__path="/boom")
+    assert (busy.attributes or {})["error.type"] == "503"
+    assert (busy.status.status_code, busy.status.description, busy.events) == (StatusCode.ERROR, None, ())
+    assert (boom.attributes or {})["error.type"] == "ValueError"
+    assert [event.name for event in boom.events] == ["exception"]
+
+
+@pytest.mark.parametrize("server", [*SERVERS, "asgi"])
+@pytest.mark.parametrize(
+    ("headers", "continued"),
+    [
+        ((), False),
+        ((TRACEPARENT,), True),
+        ((TRACEPARENT, TRACEPARENT), False),
+        ((("traceparent", "00-garbage"),), False),
+        ((("traceparent", f"00-{'0' * 32}-{PARENT}-01"),), False),
+        ((("traceparent", f"ff-{TRACE}-{PARENT}-01"),), False),
+        ((TRACEPARENT, ("tracestate", "a=1"), ("tracestate", "a=2")), True),
+    ],
+)
+def test_the_parent_comes_from_the_headers(
+    spans: Spans, servers: Applied, server: str, headers: tuple[tuple[str, str], ...], continued: bool
+) -> None:
+    from opentelemetry import propagate
+
+    from otelagent.record import build_propagator
+
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(build_propagator(["tracecontext", "baggage"]))
+    run, app = (asgi_on_uvicorn, asgi_app) if server == "asgi" else (SERVERS[server], wsgi_app)
+    try:
+        # A span around the server, as of a command that started it, is nobody's parent.
+        with spans.tracer.start_as_current_span("command"), run(app) as port:  # type: ignore[operator]
+            assert get(port, "/", *headers)[0] == 200
+            (span,) = eventually(spans, 1)
+    finally:
+        propagate.set_global_textmap(before)
+    # Two headers reach WSGI as one value with a comma or, under some servers, as the last one alone.
+    if server in ("werkzeug", "wsgiref", "uvicorn") and headers.count(TRACEPARENT) == 2 and span.parent is not None:
+        pytest.fail("two traceparent headers were taken for one")
+    if continued:
+        assert span.parent is not None
+        assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
+        assert span.parent.is_remote
+    else:
+        assert span.parent is None
+
+
+def test_fastapi_gives_whole_routes_and_one_server_span(spans: Spans, frameworks: None) -> None:
+    app, inner, router = fastapi.FastAPI(), fastapi.FastAPI(), fastapi.APIRouter(prefix="/v1")
+
+    @router.get("/items/{sku}")
+    def item(sku: str) -> str:
+        return sku
+
+    @inner.get("/things/{number:int}")
+    async def thing(number: int) -> int:
+        if number == 0:
+            raise ValueError("no such thing")
+        return number
+
+    @app.get("/later")
+    async def later(tasks: fastapi.BackgroundTasks) -> str:
+        tasks.add_task(time.sleep, 0.2)
+        return "soon"
+
+    app.include_router(router, prefix="/api")
+    app.mount("/inner/{tenant}", inner)
+    with asgi_on_uvicorn(app) as port:
+        assert get(port, "/api/v1/items/7") == (200, b'"7"')
+        assert get(port, "/inner/acme/things/3") == (200, b"3")
+        assert get(port, "/inner/acme/things/0")[0] == 500
+        assert get(port, "/nowhere")[0] == 404
+        assert get(port, "/api/v1/items/7", method="POST")[0] == 405
+        assert get(port, "/later")[0] == 200
+        eventually(spans, 6)
+    names = [span.name for span in spans.all(kind=SERVER)]
+    assert sorted(names) == [
+        "GET", "GET /api/v1/items/{sku}", "GET /inner/{tenant}/things/{number}", "GET /inner/{tenant}/things/{number}",
+        "GET /later", "POST /api/v1/items/{sku}",
+    ]  # fmt: skip
+    assert len(spans.all()) == 6  # neither FastAPI's own nor send and receive spans
+    failed = spans.one(error__type="ValueError")
+    assert (failed.attributes or {})["http.response.status_code"] == 500
+    lasting = spans.one(name="GET /later")
+    assert (lasting.end_time or 0) - (lasting.start_time or 0) < 0.2e9  # without its background task
+
+
+def test_starlette_routes_and_test_client(spans: Spans, frameworks: None) -> None:
+    import httpx
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
+
+    async def hello(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    app = Starlette(routes=[Mount("/a", routes=[Mount("/b", routes=[Route("/c/{d}", hello)])]), Route("/", hello)])
+
+    async def call() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            assert (await client.get("/a/b/c/1")).text == "hello"
+            assert (await client.get("/")).text == "hello"
+
+    asyncio.run(call())
+    assert [span.name for span in spans.all()] == ["GET /a/b/c/{d}", "GET /"]
+
+
+def test_a_websocket_is_one_span(spans: Spans, frameworks: None) -> None:
+    import websockets.sync.client
+    from starlette.applications import Starlette
+    from starlette.routing import WebSocketRoute
+
+    async def echo(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    with asgi_on_uvicorn(Starlette(routes=[WebSocketRoute("/echo/{room}", echo)]), ws="websockets-sansio") as port:
+        with websockets.sync.client.connect(f"ws://127.0.0.1:{port}/echo/7") as client:
+            client.send("hello")
+            assert client.recv() == "hello"
+        (span,) = eventually(spans, 1)
+    assert span.name == "GET /echo/{room}"
+    assert (span.attributes or {})["http.response.status_code"] == 101
+    assert (span.attributes or {})["url.scheme"] == "http"
+
+
+def test_flask_gives_routes_exceptions_and_streams(spans: Spans, frameworks: None) -> None:
+    import flask
+
+    app = flask.Flask("shop")
+    app.logger.disabled = True
+
+    @app.get("/stock/<sku>")
+    def stock(sku: str) -> str:
+        if sku == "boom":
+            raise KeyError("boom")
+        return sku
+
+    @app.get("/stream")
+    def stream() -> flask.Response:
+        def lines() -> Iterable[bytes]:
+            for number in range(3):
+                with spans.tracer.start_as_current_span(f"line {number}"):
+                    yield b"%d" % number
+
+        return flask.Response(lines())
+
+    with wsgi_on_werkzeug(app) as port:
+        assert get(port, "/stock/7") == (200, b"7")
+        assert get(port, "/stock/boom")[0] == 500
+        assert get(port, "/stream") == (200, b"012")
+        assert get(port, "/nowhere")[0] == 404
+        eventually(spans, 4)
+    assert sorted(span.name for span in spans.all(kind=SERVER)) == [
+        "GET", "GET /stock/<sku>", "GET /stock/<sku>", "GET /stream",
+    ]  # fmt: skip
+    assert [event.name for event in spans.one(error__type="KeyError").events] == ["exception"]
+    streamed = spans.one(name="GET /stream")
+    lines = [span for span in spans.all() if span.name.startswith("line")]
+    assert len(lines) == 3
+    assert all(span.parent and span.parent.span_id == span_id(streamed) for span in lines)
+    assert max(span.end_time or 0 for span in lines) <= (streamed.end_time or 0)
+
+
+def test_flask_by_its_test_client_and_under_a_prefix(spans: Spans, frameworks: None) -> None:
+    import flask
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    app = flask.Flask("shop")
+    app.add_url_rule("/hello/<name>", view_func=lambda name: name)
+    assert app.test_client().get("/hello/you").text == "you"
+    with wsgi_on_wsgiref(DispatcherMiddleware(flask.Flask("root"), {"/api": app})) as port:
+        assert get(port, "/api/hello/you") == (200, b"you")
+        eventually(spans, 2)
+    assert [span.name for span in spans.all()] == ["GET /hello/<name>", "GET /api/hello/<name>"]
+
+
+def test_flask_inside_fastapi_is_one_request(spans: Spans, frameworks: None) -> None:
+    import a2wsgi
+    import flask
+
+    inner = flask.Flask("inner")
+    inner.add_url_rule("/hello/<name>", view_func=lambda name: name)
+    app = fastapi.FastAPI()
+    app.mount("/old/{tenant}", a2wsgi.WSGIMiddleware(inner))  # type: ignore[arg-type]
+    with asgi_on_uvicorn(app) as port:
+        assert get(port, "/old/acme/hello/you") == (200, b"you")
+        (span,) = eventually(spans, 1)
+    assert span.name == "GET /old/{tenant}/hello/<name>"
+
+
+def test_an_application_called_from_a_request_is_a_request_of_its_own(spans: Spans, frameworks: None) -> None:
+    import httpx
+
+    other, app = fastapi.FastAPI(), fastapi.FastAPI()
+
+    @other.get("/other")
+    async def answer() -> str:
+        return "other"
+
+    @app.get("/")
+    async def ask() -> Any:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(other), base_url="http://other") as client:
+            return (await client.get("/other")).json()
+
+    with asgi_on_uvicorn(app) as port:
+        assert get(port, "/") == (200, b'"other"')
+        eventually(spans, 2)
+    assert {span.name for span in spans.all()} == {"GET /", "GET /other"}
+
+
+@pytest.mark.parametrize("server", ["asgi", "werkzeug"])
+def test_what_is_excluded_or_paused_passes_the_context_on(
+    spans: Spans, servers: Applied, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry import trace
+
+    seen: list[int] = []
+
+    def note() -> None:
+        seen.append(trace.get_current_span().get_span_context().span_id)
+
+    def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
+        note()
+        return wsgi_app(environ, start_response)
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            note()
+        await asgi_app(scope, receive, send)
+
+    monkeypatch.setattr(SWITCH, "excluded", lambda path: path == "/health")
+    with asgi_on_uvicorn(asgi) if server == "asgi" else wsgi_on_werkzeug(wsgi) as port:
+        assert get(port, "/health", TRACEPARENT)[0] == 200
+        monkeypatch.setattr(SWITCH, "recording", False)
+        assert get(port, "/paused", TRACEPARENT)[0] == 200
+        monkeypatch.setattr(SWITCH, "recording", True)
+        assert get(port, "/", TRACEPARENT)[0] == 200
+        (span,) = eventually(spans, 1)
+    assert (span.attributes or {})["url.path"] == "/"
+    assert seen == [int(PARENT, 16), int(PARENT, 16), span_id(span)]
+
+
+def test_nothing_warns() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        import otelagent_instrumentation.server.gunicorn  # noqa: F401
