@@ -54,9 +54,6 @@ class Logging(Instrumentation):
         return makeLogRecord
 
     def _correlate(self, record: logging.LogRecord, span: trace.Span) -> None:
-        fields = record.__dict__
-        if "otelTraceID" in fields:
-            return
         provider = trace._TRACER_PROVIDER  # `get_tracer_provider` may load the SDK
         if provider is not self._provider:
             self._provider, self._service_name = provider, _service_name(provider)
@@ -66,7 +63,8 @@ class Logging(Instrumentation):
             if context.is_valid:
                 trace_id, span_id = f"{context.trace_id:032x}", f"{context.span_id:016x}"
                 sampled = context.trace_flags.sampled
-        fields["otelTraceID"] = trace_id
+        fields = record.__dict__
+        fields.setdefault("otelTraceID", trace_id)
         fields.setdefault("otelSpanID", span_id)
         fields.setdefault("otelTraceSampled", sampled)
         fields.setdefault("otelServiceName", self._service_name)
