@@ -164,7 +164,8 @@ def _show(screen: Screen, back: Backends, jaeger: list[Span], zipkin: list[Span]
     trace_id = jaeger[0].trace_id
     screen.tree(jaeger)
     screen.say(screen.paint("2", f"  Jaeger  {back.jaeger.query_url}/api/v3/traces/{trace_id}"))
-    screen.say(screen.paint("2", f"  Zipkin  {back.zipkin.ui_url}/traces/{trace_id}  the same {len(zipkin)} spans"))
+    same = f"the same {len(zipkin)} spans" if len(zipkin) > 1 else "the same span"
+    screen.say(screen.paint("2", f"  Zipkin  {back.zipkin.ui_url}/traces/{trace_id}  {same}"))
     if whole_zipkin:
         screen.say("  The same from Zipkin, which writes names in lower case:")
         screen.tree(zipkin)
