@@ -112,6 +112,7 @@ class ProcessWatch:
             self._finishing = False
         if self._terminated:
             _die(signal.SIGTERM)
+        _keep_interrupted()
 
     def after_fork_in_child(self) -> None:
         """Tells the agent that it is in a forked child now."""
@@ -166,6 +167,20 @@ class ProcessWatch:
 def _die(signum: int) -> None:
     signal.signal(signum, signal.SIG_DFL)
     signal.raise_signal(signum)
+
+
+def _keep_interrupted() -> None:
+    """Has the process end as Python ends after an uncaught Ctrl-C: killed by SIGINT, which shells tell from an exit code.
+
+    CPython notes in a flag that KeyboardInterrupt has ended the program. All source code that is run from a string sets
+    the flag anew by how it ends, so the named tuples and dataclasses of what delivery imports have cleared it.
+    """
+    # An interactive session (it has a prompt) keeps the exception of an earlier line there.
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        try:
+            exec("raise KeyboardInterrupt")
+        except KeyboardInterrupt:
+            pass
 
 
 def _after_fork_in_child() -> None:
