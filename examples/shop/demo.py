@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +91,7 @@ def main() -> int:
                 return 2 if isinstance(error, backends.MissingBinary) else 1
     except KeyboardInterrupt:
         screen.say("\nstopped; everything that was started has ended")
-        return 0 if options.keep else 130
+        return 130
     finally:
         shutil.rmtree(workdir, ignore_errors=True)
     return 0
@@ -150,8 +150,9 @@ def _run(screen: Screen, workdir: Path, stack: ExitStack, services: list[Service
     screen.say(screen.paint("32", f"All is well, after {time.monotonic() - started:.1f} s."))
     if keep:
         screen.say(f"\nEverything stays up; the shop is at {front.url}/products. Ctrl-C ends it.")
-        while True:
-            signal.pause()
+        with suppress(KeyboardInterrupt):
+            while True:
+                signal.pause()
 
 
 def _pay(front: Service, visit: Visit) -> None:
