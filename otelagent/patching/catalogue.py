@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from types import ModuleType
 from typing import Any
 
@@ -94,14 +97,15 @@ class Catalogue:
     ) -> None:
         self._version = version
         self._states: dict[tuple[str, str], State] = {}
+        self._applied: list[State] = []
         self._started = False
         disabled_names = {name.strip().lower() for name in disabled}
         preferred = {name.strip().lower() for name in prefer_contrib}
         entries = list(find((OWN_GROUP, CONTRIB_GROUP)))
         contrib_names = {entry.name for entry in entries if entry.group == CONTRIB_GROUP}
-        own_names = {
-            entry.name for entry in entries if entry.group == OWN_GROUP
-        } - (preferred & contrib_names if contrib else set())
+        own_names = {entry.name for entry in entries if entry.group == OWN_GROUP} - (
+            preferred & contrib_names if contrib else set()
+        )
         for entry in entries:
             kind = "own" if entry.group == OWN_GROUP else "contrib"
             state = State(entry.name, kind, entry.value, found=entry)
@@ -135,8 +139,8 @@ class Catalogue:
                 wrapt.register_post_import_hook(self._loader(state), module)
 
     def stop(self) -> None:
-        """Undo every instrumentation."""
-        for state in self._states.values():
+        """Undo every instrumentation, the last one first: where two patch the same point, each finds its own there."""
+        for state in self._applied[::-1]:
             if state.state == "applied":
                 self._undo(state, "the agent is shut down")
 
@@ -154,10 +158,7 @@ class Catalogue:
 
     def states(self) -> list[State]:
         """The state of each, by name. A library that is waited for and isn't installed is ``absent``."""
-        for state in self._states.values():
-            if state.state == "waiting" and not any(map(_installed, state.modules)):
-                state.state, state.reason = "absent", "the library is not installed"
-        return sorted(self._states.values(), key=lambda state: (state.name, state.kind))
+        return sorted(map(_seen, self._states.values()), key=lambda state: (state.name, state.kind))
 
     def available(self) -> list[State]:
         """Those that are applied or will be once the application imports their library."""
@@ -179,9 +180,12 @@ class Catalogue:
         # Runs inside the application's import: whatever goes wrong stays here.
         if state.state != "waiting":
             return
+        self._applied = [applied for applied in self._applied if applied is not state] + [state]
         try:
             module, _, attribute = state.source.partition(":")
-            cls = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+            cls: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                cls = getattr(cls, part)
             if state.kind == "own":
                 self._apply_own(state, cls)
             else:
@@ -232,12 +236,29 @@ def _modules(entry: Found) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or (entry.name,)
 
 
-@functools.cache
+def _seen(state: State) -> State:
+    """A state as it looks from outside. It is still waited for what is absent: the import path may grow."""
+    if state.state == "waiting" and not any(map(_installed, state.modules)):
+        return changed(state, state="absent", reason="the library is not installed")
+    if state.state == "applied" and state.kind == "own" and state.active.failure:
+        return changed(state, reason=state.active.failure)
+    return state
+
+
 def _installed(module: str) -> bool:
+    """Whether a module can be found, without importing the packages it is in."""
+    if module in sys.modules:
+        return True
+    name, _, rest = module.partition(".")
     try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
+        spec = importlib.util.find_spec(name)
+        while spec is not None and rest:
+            part, _, rest = rest.partition(".")
+            name = f"{name}.{part}"
+            spec = importlib.machinery.PathFinder.find_spec(name, spec.submodule_search_locations)
     except (ImportError, ValueError):
         return False
+    return spec is not None
 
 
 def _call_once_after(module: str, function: str, then: Callable[[], None]) -> None:

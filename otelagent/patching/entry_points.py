@@ -2,6 +2,7 @@
 
 `importlib.metadata.entry_points()` parses all of them (39 ms with 120 distributions installed); this opens each
 ``entry_points.txt`` once and parses only those that name a wanted group.
+Distributions inside zip archives are not looked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 __all__ = ["Found", "find"]
+
+# The second is what `setup.py develop` leaves beside a project's sources.
+_SUFFIXES = (".dist-info", ".egg-info")
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,12 @@ def find(groups: Iterable[str], path: Iterable[str] | None = None) -> Iterator[F
     seen: set[str] = set()
     for directory in sys.path if path is None else path:
         try:
-            entries = sorted(entry.name for entry in os.scandir(directory or ".") if entry.name.endswith(".dist-info"))
+            entries = sorted(entry.name for entry in os.scandir(directory or ".") if entry.name.endswith(_SUFFIXES))
         except OSError:
             continue
         for entry in entries:
-            distribution, _, version = entry[: -len(".dist-info")].partition("-")
-            key = distribution.lower()
+            distribution, _, version = entry.rpartition(".")[0].partition("-")
+            key = re.sub(r"[-_.]+", "_", distribution).lower()
             if key in seen:
                 continue
             seen.add(key)

@@ -90,7 +90,7 @@ def test_from_another_thread(spans: Spans) -> None:
                 mine = caller.get_span_context().span_id
                 assert asyncio.run_coroutine_threadsafe(asynchronous_span_id(), loop).result(10) == mine
                 seen: queue.SimpleQueue[int] = queue.SimpleQueue()
-                loop.call_soon_threadsafe(lambda: seen.put(span_id()))
+                loop.call_soon_threadsafe(lambda put: put(span_id()), seen.put)
                 assert seen.get(timeout=10) == mine
             assert asyncio.run_coroutine_threadsafe(asynchronous_span_id(), loop).result(10) == 0
 
