@@ -5,10 +5,10 @@ In an application: ``import otelagent; otelagent.init()``. Around one: ``otelage
 
 from __future__ import annotations
 
-from otelagent.agent import VERSION as __version__
 from otelagent.agent import flush, get_tracer, init, pause, resume, shutdown, status
 from otelagent.errors import ConfigError, OtelAgentError
 from otelagent.tracing import instrument, span
+from otelagent.version import VERSION as __version__
 
 __all__ = [
     "ConfigError",

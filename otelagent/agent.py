@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from otelagent.config import Config, load
+from otelagent.environment import hidden
 from otelagent.errors import ConfigError
+from otelagent.version import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from otelagent.record import Engine
 
 __all__ = [
-    "VERSION",
     "Agent",
     "flush",
     "get_tracer",
@@ -36,8 +37,6 @@ __all__ = [
     "startup_line",
     "status",
 ]
-
-VERSION = "0.1.0"
 
 Lifecycle = Literal["INIT", "RUNNING", "PAUSED", "STOPPED"]
 
@@ -61,13 +60,18 @@ class Agent:
         self._lock = threading.RLock()
         self._lost_at_flush = 0
 
+    @property
+    def service(self) -> str:
+        """`service.name` as it is exported: the setting's, or what the program is called."""
+        resource = self.engine.resource if self.engine is not None else {}
+        return str(resource.get("service.name", self.config.service.name))
+
     def set_propagators(self) -> None:
         """Set the API's global propagator; also where the agent is switched off (specification, OTEL_SDK_DISABLED).
 
         :raises ConfigError: a propagator is unknown or can't be built.
         """
-        from opentelemetry import propagate
-
+        from otelagent.patching.operation import propagate
         from otelagent.record import build_propagator
 
         names = self.config.propagators
@@ -104,7 +108,8 @@ class Agent:
     def _install(self, provider: TracerProvider) -> None:
         from opentelemetry import trace
 
-        current = trace.get_tracer_provider()
+        with hidden("OTEL_PYTHON_TRACER_PROVIDER"):  # the API would load what it names, or raise
+            current = trace.get_tracer_provider()
         if isinstance(current, trace.ProxyTracerProvider):
             trace.set_tracer_provider(provider)
             return
@@ -214,7 +219,7 @@ class Agent:
             "state": self.state,
             "reason": self.reason,
             "pid": os.getpid(),
-            "service": self.config.service.name,
+            "service": self.service,
             "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
             "destination": destination,
             "ledger": {"traces": self.ledger.snapshot().to_dict()} if self.ledger is not None else {},
@@ -364,7 +369,6 @@ def startup_line() -> str:
     available = agent.catalogue.available()
     own = [state.name for state in available if state.kind == "own"]
     contrib = [state.name for state in available if state.kind == "contrib"]
-    service = agent.config.service.name
-    line = f'otelagent {VERSION}: service "{service}" → {where} (engine {agent.engine.name})'
+    line = f'otelagent {VERSION}: service "{agent.service}" → {where} (engine {agent.engine.name})'
     line += f"; instruments {', '.join(own) or 'nothing'}"
     return line + (f"; by contrib: {', '.join(contrib)}" if contrib else "")

@@ -21,6 +21,7 @@ from otelagent.cli.options import UsageError, read_command_line
 from otelagent.config import load
 from otelagent.config.settings import OPTIONS_VARIABLE, SETTINGS_BY_NAME
 from otelagent.errors import ConfigError
+from otelagent.version import VERSION
 
 __all__ = ["main"]
 
@@ -41,7 +42,7 @@ def main() -> int:
     except UsageError as error:
         return _refuse(str(error))
     if line.show == "version":
-        print(f"otelagent {_version()}")
+        print(f"otelagent {VERSION}")
         return 0
     if line.show == "help":
         from otelagent.cli.usage import help_text
@@ -132,12 +133,6 @@ def _warn_of_isolation(command: Sequence[str]) -> None:
             if flag in "IES":
                 _say(f"python -{flag} does not look at PYTHONPATH's sitecustomize; {command[0]} runs untraced")
                 return
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("otelagent")
 
 
 def _say(message: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.metadata import PackageNotFoundError, version
 
 from otelagent.delivery.result import Accepted, Rejected
+from otelagent.version import VERSION
 
 __all__ = [
     "MAX_REQUEST_BYTES",
@@ -94,7 +94,4 @@ def clean_text(text: str, secrets: tuple[str, ...] = (), max_chars: int = 200) -
 
 def user_agent() -> str:
     """The User-Agent of OTLP exporters (OTLP exporter specification, "User Agent")."""
-    try:
-        return f"OTel-OTLP-Exporter-Python-otelagent/{version('otelagent')}"
-    except PackageNotFoundError:  # Run from a source tree.
-        return "OTel-OTLP-Exporter-Python-otelagent/0"
+    return f"OTel-OTLP-Exporter-Python-otelagent/{VERSION}"

@@ -6,8 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from otelagent.delivery.failures import FailureLog
@@ -17,6 +16,7 @@ from otelagent.delivery.queue import PayloadQueue
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
 from otelagent.delivery.transports import Transport
+from otelagent.suppression import instrumentation_suppressed
 
 __all__ = ["Destination", "Limits"]
 
@@ -212,7 +212,7 @@ class Destination:
 
     def _run(self) -> None:
         try:
-            with _instrumentation_suppressed():
+            with instrumentation_suppressed():
                 self._send_until(lambda: self._ending or self._clock() >= self._closing_deadline_s)
                 self._transport.close()
         finally:
@@ -235,7 +235,7 @@ class Destination:
                 return arrived()
             self._sending_inline = True
         try:
-            with _instrumentation_suppressed():
+            with instrumentation_suppressed():
                 self._send_until(over, deadline_s)
         finally:
             with self._changed:
@@ -322,23 +322,3 @@ class Destination:
 
 def _timeout_s(wait_s: float) -> float | None:
     return None if wait_s > threading.TIMEOUT_MAX else wait_s
-
-
-@contextmanager
-def _instrumentation_suppressed() -> Iterator[None]:
-    """Makes exporting invisible to instrumentations, or each export would be traced and exported in its turn."""
-    from opentelemetry import context
-
-    # The API has two keys for this, private but read by every instrumentation; older ones read the third.
-    suppressed = context.get_current()
-    for key in (
-        context._SUPPRESS_INSTRUMENTATION_KEY,
-        context._SUPPRESS_HTTP_INSTRUMENTATION_KEY,
-        "suppress_instrumentation",
-    ):
-        suppressed = context.set_value(key, True, suppressed)
-    token = context.attach(suppressed)
-    try:
-        yield
-    finally:
-        context.detach(token)

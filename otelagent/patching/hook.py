@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 
 from otelagent.patching.operation import (
@@ -18,6 +18,7 @@ from otelagent.patching.operation import (
     begin,
     current,
     extract,
+    propagate,
     suppressed,
 )
 from otelagent.patching.switch import SWITCH

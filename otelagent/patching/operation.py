@@ -7,13 +7,17 @@ from contextvars import Token
 from typing import Any
 
 from opentelemetry import context as context_api
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
+from otelagent.environment import hidden
 from otelagent.semconv.call import CallDescription, error_type
+
+with hidden("OTEL_PROPAGATORS"):  # an unknown name there makes this import raise; ours are set by the agent
+    from opentelemetry import propagate
 
 __all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "begin", "detach", "extract", "suppressed"]
 
@@ -176,11 +180,14 @@ def begin(
         context = current()
     if description.inbound is not None:
         context = inbound_context(description, context)
+    attributes = description.attributes
+    if not description.complete:
+        attributes = {key: value for key, value in attributes.items() if value is not None}
     span = tracer.start_span(
         description.name,
         context,
         _KINDS[description.kind],
-        {key: value for key, value in description.attributes.items() if value is not None},
+        attributes,
         [trace.Link(c) for c in map(_carried, description.links) if c.is_valid] if description.links else None,
         description.start_ns,
     )

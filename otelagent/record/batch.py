@@ -6,16 +6,15 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from otelagent.record.rate_limited_log import RateLimitedLog
+from otelagent.suppression import instrumentation_suppressed
 
 if TYPE_CHECKING:
     from otelagent.record.engine import Deliver, LedgerPort
 
-__all__ = ["Batch", "Source", "instrumentation_suppressed"]
+__all__ = ["Batch", "Source"]
 
 _log = RateLimitedLog(logging.getLogger(__name__))
 
@@ -207,23 +206,3 @@ class Batch:
             # Against the contract of Deliver; counted all the same, because nothing is lost in silence.
             self._ledger.dropped(count, "deliver_error")
             _log.warning("deliver", "Delivery refused a batch by raising", exc_info=True)
-
-
-@contextmanager
-def instrumentation_suppressed() -> Iterator[None]:
-    """Makes the current context invisible to instrumentations: what exporting does must not become spans."""
-    from opentelemetry import context
-
-    # The API names two keys, both private there and read by every instrumentation; the third is what older ones read.
-    suppressed = context.get_current()
-    for key in (
-        context._SUPPRESS_INSTRUMENTATION_KEY,
-        context._SUPPRESS_HTTP_INSTRUMENTATION_KEY,
-        "suppress_instrumentation",
-    ):
-        suppressed = context.set_value(key, True, suppressed)
-    token = context.attach(suppressed)
-    try:
-        yield
-    finally:
-        context.detach(token)

@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from otelagent.environment import SDK_VARIABLES, hidden
 from otelagent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def open_engine(
             "use 'auto', which takes the sdk engine where native is missing, or 'sdk'",
         )
 
-    from otelagent.record.sdk import SdkEngine
+    with hidden(*SDK_VARIABLES):
+        from otelagent.record.sdk import SdkEngine
 
     reason = "engine is set to sdk" if config.engine == "sdk" else f"engine is auto and {absence}"
     return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)

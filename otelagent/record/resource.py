@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from otelagent.record.program import container_id, program_name
+from otelagent.version import VERSION
 
 if TYPE_CHECKING:
     from otelagent.config import Config
@@ -87,15 +88,12 @@ def _telemetry() -> dict[str, AttributeValue]:
         "telemetry.sdk.name": "opentelemetry",
         "telemetry.sdk.language": "python",
         "telemetry.distro.name": "otelagent",
+        "telemetry.distro.version": VERSION,
     }
-    for key, distribution in (
-        ("telemetry.sdk.version", "opentelemetry-sdk"),
-        ("telemetry.distro.version", "otelagent"),
-    ):
-        try:
-            attributes[key] = version(distribution)
-        except PackageNotFoundError:  # Run from a tree that isn't installed.
-            continue
+    try:
+        attributes["telemetry.sdk.version"] = version("opentelemetry-sdk")
+    except PackageNotFoundError:  # put on the path without its metadata
+        pass
     return attributes
 
 

@@ -231,3 +231,31 @@ def test_a_fork_child_has_its_own_books_and_identity(tmp_path: Path) -> None:
     for key in ("service.instance.id", "process.pid"):
         assert resource(spans["parent, before"], key) == resource(spans["parent, after"], key)
         assert resource(spans["child"], key) != resource(spans["parent, after"], key)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "OTEL_PROPAGATORS",
+        "OTEL_PYTHON_TRACER_PROVIDER",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_TRACES_SAMPLER",
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+    ],
+)
+def test_what_the_api_and_the_sdk_would_raise_for_is_ignored(tmp_path: Path, variable: str) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init()
+    with otelagent.span("all the same"): pass
+    assert otelagent.flush()
+    print(json.dumps([otelagent.status()["state"], otelagent.status()["service"]]))
+    """),
+        **{variable: "no such thing"},
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == ["RUNNING", "program"]
+    assert [span["name"] for span in outcome.spans] == ["all the same"]
+    assert outcome.err.count(variable) == (0 if variable == "OTEL_PYTHON_TRACER_PROVIDER" else 1)
