@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 from otelagent.patching.hook import Call, Site
 from otelagent.patching.instrumentation import Instrumentation
+from otelagent.patching.operation import attach, detach
+from otelagent.patching.switch import SWITCH
 from otelagent.patching.wrap import wrap
 from otelagent.semconv.db import UNKNOWN_SIZE, Peer, Query
 
@@ -119,13 +121,10 @@ class Driver:
         self._text = text
         self._unknown = Peer(system)
         where = f"{cursor.__module__}:{cursor.__qualname__}"
-        self._sites = {
-            verb: instrumentation.site(functools.partial(self.describe, verb), f"{where}.{verb}") for verb in VERBS
-        }
+        self._sites = {verb: instrumentation.site(self._describer(verb), f"{where}.{verb}") for verb in VERBS}
         self._on = self._sites["execute"]
         # By the class they trace; one that nothing uses any more goes with it.
         self._classes: weakref.WeakValueDictionary[type, type] = weakref.WeakValueDictionary()
-        self._query = functools.lru_cache(_KEPT_QUERIES)(Query)
         self.traced_cursor = self._make_cursor_class(cursor)
         self.traced_connection = self._make_connection_class()
 
@@ -143,10 +142,25 @@ class Driver:
             return self._query(peer, text)
         return Query(peer, text)
 
+    def _describer(self, verb: str) -> Callable[[Call], Query]:
+        describe, unknown = functools.partial(self.describe, verb), self._unknown
+        if verb != "execute":
+            return describe
+        kept = self._query = functools.lru_cache(_KEPT_QUERIES)(Query)
+
+        def described(call: Call) -> Query:
+            # The same as `describe` for what is nearly every call: a string, passed by position, seen before.
+            args = call.args
+            if args and type(text := args[0]) is str and len(text) <= _KEPT_LENGTH:
+                return kept(getattr(call.instance.connection, PEER, unknown), text)
+            return describe(call)
+
+        return described
+
     def peer(self, cursor: Any) -> Peer:
         """Where a cursor's connection leads."""
-        peer = getattr(cursor.connection, PEER, None)
-        return peer if peer is not None else self._unknown
+        peer: Peer = getattr(cursor.connection, PEER, self._unknown)
+        return peer
 
     def _text_of(self, cursor: Any, given: Any) -> str | None:
         if isinstance(given, str):
@@ -214,7 +228,7 @@ class Driver:
 
     def _cursor_namespace(self, cls: type) -> dict[str, Any]:
         namespace: dict[str, Any] = {
-            verb: wrap(getattr(cls, verb), self._sites[verb], method=True) for verb in VERBS if hasattr(cls, verb)
+            verb: _traced(getattr(cls, verb), self._sites[verb]) for verb in VERBS if hasattr(cls, verb)
         }
         return {**namespace, "__slots__": (), TRACED: True}
 
@@ -263,6 +277,30 @@ class Driver:
     def site(self, verb: str) -> Site:
         """Where calls of `verb` are traced."""
         return self._sites[verb]
+
+
+def _traced(original: Callable[..., Any], site: Site) -> Callable[..., Any]:
+    """A cursor's method with `site` around it: `wrap` for what may cost least: a query that takes a microsecond."""
+    if inspect.iscoroutinefunction(original):
+        return wrap(original, site, method=True)
+
+    @functools.wraps(original)
+    def traced(cursor: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not SWITCH.recording or not site.on or (operation := site.enter(Call(cursor, args, kwargs))) is None:
+            return original(cursor, *args, **kwargs)
+        token = attach(operation.context)
+        try:
+            result = original(cursor, *args, **kwargs)
+        except BaseException as error:
+            detach(token)
+            site.leave(operation, error)
+            del operation
+            raise
+        detach(token)
+        site.leave(operation)
+        return result
+
+    return traced
 
 
 def _is_subclass(cls: Any, of: type) -> bool:

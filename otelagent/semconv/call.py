@@ -30,6 +30,8 @@ class CallDescription:
     __slots__ = ("attributes", "getter", "inbound", "links", "name", "outbound", "setter", "start_ns")
 
     kind: Kind = "internal"
+    #: No attribute is ``None``; such a description may be kept and used again, and `attributes` isn't copied.
+    complete = False
 
     def __init__(
         self,

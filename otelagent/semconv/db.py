@@ -71,6 +71,7 @@ class Query(CallDescription):
     __slots__ = ()
 
     kind = "client"
+    complete = True
 
     def __init__(
         self,
