@@ -6,14 +6,14 @@ import functools
 import importlib.metadata
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
 import wrapt
 from opentelemetry import trace
 
-from otelagent.patching.hook import Describe, PatchPoint, Site
+from otelagent.patching.hook import Call, Describe, PatchPoint, Site
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
 
@@ -78,9 +78,22 @@ class Instrumentation:
         """Whether it is applied. A replacement that others have wrapped stays in place after `undo` and asks this."""
         return self._on
 
-    def site(self, describe: Describe, name: str) -> Site:
-        """A site for calls patched by other means than `hook` (subclasses, proxies); `undo` silences it too."""
-        site = Site(describe, self.tracer, self.layer, name)
+    def site(
+        self,
+        describe: Describe,
+        name: str,
+        carrier: Callable[[Call], Any] | None = None,
+        incoming: bool = False,
+    ) -> Site:
+        """A site for calls patched by other means than `hook` (subclasses, proxies, what a factory has made); `undo`
+        silences it too. Make one for a describing method, not one for a call.
+
+        :param describe: what a hook would be.
+        :param name: for messages.
+        :param carrier: see `PatchPoint`.
+        :param incoming: see `PatchPoint`.
+        """
+        site = Site(describe, self.tracer, self.layer, name, carrier, incoming)
         site.on = self._on
         self._sites.append(site)
         return site
@@ -109,7 +122,7 @@ class Instrumentation:
 
     def _patcher(self, point: PatchPoint, method: Callable[..., Any]) -> Callable[[ModuleType], None]:
         def patch(module: ModuleType) -> None:
-            made = _Patch(module, point, self._replacer(point, method))
+            made = _Patch(module, point, method.__name__, self._replacer(point, method))
             self._patches.append(made)
             if self._on:
                 self._put(made)
@@ -119,7 +132,7 @@ class Instrumentation:
     def _put(self, patch: _Patch) -> None:
         # An exception in here would make the application's import fail.
         try:
-            patch.put()
+            patch.put(self._patches)
         except Exception as error:
             point = patch.point
             if point.optional and isinstance(error, AttributeError):
@@ -130,21 +143,19 @@ class Instrumentation:
     def _replacer(self, point: PatchPoint, method: Callable[..., Any]) -> Callable[..., Any]:
         if point.replaces:
             return lambda function, bound: method(function)
-        name = f"{point.module}:{point.path}"
-        site = Site(method, self.tracer, self.layer, name, point.carrier, point.incoming)
-        self._sites.append(site)
-        site.on = self._on
+        site = self.site(method, f"{point.module}:{point.path}", point.carrier, point.incoming)
         return lambda function, bound: wrap(function, site, method=bound)
 
 
 class _Patch:
     """One patch point in its imported module: what stood there before, and what stands there for it."""
 
-    __slots__ = ("before", "module", "placed", "point", "raw", "replace", "replacement")
+    __slots__ = ("before", "method", "module", "placed", "point", "raw", "replace", "replacement")
 
-    def __init__(self, module: ModuleType, point: PatchPoint, replace: Callable[..., Any]) -> None:
+    def __init__(self, module: ModuleType, point: PatchPoint, method: str, replace: Callable[..., Any]) -> None:
         self.module = module
         self.point = point
+        self.method = method
         self.replace = replace
         self.placed = False
         self.before: Any = None
@@ -158,12 +169,23 @@ class _Patch:
             owner = getattr(owner, parent)
         return owner, attribute
 
-    def put(self) -> None:
-        """Patch what stands there now; nothing where ours is still there, under somebody else's wrapper."""
+    def put(self, patches: Iterable[_Patch] = ()) -> None:
+        """Patch what stands there now; nothing where ours is still there, under somebody else's wrapper.
+
+        :param patches: the instrumentation's others. Where one of them is seen here (inherited, or imported from its
+            module by name) the call is traced already.
+        """
         if self.placed:
             return
         owner, attribute = self._owner()
         raw = inspect.getattr_static(owner, attribute)
+        for twin in patches:
+            if twin.placed and twin.replacement is raw and twin.method == self.method:
+                if attribute in vars(owner):
+                    self.raw = self.before = twin.raw
+                    self.replacement = raw
+                    self.placed = True
+                return
         if raw is not self.raw:
             self.replacement = self._make(owner, attribute, raw)
             self.raw = raw

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -267,3 +270,41 @@ def test_a_replacement_passes_for_the_original(library: Library) -> None:
     assert inspect.signature(module.function) == signature
     assert module.function.__qualname__ == "function"
     instrumentation.undo()
+
+
+class Twice(Instrumentation):
+    name = M
+
+    @hook("copying_library", "sqrt")
+    @hook(M, "Child.method")
+    @hook(M, "sqrt")
+    @hook(M, "Parent.method")
+    def call(self, call: Call) -> Internal:
+        return Internal("call")
+
+
+@pytest.mark.parametrize("when", ["copied before", "copied after"])
+def test_what_is_inherited_or_imported_by_name_is_traced_once(
+    when: str, library: Library, spans: Spans, tmp_path: Path
+) -> None:
+    (tmp_path / "copying_library.py").write_text("from target_library import sqrt\n")
+    module = library()
+    original = module.sqrt, module.Parent.method
+    instrumentation = Twice("0")
+    try:
+        if when == "copied before":
+            importlib.import_module("copying_library")
+        instrumentation.apply()
+        copying: Any = importlib.import_module("copying_library")
+        for _ in range(2):
+            for call in (copying.sqrt, module.sqrt, module.Child().method, module.Parent().method):
+                spans.clear()
+                call(1)
+                assert spans.names() == ["call"]
+            instrumentation.undo()
+            assert copying.sqrt is module.sqrt is original[0]
+            assert (module.Parent.method, "method" in vars(module.Child)) == (original[1], False)
+            instrumentation.apply()
+    finally:
+        instrumentation.undo()
+        sys.modules.pop("copying_library", None)
