@@ -6,8 +6,6 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 
 __all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "parse_http_date", "parse_retry_after"]
 
@@ -72,6 +70,9 @@ def parse_http_date(value: str | None) -> float | None:
     """An HTTP-date as seconds since 1970; None when it is missing or isn't one."""
     if value is None or len(value) > 100:
         return None
+    from datetime import timezone
+    from email.utils import parsedate_to_datetime
+
     try:
         date = parsedate_to_datetime(value)
         # An HTTP-date is always in GMT, however the zone is written.

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import threading
+import time
+import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,6 +31,10 @@ _EXPORT_TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 # OTLP specification, "Retryable gRPC Status Codes". RESOURCE_EXHAUSTED is retryable only if the server says when.
 _RETRYABLE = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"})
 
+# gRPC over HTTP2, "Custom-Metadata".
+_METADATA_NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)")
+_METADATA_VALUE = re.compile(r"[\x20-\x7e]*")
+
 _HINTS = {
     "UNAUTHENTICATED": "check the credentials in the headers",
     "PERMISSION_DENIED": "check the credentials in the headers",
@@ -38,12 +47,21 @@ _NOT_GRPC = "the port looks like HTTP: set protocol=http/protobuf, or use the OT
 class GrpcTransport:
     """Calls `TraceService/Export` with bytes that are encoded already, over one channel of its own.
 
+    A process that forks while a thread is inside gRPC leaves its child a gRPC that aborts the whole child at its first
+    use. So each fork cancels the call that is under way, and the parent makes it again after the fork; a server that
+    had taken it already gets it twice.
+
     :param otlp: the exporter's configuration; `endpoint` is ``http://host:port`` (plaintext) or ``https://host:port``.
     """
 
     def __init__(self, otlp: Otlp) -> None:
         self._otlp = otlp
         self._channel: _Channel | None = None
+        # Held while a call is begun, and through a fork. Reentrant for a fork in a signal handler.
+        self._gate = threading.RLock()
+        self._call: _Call | None = None
+        self._abandoned = False
+        _transports.add(self)
 
     def describe(self) -> str:
         return self._otlp.masked_endpoint
@@ -54,13 +72,15 @@ class GrpcTransport:
         if payload.size > MAX_REQUEST_BYTES:
             # Splitting comes here.
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
-        if self._channel is None:
-            try:
-                self._channel = _Channel(self._otlp)
-            except OSError as error:
-                # A certificate may be put in place later, as when it is rotated.
-                return Retryable("certificate", None, f"can't load the certificates: {error}")
-        result = self._channel.export(payload.body, timeout_s)
+        if self._abandoned:
+            return Rejected("grpc_after_fork", "the process was forked inside gRPC: set protocol=http/protobuf")
+        try:
+            result = self._export(payload.body, timeout_s)
+        except OSError as error:
+            # A certificate may be put in place later, as when it is rotated.
+            return Retryable("certificate", None, f"can't load the certificates: {error}")
+        except ValueError as error:
+            return Rejected("invalid_request", str(error))
         if isinstance(result, Retryable) and result.reason in ("grpc_unavailable", "grpc_deadline_exceeded"):
             # A channel that lost its server waits up to two minutes before it connects again, and one whose connection
             # died in silence never notices. With a new one, the retry policy alone decides when the server is found.
@@ -68,18 +88,72 @@ class GrpcTransport:
         return result
 
     def close(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        with self._gate:
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
 
     def after_fork_in_child(self) -> None:
         if self._channel is not None:
             # Closing a channel, which losing its last reference would do, waits for threads that only the parent has.
             _of_parents.append(self._channel)
             self._channel = None
+        self._call = None
+        self._gate = threading.RLock()
+
+    def _export(self, body: bytes, timeout_s: float) -> Result:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            with self._gate:
+                # What is imported here isn't inherited half imported either.
+                channel = self._channel = self._channel or _Channel(self._otlp)
+                call = self._call = channel.begin(body, max(deadline_s - time.monotonic(), 0.001))
+            result = channel.result(call)
+            self._call = None
+            if result is not None:
+                return result
+
+    def _before_fork(self) -> bool:
+        if not self._gate.acquire(timeout=_FORK_WAIT_S):
+            return False
+        call = self._call
+        return call is None or call.cancel(_FORK_WAIT_S)
+
+    def _after_fork(self, quiet: bool, in_child: bool) -> None:
+        if in_child:
+            self._gate = threading.RLock()
+            self._abandoned = self._abandoned or not quiet
+        else:
+            try:
+                self._gate.release()
+            except RuntimeError:
+                pass  # It was never acquired.
 
 
+_transports: weakref.WeakSet[GrpcTransport] = weakref.WeakSet()
 _of_parents: list[_Channel] = []
+_quieted: list[tuple[GrpcTransport, bool]] = []
+
+# What a fork waits at most for a call to be begun and to be cancelled. Each takes milliseconds; importing gRPC, some
+# hundred.
+_FORK_WAIT_S = 1.0
+
+
+def _before_fork() -> None:
+    _quieted[:] = [(transport, transport._before_fork()) for transport in list(_transports)]
+
+
+def _after_fork(in_child: bool) -> None:
+    for transport, quiet in _quieted:
+        transport._after_fork(quiet, in_child)
+    _quieted.clear()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(in_child=False),
+    after_in_child=lambda: _after_fork(in_child=True),
+)
 
 
 class _Channel:
@@ -89,8 +163,11 @@ class _Channel:
         import grpc
 
         url = urlsplit(otlp.endpoint)
-        # Keys of metadata are lower case (gRPC over HTTP2, "Custom-Metadata").
         self._metadata = tuple((name.lower(), value.reveal()) for name, value in otlp.headers.items())
+        for name, value in self._metadata:
+            # gRPC would fail each call and print the reason to standard error.
+            if not _METADATA_NAME.fullmatch(name) or not _METADATA_VALUE.fullmatch(value):
+                raise ValueError(f"the header {name!r} is no valid gRPC metadata")
         self._secrets = tuple(value for _, value in self._metadata if len(value) > 3)
         self._compression = grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression
         options = [
@@ -116,16 +193,21 @@ class _Channel:
         # Without serializers bytes go in and out as they are.
         self._export = self._channel.unary_unary(_EXPORT_TRACES, None, None)
 
-    def export(self, body: bytes, timeout_s: float) -> Result:
+    def begin(self, body: bytes, timeout_s: float) -> _Call:
+        return _Call(
+            self._export.future(body, timeout=timeout_s, metadata=self._metadata, compression=self._compression)
+        )
+
+    def result(self, call: _Call) -> Result | None:
+        """What came of a call; None when a fork has cancelled it."""
         import grpc
 
         try:
-            response = self._export(body, timeout=timeout_s, metadata=self._metadata, compression=self._compression)
-        except grpc.RpcError as error:
-            return self._failure(error)
-        except ValueError:
-            # The exception quotes the metadata, which may be a secret.
-            return Rejected("invalid_request", "a header is no valid gRPC metadata")
+            response = call.future.result()
+        except grpc.FutureCancelledError:
+            return None
+        except grpc.RpcError:
+            return self._failure(call.future)
         result = read_response(bytes(response))
         if isinstance(result, Rejected):
             return result
@@ -135,15 +217,29 @@ class _Channel:
         self._channel.close()
 
     def _failure(self, call: Any) -> Result:
-        # What gRPC raises is the call itself, though its type doesn't say so.
         code: str = call.code().name
         reason = f"grpc_{code.lower()}"
         status = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
         _, after_s = read_error_status(status)
-        message = _explain(clean_text(call.details() or "", self._secrets)) or _HINTS.get(code, "")
+        parts = (_explain(clean_text(call.details() or "", self._secrets)), _HINTS.get(code, ""))
+        message = "; ".join(part for part in parts if part)
         if code in _RETRYABLE or (code == "RESOURCE_EXHAUSTED" and after_s is not None):
             return Retryable(reason, after_s, message)
         return Rejected(reason, message)
+
+
+class _Call:
+    """A call under way."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+        self._left = threading.Event()
+        future.add_done_callback(lambda _: self._left.set())
+
+    def cancel(self, timeout_s: float) -> bool:
+        """Ends the call; whether its thread has left gRPC in time."""
+        self.future.cancel()
+        return self._left.wait(timeout_s)
 
 
 def _explain(details: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import ssl
 import time
 import zlib
 from typing import TYPE_CHECKING
@@ -28,6 +27,8 @@ from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import parse_http_date, parse_retry_after
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpcore
 
     from otelagent.config.model import Otlp
@@ -76,7 +77,7 @@ class HttpTransport:
         if self._client is None:
             try:
                 self._client = _Client(self._otlp)
-            except (OSError, ssl.SSLError) as error:
+            except OSError as error:  # Those of ssl are too.
                 # A certificate may be put in place later, as when it is rotated.
                 return Retryable("certificate", None, f"can't load the certificates: {error}")
             except ValueError:
@@ -237,6 +238,8 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _tls(otlp: Otlp) -> ssl.SSLContext:
+    import ssl
+
     if otlp.certificate is None:
         import certifi
 

@@ -1,0 +1,167 @@
+"""A server that misbehaves by script, in a process of its own: `python fault_server.py http|grpc PORT`.
+
+Protocol: the first line on standard input is the script, a JSON list of actions, one per request; the last one
+repeats. The first line on standard output is the port; then comes a JSON line per request. It ends with its standard
+input.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from concurrent import futures
+from typing import Any
+
+SERVICE, METHOD = "opentelemetry.proto.collector.trace.v1.TraceService", "Export"
+
+
+class Script:
+    """Hands out the actions and tells of the requests, one at a time."""
+
+    def __init__(self, actions: list[dict[str, Any]]) -> None:
+        self._actions = actions
+        self._lock = threading.Lock()
+        self._next = 0
+
+    def take(self, body: bytes, **request: object) -> dict[str, Any]:
+        with self._lock:
+            action = self._actions[min(self._next, len(self._actions) - 1)]
+            self._next += 1
+            if not action.get("quiet"):
+                print(json.dumps({"at": time.monotonic(), **request, "body": body.hex()[:2000]}), flush=True)
+        return action
+
+
+def head(status: int, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} Scripted", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes] | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return None
+        data += chunk
+    top, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = top.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    while len(body) < int(headers.get("content-length", "0")):
+        body += connection.recv(65536)
+    return first.split(" ")[1], headers, body
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def pour(connection: socket.socket, data: bytes, times: int, pause_s: float = 0.0) -> None:
+    for _ in range(times):
+        connection.sendall(data)
+        time.sleep(pause_s)
+
+
+def act(connection: socket.socket, action: dict[str, Any]) -> None:
+    """Answers one request."""
+    kind = action.get("do", "respond")
+    protobuf = {"content-type": "application/x-protobuf"}
+    if kind == "respond":
+        body = bytes.fromhex(action.get("body", ""))
+        time.sleep(action.get("delay_s", 0.0))
+        headers = {**protobuf, **action.get("headers", {}), "content-length": str(len(body))}
+        connection.sendall(head(action["status"], headers) + body)
+    elif kind == "stall":
+        time.sleep(60)
+    elif kind == "drip":
+        connection.sendall(head(action.get("status", 200), {**protobuf, "content-length": "1000"}))
+        pour(connection, b"\0", 1000, 0.05)
+    elif kind == "drip_head":
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        pour(connection, b"x", 1000, 0.05)
+    elif kind == "reset":
+        reset(connection)
+    elif kind == "reset_in_body":
+        connection.sendall(head(200, {**protobuf, "content-length": "1000"}) + b"\0" * 10)
+        time.sleep(0.05)
+        reset(connection)
+    elif kind == "endless":
+        connection.sendall(head(200, {**protobuf, "transfer-encoding": "chunked"}))
+        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", 100_000)
+    elif kind == "bomb":
+        body = gzip.compress(b"\0" * action["bytes"])
+        connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "content-length": str(len(body))}) + body)
+    elif kind == "raw":
+        connection.sendall(bytes.fromhex(action["bytes"]))
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
+    else:
+        raise ValueError(kind)
+
+
+def serve_connection(connection: socket.socket, peer: tuple[str, int], script: Script) -> None:
+    try:
+        while request := read_request(connection):
+            path, headers, body = request
+            act(connection, script.take(path=path, headers=headers, body=body, peer=peer[1]))
+    except OSError:
+        pass
+    finally:
+        connection.close()
+
+
+def serve_http(script: Script, wanted_port: int) -> int:
+    listener = socket.create_server(("127.0.0.1", wanted_port))
+
+    def accept() -> None:
+        while True:
+            connection, peer = listener.accept()
+            threading.Thread(target=serve_connection, args=(connection, peer, script), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def serve_grpc(script: Script, wanted_port: int) -> int:
+    import grpc
+
+    def export(request: bytes, context: Any) -> bytes:
+        metadata = {item.key: item.value for item in context.invocation_metadata() if isinstance(item.value, str)}
+        action = script.take(body=request, headers=metadata, peer=context.peer())
+        time.sleep(action.get("delay_s", 0.0))
+        if "code" in action:
+            details = bytes.fromhex(action.get("status_details", ""))
+            context.set_trailing_metadata((("grpc-status-details-bin", details),) if details else ())
+            context.abort(grpc.StatusCode[action["code"]], action.get("details", "scripted"))
+        return bytes.fromhex(action.get("body", ""))
+
+    handlers = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    port = server.add_insecure_port(f"127.0.0.1:{wanted_port}")
+    server.start()
+    _keep.append(server)
+    return port
+
+
+_keep: list[object] = []
+
+
+def main() -> None:
+    script = Script(json.loads(sys.stdin.readline()))
+    serve = serve_http if sys.argv[1] == "http" else serve_grpc
+    print(serve(script, int(sys.argv[2])), flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What the delivery tests share: the fault server as an object, configurations, and the books that must balance."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from otelagent.config.model import Otlp, Secret
+from otelagent.delivery import Accepted, Destination, Ledger, Limits, Payload, Result, RetryPolicy, Transport
+
+QUICK = RetryPolicy(initial_s=0.01, max_s=0.02)
+
+
+def otlp(endpoint: str, **changes: Any) -> Otlp:
+    """The exporter's configuration with its defaults."""
+    settings: dict[str, Any] = {
+        "endpoint": endpoint,
+        "protocol": "http/protobuf",
+        "headers": {},
+        "timeout_ms": 10_000,
+        "compression": "none",
+        "certificate": None,
+        "client_certificate": None,
+        "client_key": None,
+        "insecure": None,
+    }
+    return Otlp(**{**settings, **changes})
+
+
+def secret(text: str) -> Secret:
+    return Secret(text)
+
+
+def payload(items: int = 1, name: str = "work") -> Payload:
+    """A real request with that many spans."""
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for number in range(items):
+        scope.spans.add(name=name, trace_id=bytes(15) + b"\x01", span_id=(number + 1).to_bytes(8, "big"))
+    return Payload("traces", request.SerializeToString(), items)
+
+
+def partial_success(rejected: int, message: str = "") -> bytes:
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = rejected
+    response.partial_success.error_message = message
+    return response.SerializeToString()
+
+
+class FaultServer:
+    """The scripted server of `fault_server.py`, started and stopped with the `with` statement."""
+
+    def __init__(self, protocol: str, *script: dict[str, Any], port: int = 0) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fault_server.py")), protocol, str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._stdin.write(json.dumps(script) + "\n")
+        self._stdin.flush()
+        self.port = int(self._stdout.readline())
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1/traces"
+
+    def stop(self) -> list[dict[str, Any]]:
+        """Ends the server; the requests it got."""
+        self._stdin.close()
+        requests = [json.loads(line) for line in self._stdout]
+        self._stdout.close()
+        self._process.wait(10)
+        return requests
+
+    def __enter__(self) -> FaultServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._stdin.closed:
+            self.stop()
+
+
+class FakeTransport:
+    """A transport that answers by script; the last result repeats. A callable in it is called for its result."""
+
+    def __init__(self, *script: Result | Callable[[], Result]) -> None:
+        self._script = list(script) or [Accepted()]
+        self.sent: list[Payload] = []
+        self.sent_at: list[float] = []
+        self.timeouts: list[float] = []
+        self.closed = 0
+        self.forks = 0
+
+    def send(self, payload: Payload, timeout_s: float) -> Result:
+        self.sent.append(payload)
+        self.sent_at.append(time.monotonic())
+        self.timeouts.append(timeout_s)
+        result = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        return result() if callable(result) else result
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def describe(self) -> str:
+        return "the test"
+
+    def after_fork_in_child(self) -> None:
+        self.forks += 1
+
+
+class Books:
+    """A destination and its ledger, with the check that every test ends with."""
+
+    def __init__(self, transport: Transport, policy: RetryPolicy = QUICK, limits: Limits | None = None) -> None:
+        self.ledger = Ledger("traces")
+        self.destination = Destination(transport, {"traces": self.ledger}, policy, limits)
+
+    def submit(self, *payloads: Payload) -> None:
+        for one in payloads:
+            self.ledger.ended(one.items)
+            self.destination.submit(one)
+
+    def flush(self, seconds: float = 5.0) -> bool:
+        return self.destination.flush(time.monotonic() + seconds)
+
+    def shutdown(self, seconds: float = 5.0) -> bool:
+        return self.destination.shutdown(time.monotonic() + seconds)
+
+    def check(self) -> None:
+        """The equation holds, and what the ledger calls queued is what the queue holds."""
+        snapshot = self.ledger.snapshot()
+        assert snapshot.balanced, snapshot
+        assert snapshot.queued == self.destination.queued_items, snapshot
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import errno
+import io
+import json
+import multiprocessing
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from otelagent.delivery import Accepted, Payload, Rejected, Retryable
+from otelagent.delivery.transports.console import ConsoleTransport
+from otelagent.delivery.transports.file import FileTransport
+from tests.delivery.conftest import OpenBooks
+from tests.delivery.harness import payload
+
+GARBAGE = Payload("traces", b"<html>", 1)
+
+
+def span_names(text: str) -> list[str]:
+    lines = [json.loads(line) for line in text.splitlines() if line]
+    return [line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["name"] for line in lines]
+
+
+class TestConsole:
+    def test_writes_a_line_for_each_payload(self, capsys: pytest.CaptureFixture[str], open_books: OpenBooks) -> None:
+        books = open_books(ConsoleTransport())
+        books.submit(payload(2, "a"), payload(1, "b\n\u2028é"))
+        assert books.flush()
+        assert span_names(capsys.readouterr().out) == ["a", "b\n\u2028é"]
+
+    def test_what_is_no_request(self) -> None:
+        assert ConsoleTransport().send(GARBAGE, 1) == Rejected("encode_error", "the payload is no OTLP request")
+
+    def test_no_standard_output(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdout", None)
+        assert ConsoleTransport().send(payload(), 1) == Rejected("console", "the process has no standard output")
+        closed = io.StringIO()
+        closed.close()
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert ConsoleTransport().send(payload(), 1) == Rejected("console", "I/O operation on closed file")
+
+
+def append_many(path: str, name: str) -> None:
+    transport = FileTransport(path)
+    for _ in range(50):
+        assert transport.send(payload(40, name), 1) == Accepted()
+    transport.close()
+
+
+class TestFile:
+    def test_appends_a_line_for_each_payload(self, tmp_path: Path, open_books: OpenBooks) -> None:
+        path = tmp_path / "traces.jsonl"
+        for name in ("a", "b"):
+            books = open_books(FileTransport(str(path)))
+            books.submit(payload(1, name))
+            assert books.shutdown()
+        assert span_names(path.read_text()) == ["a", "b"]
+
+    def test_the_umask_decides_about_the_mode(self, tmp_path: Path) -> None:
+        path = tmp_path / "traces.jsonl"
+        transport = FileTransport(str(path))
+        before = os.umask(0o027)
+        try:
+            transport.send(payload(), 1)
+        finally:
+            os.umask(before)
+            transport.close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+    def test_several_processes_share_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "traces.jsonl"
+        context = multiprocessing.get_context("spawn")
+        processes = [context.Process(target=append_many, args=(str(path), name)) for name in "abc"]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+            assert process.exitcode == 0
+        names = span_names(path.read_text())
+        assert sorted(names) == ["a"] * 50 + ["b"] * 50 + ["c"] * 50
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            (".", Rejected("file_eisdir", "Is a directory")),
+            ("missing/traces.jsonl", Retryable("file_enoent", None, "No such file or directory")),
+            ("x" * 300, Rejected("file_enametoolong", "File name too long")),
+        ],
+    )
+    def test_a_path_that_cannot_be_opened(self, tmp_path: Path, name: str, expected: object) -> None:
+        assert FileTransport(str(tmp_path / name)).send(payload(), 1) == expected
+
+    def test_a_full_device(self) -> None:
+        transport = FileTransport("/dev/full")
+        assert transport.send(payload(), 1) == Retryable("file_enospc", None, "No space left on device")
+        transport.close()
+
+    def test_a_disk_that_fills_up_in_a_line_and_has_space_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_books: OpenBooks
+    ) -> None:
+        path = tmp_path / "traces.jsonl"
+        write = os.write
+        failures: list[object] = [10, OSError(errno.ENOSPC, "No space left on device"), 5]
+
+        def write_some(descriptor: int, data: bytes) -> int:
+            if not failures:
+                return write(descriptor, data)
+            failure = failures.pop(0)
+            if isinstance(failure, OSError):
+                raise failure
+            assert isinstance(failure, int)
+            return write(descriptor, data[:failure])
+
+        monkeypatch.setattr("otelagent.delivery.transports.file.os.write", write_some)
+        books = open_books(FileTransport(str(path)))
+        books.submit(payload(1, "a"), payload(1, "b"))
+        assert books.flush()
+        lines = path.read_text().splitlines()
+        torn, whole = [line for line in lines if not line.endswith("}")], [line for line in lines if line.endswith("}")]
+        assert len(torn) == 2
+        assert span_names("\n".join(whole)) == ["a", "b"]
+
+    def test_what_is_no_request(self, tmp_path: Path) -> None:
+        transport = FileTransport(str(tmp_path / "x"))
+        assert transport.send(GARBAGE, 1) == Rejected("encode_error", "the payload is no OTLP request")
+
+
+@pytest.mark.parametrize("transport", [ConsoleTransport(), FileTransport("/nowhere/x")])
+def test_other_signals_have_no_form_yet(transport: ConsoleTransport | FileTransport) -> None:
+    result = transport.send(Payload("metrics", b"", 1), 1)
+    assert isinstance(result, Rejected)
+    assert result.reason == "unsupported_signal"
