@@ -216,7 +216,9 @@ class Bench:
 
     def spans(self) -> list[Span]:
         """What has arrived from this bench's applications."""
-        return [span for span in backends.collector_spans(self.sink.file) if span.resource.get("e2e.bench") == self.mark]
+        return [
+            span for span in backends.collector_spans(self.sink.file) if span.resource.get("e2e.bench") == self.mark
+        ]
 
     def settle(self, *, all_delivered: bool = True) -> list[Span]:
         """Asserts that the books of every process that has ended balance and agree with what has arrived.

@@ -139,7 +139,9 @@ class Start:
 STARTS = {
     "flask run": Start({"app.py": FLASK}, "flask run --port {port}", routes("/items/<int:item>")),
     "flask run --debug": Start({"app.py": FLASK}, "flask run --debug --port {port}", routes("/items/<int:item>")),
-    "python -m flask": Start({"hello.py": FLASK}, "python -m flask --app hello run -p {port}", routes("/items/<int:item>")),
+    "python -m flask": Start(
+        {"hello.py": FLASK}, "python -m flask --app hello run -p {port}", routes("/items/<int:item>")
+    ),
     "uvicorn fastapi": Start({"main.py": FASTAPI}, "uvicorn main:app --port {port}", routes("/items/{item}")),
     "uvicorn starlette": Start({"main.py": STARLETTE}, "uvicorn main:app --port {port}", routes("/items/{item}")),
     "uvicorn asgi": Start({"main.py": ASGI}, "uvicorn main:app --port {port}", ASGI_ROUTELESS),
@@ -197,7 +199,15 @@ def test_command_that_serves_is_not_the_parent_of_requests(bench: Bench) -> None
 
 # --- Django -------------------------------------------------------------------------------------------------------------
 
-OLD_NAMES = ("http.method", "http.status_code", "http.url", "http.target", "http.scheme", "net.host.name", "net.peer.ip")
+OLD_NAMES = (
+    "http.method",
+    "http.status_code",
+    "http.url",
+    "http.target",
+    "http.scheme",
+    "net.host.name",
+    "net.peer.ip",
+)
 
 DJANGO_VIEWS = """
 from django.http import JsonResponse
@@ -288,7 +298,10 @@ def test_mounted_applications_give_one_span_with_the_whole_route(bridge: str, be
     found = servers(spans, client)
     assert len(spans) == 3
     named = [found[answer.trace_id] for answer in client.answered]
-    assert [span.attributes.get("http.route") for span in named[:2]] == ["/legacy/items/<int:item>", "/sub/orders/{order}"]
+    assert [span.attributes.get("http.route") for span in named[:2]] == [
+        "/legacy/items/<int:item>",
+        "/sub/orders/{order}",
+    ]
     assert [span.name for span in named[:2]] == ["GET /legacy/items/<int:item>", "GET /sub/orders/{order}"]
 
 

@@ -113,7 +113,11 @@ def check_traces(spans: list[Span], client: Client) -> None:
         if span.service == "inventory" and span.kind == "server":
             asked[span.trace_id] += 1
             parent = next(other for other in spans if other.span_id == span.parent_id)
-            assert (parent.kind, parent.service, parent.name) == ("client", "gateway", span.attributes["http.request.method"])
+            assert (parent.kind, parent.service, parent.name) == (
+                "client",
+                "gateway",
+                span.attributes["http.request.method"],
+            )
     # One a page, two for the basket, two and the receipt for the order, two for the one too large, one for the unknown.
     assert [asked[answer.trace_id] for answer in client.answered] == [1, 1, 1, 1, 2, 3, 2, 1]
     clients = [span for span in spans if span.kind == "client" and span.service == "gateway"]
@@ -137,7 +141,11 @@ def check_traces(spans: list[Span], client: Client) -> None:
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_collector_that_comes_later_and_goes_away_gets_everything(
-    protocol: Protocol, tmp_path: Path, open_bench: Callable[[Sink], Bench], untraced: list[tuple[int, Any]], stack: Stack
+    protocol: Protocol,
+    tmp_path: Path,
+    open_bench: Callable[[Sink], Bench],
+    untraced: list[tuple[int, Any]],
+    stack: Stack,
 ) -> None:
     collector = Collector(tmp_path / "collector")
     sink = Sink.to_collector(collector, protocol)
@@ -152,7 +160,9 @@ def test_collector_that_comes_later_and_goes_away_gets_everything(
             assert visit(client) == untraced
             assert bench.spans() == []
             logs = [bench.directory / f"{name}.log" for name in ("gateway", "inventory")]
-            wait_for(lambda: all("it is kept and sent again" in log.read_text() for log in logs), 10, what="the warnings")
+            wait_for(
+                lambda: all("it is kept and sent again" in log.read_text() for log in logs), 10, what="the warnings"
+            )
             collector.start()
             wait_for(lambda: len(servers_of(bench, "gateway")) == len(client.sent), 20, what="the first visit's spans")
             wait_for(lambda: len(servers_of(bench, "inventory")) == 12, 20, what="the first visit's spans")
