@@ -123,7 +123,7 @@ class Applied:
         for instrumentation, before in reversed(self._applied):
             instrumentation.undo()
             for (module, path), stood in before.items():
-                if stood is not None and _look(module, path) != stood:
+                if stood is not None and module in sys.modules and _look(module, path) != stood:
                     yield f"{module}:{path}"
 
 
