@@ -158,9 +158,9 @@ def test_database(tmp_path: Path, spans: Spans, apply: Applied) -> None:
         assert plain[b"k"] == b"v"
         with pytest.raises(KeyError):
             plain[b"missing"]
-    driver: Any = dbm.dumb.open(str(tmp_path / "shelf"), "n")
-    shelf: shelve.Shelf[Any]
-    with shelve.Shelf(driver) as shelf:
+    driver: Any = dbm.dumb.open(str(tmp_path / "shelf"), "n")  # noqa: SIM115
+    shelf: Any = shelve.Shelf(driver)
+    with shelf:
         shelf["k"] = {"any": "thing"}
         assert shelf["k"] == {"any": "thing"}
     assert spans.tree().splitlines() == [
