@@ -359,7 +359,7 @@ def get_tracer(name: str = "otelagent", version: str | None = None) -> Tracer:
 
 
 def startup_line() -> str:
-    """One line for a person: where spans go, and what is instrumented; empty if nobody wants it (the setting `quiet`)."""
+    """One line for a person: where spans go, what is instrumented; empty if nobody wants it (the setting `quiet`)."""
     agent = _agent
     if agent is not None and agent.config.quiet:
         return ""

@@ -92,6 +92,11 @@ class Application:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def tail(self) -> str:
+        """The end of the output, for messages."""
+        return self.output[-3000:]
+
     def wait_serving(self, port: int) -> None:
         """Until the port takes connections."""
         self.wait(lambda: accepts(port), f"port {port}")
@@ -102,13 +107,13 @@ class Application:
         def check() -> bool:
             if happens():
                 return True
-            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.output}"
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.tail}"
             return False
 
         try:
             wait_for(check, deadline_s, what=what)
         except TimeoutError as error:
-            raise AssertionError(f"{error}\n{self.output}") from None
+            raise AssertionError(f"{error}\n{self.tail}") from None
 
     def end(self, signum: int | None = signal.SIGTERM, *, group: bool = False) -> int:
         """Sends the signal (to the whole group as a terminal does, if told), waits, and returns the exit code.
@@ -120,7 +125,7 @@ class Application:
         try:
             code = self.process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.command} doesn't end:\n{self.output}") from None
+            raise AssertionError(f"{self.command} doesn't end:\n{self.tail}") from None
         wait_for(lambda: not group_members(self.process.pid), 10, what=f"the end of the children of {self.command}")
         return code
 
@@ -235,7 +240,8 @@ class Bench:
                 assert (ledger["delivered"], ledger["queued"]) == (ledger["ended"], 0), (pid, ledger)
         delivered = {pid: status["ledger"]["traces"]["delivered"] for pid, status in books.items()}
         arrived = Counter(span.resource["process.pid"] for span in spans)
-        assert arrived == Counter({pid: count for pid, count in delivered.items() if count})
+        wanted = Counter({pid: count for pid, count in delivered.items() if count})
+        assert arrived == wanted, f"arrived and delivered by process: {arrived}, {wanted}"
         assert max(Counter(span.span_id for span in spans).values(), default=1) == 1, "a span arrived twice"
         instances = {(span.resource["process.pid"], span.resource["service.instance.id"]) for span in spans}
         assert len(instances) == len(arrived) == len({instance for _, instance in instances}), instances

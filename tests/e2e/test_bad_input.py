@@ -1,4 +1,4 @@
-"""Wrong settings, wrong addresses and hostile headers: a clear word or a counted drop, and nothing for the application."""
+"""Wrong settings, wrong addresses, hostile headers: a clear word or a counted drop, nothing for the application."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ except otelagent.ConfigError as error:
     print(f"ConfigError {error.setting}: {error}")
 """
 
-# --- settings -----------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_wrong_keyword_is_the_one_thing_init_raises(setting: str, value: str, me
     assert bench.books == {}
 
 
-# --- destinations -------------------------------------------------------------------------------------------------------
+# --- destinations ---------------------------------------------------------------------------------------------------
 
 
 def lost(bench: Bench, environ: dict[str, str]) -> tuple[dict[str, Any], str]:
@@ -156,7 +156,7 @@ def test_wrong_protocol_on_the_collectors_port_is_named(
     assert hint in output
 
 
-# --- headers ------------------------------------------------------------------------------------------------------------
+# --- headers --------------------------------------------------------------------------------------------------------
 
 ASGI = """
 import json

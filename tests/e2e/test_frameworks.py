@@ -1,4 +1,4 @@
-"""Applications started the way their framework's documentation says, unchanged, and one SERVER span for each request."""
+"""Applications started as their framework's documentation says, unchanged: one SERVER span for each request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from backends import Span
 from tests.e2e.harness import Application, Bench, servers
 from tests.e2e.web import Client
 
@@ -112,7 +111,11 @@ if __name__ == "__main__":
     cli()
 """
 
-ASGI_ROUTELESS = {"/items/1": ("GET", None), "/nothing": ("GET", None), "/broken": ("GET", None)}
+ASGI_ROUTELESS: dict[str, tuple[str, str | None]] = {
+    "/items/1": ("GET", None),
+    "/nothing": ("GET", None),
+    "/broken": ("GET", None),
+}
 
 
 def routes(template: str) -> dict[str, tuple[str, str | None]]:
@@ -197,7 +200,7 @@ def test_command_that_serves_is_not_the_parent_of_requests(bench: Bench) -> None
     assert command.trace_id not in {span.trace_id for span in requests}
 
 
-# --- Django -------------------------------------------------------------------------------------------------------------
+# --- Django ---------------------------------------------------------------------------------------------------------
 
 OLD_NAMES = (
     "http.method",
@@ -259,7 +262,7 @@ def test_django_project_as_startproject_makes_it(options: tuple[str, ...], bench
     assert not [name for view in views.values() for name in view.attributes if name in OLD_NAMES]
 
 
-# --- one application in another -----------------------------------------------------------------------------------------
+# --- one application in another -------------------------------------------------------------------------------------
 
 MOUNTED = """
 from fastapi import FastAPI
@@ -305,7 +308,7 @@ def test_mounted_applications_give_one_span_with_the_whole_route(bridge: str, be
     assert [span.name for span in named[:2]] == ["GET /legacy/items/<int:item>", "GET /sub/orders/{order}"]
 
 
-# --- a worker -----------------------------------------------------------------------------------------------------------
+# --- a worker -------------------------------------------------------------------------------------------------------
 
 CELERY = """
 from celery import Celery

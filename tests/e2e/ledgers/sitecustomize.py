@@ -1,7 +1,7 @@
 """Keeps the books of a process under test: what `otelagent.status()` said last, after the agent's end, in a file.
 
-Tests put this directory on PYTHONPATH, so that it is there in every Python process of an application, whichever way that
-process came to be and whichever way it ends (`atexit` is not asked when a signal kills).
+Tests put this directory on PYTHONPATH, so that it is there in every Python process of an application, whichever way
+that process came to be and whichever way it ends (`atexit` is not asked when a signal kills).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _keep(directory: str) -> None:
                     json.dump(status, file)
                 os.replace(part, os.path.join(directory, f"{os.getpid()}.json"))
 
-    ProcessWatch._call = and_write  # type: ignore[method-assign]
+    setattr(ProcessWatch, "_call", and_write)  # noqa: B010 - mypy refuses an assignment to a method
 
 
 if "E2E_LEDGERS" in os.environ:
