@@ -1,4 +1,4 @@
-"""Shielding imports from the environment: OpenTelemetry's modules judge variables as they load, and may raise for one."""
+"""Shields imports from the environment: OpenTelemetry's modules judge variables as they load, and may raise for one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 __all__ = ["SDK_VARIABLES", "hidden"]
 
-#: What `opentelemetry.sdk.trace` reads while it is imported; a malformed value makes the import raise. otelagent has read
-#: them already (`otelagent.config`), ignored what the specification says to ignore, and passes every limit explicitly.
+#: What `opentelemetry.sdk.trace` reads while it is imported; a malformed value makes the import raise. By then
+#: `otelagent.config` has read them, ignored what the specification says to ignore, and every limit is passed explicitly.
 SDK_VARIABLES = (
     "OTEL_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",

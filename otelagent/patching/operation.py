@@ -19,7 +19,7 @@ from otelagent.semconv.call import CallDescription, error_type
 with hidden("OTEL_PROPAGATORS"):  # an unknown name there makes this import raise; ours are set by the agent
     from opentelemetry import propagate
 
-__all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "begin", "detach", "extract", "suppressed"]
+__all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "begin", "detach", "extract", "propagate", "suppressed"]
 
 _KINDS = {
     "internal": SpanKind.INTERNAL,

@@ -9,10 +9,14 @@ from opentelemetry.context import Context
 from otelagent.patching.operation import Operation, begin, inbound_context
 from otelagent.patching.switch import SWITCH
 from otelagent.semconv.http import ServerRequest, route_name, server_error
+from otelagent.suppression import suppress
 
-__all__ = ["Request", "accept", "current_request"]
+__all__ = ["Request", "accept", "accepted", "current_request"]
 
 _REQUEST_KEY = context_api.create_key("otelagent-request")
+
+# What stands for the request in the context of one that is passed on without a span.
+_PASSED_ON = object()
 
 
 class Request:
@@ -70,6 +74,11 @@ def current_request(context: Context | None = None) -> Request | None:
     return request if isinstance(request, Request) else None
 
 
+def accepted() -> bool:
+    """Whether the running code serves a request that was taken where it entered: to be traced, or to be passed on."""
+    return context_api.get_value(_REQUEST_KEY) is not None
+
+
 def accept(description: ServerRequest, tracer: trace.Tracer, method: str, path: str) -> Request | Context | None:
     """Take a request where it enters an application.
 
@@ -82,6 +91,9 @@ def accept(description: ServerRequest, tracer: trace.Tracer, method: str, path: 
     # while serving the outer request, is a request of its own.
     if outer is not None and not outer.operation.ended and outer.method == method and outer.path == path:
         return None
-    if not SWITCH.recording or (SWITCH.excluded is not None and SWITCH.excluded(path)):
-        return inbound_context(description, context)
+    excluded = SWITCH.excluded is not None and SWITCH.excluded(path)
+    if excluded or not SWITCH.recording:
+        context = context_api.set_value(_REQUEST_KEY, _PASSED_ON, inbound_context(description, context))
+        # Nothing that an excluded request does is traced either: a health check's query would be a trace of its own.
+        return suppress(context) if excluded else context
     return Request(begin(tracer, description), method, path)

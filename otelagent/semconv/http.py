@@ -16,6 +16,8 @@ __all__ = ["ClientRequest", "ServerRequest", "redact_query", "redact_url", "spli
 KNOWN_METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"),
 )
+#: `http.client`'s version numbers, which urllib3 hands on, as `network.protocol.version`.
+HTTP_VERSIONS = {10: "1.0", 11: "1.1", 20: "2"}
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 # Query keys whose values are credentials. The first four are the convention's own list (`url.query`, `url.full`);

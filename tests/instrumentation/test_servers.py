@@ -100,7 +100,7 @@ def test_a_hand_written_wsgi_application(spans: Spans, servers: Applied, server:
 @pytest.mark.parametrize("server", [*SERVERS, "asgi"])
 def test_errors(spans: Spans, servers: Applied, server: str, capsys: pytest.CaptureFixture[str]) -> None:
     run, app = (asgi_on_uvicorn, asgi_app) if server == "asgi" else (SERVERS[server], wsgi_app)
-    with run(app) as port:  # type: ignore[operator]
+    with run(app) as port:
         assert get(port, "/busy")[0] == 503
         assert get(port, "/boom")[0] == 500
         eventually(spans, 2)
@@ -136,7 +136,7 @@ def test_the_parent_comes_from_the_headers(
     run, app = (asgi_on_uvicorn, asgi_app) if server == "asgi" else (SERVERS[server], wsgi_app)
     try:
         # A span around the server, as of a command that started it, is nobody's parent.
-        with spans.tracer.start_as_current_span("command"), run(app) as port:  # type: ignore[operator]
+        with spans.tracer.start_as_current_span("command"), run(app) as port:
             assert get(port, "/", *headers)[0] == 200
             (span,) = eventually(spans, 1)
     finally:
@@ -347,6 +347,19 @@ def test_what_is_excluded_or_paused_passes_the_context_on(
         (span,) = eventually(spans, 1)
     assert (span.attributes or {})["url.path"] == "/"
     assert seen == [int(PARENT, 16), int(PARENT, 16), span_id(span)]
+
+
+@pytest.mark.parametrize("why", ["excluded", "paused"])
+def test_fastapi_traces_nothing_of_a_request_that_is_passed_on(
+    spans: Spans, frameworks: None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = fastapi.FastAPI()
+    app.add_api_route("/health", lambda: "well")
+    monkeypatch.setattr(SWITCH, "excluded", lambda path: path == "/health" and why == "excluded")
+    monkeypatch.setattr(SWITCH, "recording", why != "paused")
+    with asgi_on_uvicorn(app) as port:
+        assert get(port, "/health", TRACEPARENT) == (200, b'"well"')
+    assert spans.all() == []
 
 
 def test_nothing_warns() -> None:

@@ -34,5 +34,6 @@ class Requests(Instrumentation):
         response = operation.result
         if response is not None:
             operation.set("http.response.status_code", response.status_code)
+            operation.set("network.protocol.version", http.HTTP_VERSIONS.get(getattr(response.raw, "version", 0)))
             if (failure := http.client_error(response.status_code)) is not None:
                 operation.fail(failure)

@@ -45,7 +45,6 @@ class Urllib3(Instrumentation):
         response = operation.result
         if response is not None:
             operation.set("http.response.status_code", response.status)
-            version = {10: "1.0", 11: "1.1", 20: "2"}.get(getattr(response, "version", 0))
-            operation.set("network.protocol.version", version)
+            operation.set("network.protocol.version", http.HTTP_VERSIONS.get(getattr(response, "version", 0)))
             if (failure := http.client_error(response.status)) is not None:
                 operation.fail(failure)

@@ -8,14 +8,14 @@ from typing import Any
 
 from otelagent.patching import Instrumentation, replace
 from otelagent.protocols import asgi
-from otelagent.protocols.request import current_request
+from otelagent.protocols.request import accepted, current_request
 
 
 class FastAPI(Instrumentation):
     """Refines what `starlette` gives, with which it works together.
 
-    FastAPI 0.160 and later can give SERVER and operation spans itself, by the OpenTelemetry API. Its SERVER span would
-    be a second one beside the server's, so its tracing is passed over for requests that are traced already, unless the
+    Newer FastAPI can give SERVER and operation spans itself, by the OpenTelemetry API. Its SERVER span would be a second
+    one beside the server's, so its tracing is left out for requests that were decided on where they entered, unless the
     application has given it a TracerProvider of its own. Its metrics and logs are not touched.
     """
 
@@ -49,7 +49,7 @@ class FastAPI(Instrumentation):
         """FastAPI's own telemetry, without its spans where ours are."""
 
         async def __call__(telemetry: Any, **call: Any) -> None:
-            if current_request() is not None and telemetry.config["tracer_provider"] is None:
+            if accepted() and telemetry.config["tracer_provider"] is None:
                 telemetry = _without_tracing(telemetry)
             await original(telemetry, **call)
 
