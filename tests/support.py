@@ -42,7 +42,7 @@ class Outcome:
         ]
 
 
-def run_program(folder: Path, source: str, *command: str, timeout_s: float = 60, **environ: str) -> Outcome:
+def run_program(folder: Path, source: str, *command: str, **environ: str) -> Outcome:
     """Run Python source as a script in `folder`, with the file exporter and warnings as errors.
 
     :param command: put before the interpreter, such as ``otelagent-run``.
@@ -57,7 +57,7 @@ def run_program(folder: Path, source: str, *command: str, timeout_s: float = 60,
         capture_output=True,
         text=True,
         cwd=folder,
-        timeout=timeout_s,
+        timeout=60,
         env={**inherited, "OTELAGENT_EXPORTER": "file", "OTELAGENT_FILE": str(spans), **environ},
     )
     return Outcome(done.returncode, done.stdout, done.stderr, spans)
