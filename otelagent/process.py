@@ -6,7 +6,9 @@ How a process can end, and what delivers its last spans:
 - as a child of multiprocessing or billiard, which never get as far as `atexit`: their own finalizers;
 - by SIGTERM where nothing handles it: our handler, after which the signal kills the process as it would have;
 - by SIGTERM where the application handles it: whatever it does, mostly the first of these. uvicorn puts the handler
-  back that it found and raises the signal again; it finds ours. A handler that was there before us is left in place.
+  back that it found and raises the signal again; it finds ours. A handler that was there before us is left in place;
+- as a worker of gunicorn's that is of uvicorn's class: it resets all signals first, so ours are set once more after
+  that.
 
 Nothing can be done about ``os._exit`` and SIGKILL, nor for spans that end in a thread that outlives a multiprocessing
 child's target. A Python handler runs when the interpreter gets to it: while the main thread is inside an extension's
@@ -21,7 +23,7 @@ import signal
 import sys
 
 # Bound before gevent may replace them: the last flush runs in a real thread whatever loop the application is in.
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any
@@ -30,6 +32,12 @@ __all__ = ["ProcessWatch", "watch_process"]
 
 # Among multiprocessing's finalizers, high numbers run first: ours is the last.
 _LAST = -(2**31)
+
+# Whose workers are terminated while they wait for a lock of the pool.
+_POOLS = frozenset(("multiprocessing.pool", "concurrent.futures.process"))
+
+# How often delivery at the end starts over when a signal's handler leaves it by SystemExit.
+_ATTEMPTS = 3
 
 _watch: ProcessWatch | None = None
 _hooked = False
@@ -56,18 +64,16 @@ def watch_process(
     if not _hooked:
         # None of these can be taken back, so they are there once and ask for the watch of the day.
         _hooked = True
-        os.register_at_fork(after_in_child=_after_fork_in_child)
-        _when_imported("multiprocessing.util", _finish_in_children_of)
-        _when_imported("billiard.util", _finish_in_children_of)
-        _when_imported("billiard.pool", _finish_in_pool_workers_of)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+        for name, hook in _HOOKS.items():
+            _when_imported(name, hook)
     return _watch
 
 
 class ProcessWatch:
-    """One agent's interest in the life of its process; see `watch_process`.
-
-    :ivar handles_sigterm: whether SIGTERM had no handler when the watch started, and has ours since.
-    """
+    """One agent's interest in the life of its process; see `watch_process`."""
 
     def __init__(
         self, on_fork_child: Callable[[], object], on_exit: Callable[[], object], exit_timeout_s: float
@@ -77,55 +83,140 @@ class ProcessWatch:
         self._exit_timeout_s = exit_timeout_s
         self._stopped = False
         self._finishing = False
-        self._terminated = False
-        self.handles_sigterm = False
+        self._killed_by: int | None = None
+        self._handled: list[int] = []
+        self._masks: dict[int, set[int]] = {}
+        self._pipe: tuple[int, int] | None = None
+
+    @property
+    def handles_sigterm(self) -> bool:
+        """Whether SIGTERM had no handler when the watch started, and has had ours since."""
+        return signal.SIGTERM in self._handled
 
     def start(self) -> None:
         """Registers for the end of the process."""
         atexit.register(self.finish)
-        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            try:
-                signal.signal(signal.SIGTERM, self._on_sigterm)
-                self.handles_sigterm = True
-            except ValueError:  # only the main thread of the main interpreter may
-                pass
+        self.handle_signals()
+
+    def handle_signals(self) -> None:
+        """Handles the signals that would kill the process unnoticed. SIGINT is none of them until it is reset."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            if not self._stopped and signal.getsignal(signum) == signal.SIG_DFL:
+                try:
+                    signal.signal(signum, self._on_signal)
+                except ValueError:  # only the main thread of the main interpreter may
+                    return
+                self._handled.append(signum)
 
     def stop(self) -> None:
-        """Lets the process end without us. Outside the main thread SIGTERM's handler stays, and only passes on."""
+        """Lets the process end without us. Outside the main thread the signals' handler stays, and only passes on."""
         self._stopped = True
         atexit.unregister(self.finish)
-        if self.handles_sigterm and signal.getsignal(signal.SIGTERM) == self._on_sigterm:
-            try:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            except ValueError:
-                pass
-        self.handles_sigterm = False
+        for signum in self._handled:
+            if signal.getsignal(signum) == self._on_signal:
+                try:
+                    signal.signal(signum, signal.SIG_DFL)
+                except ValueError:
+                    pass
+        self._handled.clear()
 
     def finish(self) -> None:
         """Has the agent deliver what it holds, in this thread."""
         self._finishing = True
-        try:
-            self._call(self._on_exit)
-        except KeyboardInterrupt:
-            pass  # the user doesn't want to wait, and all that was left to do is end
-        finally:
-            self._finishing = False
-        if self._terminated:
-            _die(signal.SIGTERM)
+        for _ in range(_ATTEMPTS):
+            try:
+                self._call(self._on_exit)
+                break
+            except SystemExit:
+                # From a signal's handler, as gunicorn's when Ctrl-C and its parent both tell it to end. It is ending.
+                continue
+            except KeyboardInterrupt:
+                break  # the user doesn't want to wait, and all that was left to do is end
+        self._finishing = False
+        if self._killed_by is not None:
+            _die(self._killed_by)
         _keep_interrupted()
 
-    def after_fork_in_child(self) -> None:
-        """Tells the agent that it is in a forked child now."""
-        self._finishing = self._terminated = False
-        self._call(self._on_fork_child)
+    def before_fork(self) -> None:
+        """Holds our signals back while the process forks.
 
-    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
+        Python forgets, in a new child, the signals that have reached their handlers' flags and not the handlers. One
+        that is sent to the child that early would have killed it without us; multiprocessing's pool waits for that
+        without end.
+        """
+        ours = {signum for signum in self._handled if signal.getsignal(signum) == self._on_signal}
+        if self._pipe is not None:
+            ours.add(signal.SIGTERM)
+        if ours:
+            self._masks[get_ident()] = {int(signum) for signum in signal.pthread_sigmask(signal.SIG_BLOCK, ours)}
+
+    def after_fork_in_parent(self) -> None:
+        """Takes signals again."""
+        mask = self._masks.pop(get_ident(), None)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def after_fork_in_child(self) -> None:
+        """Tells the agent that it is in a forked child now, and takes signals again."""
+        self._finishing = False
+        self._killed_by = None
+        if self._pipe is not None:  # the parent's: nobody reads it here, and writing to it would end the parent
+            self._leave_thread()
+            self.handle_signals()
+        self._call(self._on_fork_child)
+        self.after_fork_in_parent()
+        self._masks.clear()
+
+    def handle_sigterm_in_thread(self) -> None:
+        """Has SIGTERM noticed without the main thread, for workers of a pool.
+
+        Their pool takes the lock that they sleep on, and terminates them. A Python handler waits for its turn in the
+        main thread, which may have gone back to sleep on the lock by then: about one pool in fifty never ended.
+        faulthandler's handler writes to a pipe at once.
+        """
+        if self._stopped or signal.getsignal(signal.SIGTERM) != self._on_signal:
+            return
+        import faulthandler
+
+        self._pipe = read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)  # a full pipe must not keep the handler
+        # The thread starts with the signal blocked and keeps it so: faulthandler writes nothing in a thread that Python
+        # doesn't know yet.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        faulthandler.register(signal.SIGTERM, file=write_end, all_threads=False)
+
+        def wait() -> None:
+            if os.read(read_end, 1):
+                if self._finishing:
+                    self._killed_by = signal.SIGTERM  # the main thread will see to it
+                else:
+                    self._finish_beside()
+                    faulthandler.unregister(signal.SIGTERM)  # back to the default
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        try:
+            start_new_thread(wait, ())
+        except RuntimeError:  # there can be no more threads
+            self._leave_thread()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _leave_thread(self) -> None:
+        import faulthandler
+
+        faulthandler.unregister(signal.SIGTERM)
+        for end in self._pipe or ():
+            os.close(end)
+        self._pipe = None
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() == 1:
             # The kernel drops the signal for an init process without a handler; with one it must not kill it either.
             return
         if self._finishing:
             # Sent twice (to the process and to its group), or while the process was ending anyway.
-            self._terminated = True
+            self._killed_by = signum
             return
         self._finish_beside()
         _die(signum)
@@ -170,7 +261,8 @@ def _die(signum: int) -> None:
 
 
 def _keep_interrupted() -> None:
-    """Has the process end as Python ends after an uncaught Ctrl-C: killed by SIGINT, which shells tell from an exit code.
+    """Has the process end as Python ends after an uncaught Ctrl-C: killed by SIGINT, which shells tell from an exit
+    code.
 
     CPython notes in a flag that KeyboardInterrupt has ended the program. All source code that is run from a string sets
     the flag anew by how it ends, so the named tuples and dataclasses of what delivery imports have cleared it.
@@ -181,6 +273,16 @@ def _keep_interrupted() -> None:
             exec("raise KeyboardInterrupt")
         except KeyboardInterrupt:
             pass
+
+
+def _before_fork() -> None:
+    if _watch is not None:
+        _watch.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _watch is not None:
+        _watch.after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
@@ -218,6 +320,10 @@ def _finish_in_children_of(util: Any) -> None:
 
 def _finish_at_end_of_child(util: Any) -> None:
     util.Finalize(None, _finish, exitpriority=_LAST)
+    process = getattr(sys.modules.get("multiprocessing.process"), "current_process", None)
+    target = getattr(process() if process is not None else None, "_target", None)
+    if _watch is not None and getattr(target, "__module__", None) in _POOLS:
+        _watch.handle_sigterm_in_thread()
 
 
 def _finish_in_pool_workers_of(pool: ModuleType) -> None:
@@ -241,3 +347,30 @@ def _finish_in_pool_workers_of(pool: ModuleType) -> None:
         return end(self, *arguments, **keywords)
 
     worker._do_exit = _do_exit
+
+
+def _handle_signals_in_workers_of(base: ModuleType) -> None:
+    """Has the workers of gunicorn that leave their signals at the default deliver when one kills them.
+
+    uvicorn's worker class resets all of them; the server in it then puts back what it found and raises the signal
+    again.
+    """
+    worker: Any = getattr(base, "Worker", None)
+    load_wsgi = getattr(worker, "load_wsgi", None)
+    if load_wsgi is None:
+        return
+
+    def load(self: Any) -> Any:  # the first step of every worker after it has set its signals
+        if _watch is not None:
+            _watch.handle_signals()
+        return load_wsgi(self)
+
+    worker.load_wsgi = load
+
+
+_HOOKS: dict[str, Callable[[Any], None]] = {
+    "multiprocessing.util": _finish_in_children_of,
+    "billiard.util": _finish_in_children_of,
+    "billiard.pool": _finish_in_pool_workers_of,
+    "gunicorn.workers.base": _handle_signals_in_workers_of,
+}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+
+TYPE_CHECKING = False  # typing and collections are more than a process that is left alone has to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Program", "read_program"]
 
 # Every other option letter of the interpreter takes no value.
 _WITH_VALUE = "cmWX"
 
-_INSTALLERS = frozenset(("pip", "ensurepip", "venv", "virtualenv"))
-_INSTALLER_SCRIPT = re.compile(r"(pip(\d+(\.\d+)?)?|virtualenv|__pip-runner__\.py)")
-_RESOURCE_TRACKER = re.compile(r"from \S*\bresource_tracker import ")
-_OWN_COMMAND = re.compile(r"otelagent(-run)?")
+_INSTALLERS = frozenset(("pip", "ensurepip", "venv", "virtualenv", "__pip-runner__.py"))
+_OWN_COMMANDS = frozenset(("otelagent", "otelagent-run"))
 
 
 class Program:
@@ -38,7 +38,8 @@ class Program:
         """Whether it installs packages or makes an environment: neither it nor what it starts is an application."""
         if self.kind == "module":
             return self.target.partition(".")[0] in _INSTALLERS
-        return self.kind == "script" and _INSTALLER_SCRIPT.fullmatch(os.path.basename(self.target)) is not None
+        # pip, pip3, pip3.11
+        return self.kind == "script" and os.path.basename(self.target).rstrip("0123456789.") in _INSTALLERS
 
     @property
     def is_helper(self) -> bool:
@@ -48,10 +49,11 @@ class Program:
         each of its children for nothing.
         """
         if self.kind == "code":
-            return _RESOURCE_TRACKER.match(self.target) is not None
+            statement = self.target.partition(";")[0]
+            return statement.startswith("from ") and statement.endswith("resource_tracker import main")
         if self.kind == "module":
             return self.target.partition(".")[0] == "otelagent"
-        return self.kind == "script" and _OWN_COMMAND.fullmatch(os.path.basename(self.target)) is not None
+        return self.kind == "script" and os.path.basename(self.target) in _OWN_COMMANDS
 
 
 def read_program(words: Sequence[str]) -> Program:

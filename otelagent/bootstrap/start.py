@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 
 from otelagent.bootstrap import interpreter
+
+TYPE_CHECKING = False  # see otelagent.bootstrap.interpreter
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["ANNOUNCED", "DIRECTORY", "UNTRACED", "start", "with_bootstrap", "without_bootstrap"]
 
