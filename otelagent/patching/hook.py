@@ -189,32 +189,27 @@ class Site:
 
     def leave(self, operation: Operation, error: BaseException | None = None) -> Any:
         """The call returned or raised `error`: let the hook look, end the span, give back the result. Never raises."""
+        # One flat function: this and `enter` are on the way of every call.
         try:
-            if error is None and operation.resume is None:
-                operation.end()
-            else:
-                self._look(operation, error)
-        except Exception as failure:
-            self._failed(failure)
-        return operation.result
-
-    def _look(self, operation: Operation, error: BaseException | None) -> None:
-        operation.error = error
-        try:
-            if error is not None and operation.span is not trace.INVALID_SPAN:
-                operation.raised(error)
+            if error is not None:
+                operation.error = error
+                if operation.span is not trace.INVALID_SPAN:
+                    operation.raised(error)
             if (resume := operation.resume) is not None:
                 operation.resume = None
-                try:
-                    resume.send(operation)
-                except StopIteration:
-                    pass
-                else:
-                    resume.close()
-                    raise RuntimeError("a hook yields once")
-        finally:
-            if not operation.kept_open or error is not None:
+                resume.send(operation)
+                resume.close()
+                raise RuntimeError("a hook yields once")
+        except StopIteration:
+            pass  # the hook has returned
+        except Exception as failure:
+            self._failed(failure)
+        if error is not None or not operation._later:
+            try:
                 operation.end()
+            except Exception as failure:
+                self._failed(failure)
+        return operation.result
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
