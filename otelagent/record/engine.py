@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
-
-from otelagent.environment import SDK_VARIABLES, hidden
-from otelagent.errors import ConfigError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
-    from otelagent.config import Config
-
-__all__ = ["Deliver", "Engine", "FlushDelivery", "LedgerPort", "open_engine"]
+__all__ = ["Deliver", "Engine", "FlushDelivery", "LedgerPort"]
 
 Deliver = Callable[[str, bytes, int], None]
 """Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses."""
@@ -84,38 +78,3 @@ class Engine(Protocol):
     def after_fork_in_child(self) -> None:
         """Starts over in a fork child: the parent's waiting spans are forgotten (the parent sends them), the resource
         gets the child's identity, ids are reseeded, locks and threads are new. The caller renews the ledger itself."""
-
-
-def open_engine(
-    config: Config, ledger: LedgerPort, deliver: Deliver, *, flush_delivery: FlushDelivery | None = None
-) -> Engine:
-    """Opens the engine that the configuration asks for. This is what imports the SDK; nothing before it does.
-
-    :param ledger: the ledger of the traces signal.
-    :param deliver: gets each encoded request.
-    :param flush_delivery: continues `TracerProvider.force_flush()` behind `deliver`, so that a user who calls the
-        OpenTelemetry API alone gets a truthful answer; `Engine.flush` doesn't use it.
-    :raises ConfigError: the `native` engine is asked for and missing; a sampler is unknown or can't be built.
-    """
-    absence = _native_absence()
-    if config.engine == "native" and absence:
-        raise ConfigError(
-            "engine",
-            "native",
-            str(config.sources.get("engine", "the configuration")),
-            absence,
-            "use 'auto', which takes the sdk engine where native is missing, or 'sdk'",
-        )
-
-    with hidden(*SDK_VARIABLES):
-        from otelagent.record.sdk import SdkEngine
-
-    reason = "engine is set to sdk" if config.engine == "sdk" else f"engine is auto and {absence}"
-    return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
-
-
-def _native_absence() -> str | None:
-    # The native engine has its own distribution; this one learns to drive it when that exists.
-    if importlib.util.find_spec("otelagent_native") is None:
-        return "the distribution otelagent-native is not installed"
-    return "this version of otelagent can't drive the installed otelagent-native yet"
