@@ -118,7 +118,7 @@ SETTINGS: tuple[Setting, ...] = (
             ("OTEL_SDK_DISABLED",), inverted=True),
 
     Setting("service_name", "service.name", "text", "The service's name (`service.name`).", "unknown_service:python",
-            ("OTEL_SERVICE_NAME",)),
+            ("OTEL_SERVICE_NAME",), default_text="what the program is called"),
     Setting("service_version", "service.version", "text", "The service's version (`service.version`)."),
     Setting("service_namespace", "service.namespace", "text",
             "The group the service belongs to (`service.namespace`)."),
