@@ -59,6 +59,7 @@ class Agent:
         self.catalogue: Catalogue | None = None
         self._lock = threading.RLock()
         self._lost_at_flush = 0
+        self._closed = False
 
     @property
     def service(self) -> str:
@@ -176,29 +177,27 @@ class Agent:
 
     def shutdown(self, timeout_s: float) -> bool:
         """→ STOPPED: flushes, undoes the instrumentations, closes every part. See `otelagent.shutdown`."""
-        with self._lock:
-            if self.state == "STOPPED" or self.engine is None:
-                return True
-            self.state = "STOPPED"
-            self._switch(False)
-        deadline_s = time.monotonic() + timeout_s
-        if self.catalogue is not None:
+        if self.catalogue is not None and self.state != "STOPPED":
             self.catalogue.stop()
-        handed_on = self.engine.shutdown(deadline_s)
-        arrived = self.destination is None or self.destination.shutdown(deadline_s)
-        return handed_on and arrived
+        return self._close(timeout_s)
 
     def _exit(self) -> None:
         # The interpreter is on its way out: instrumentations stay, there is nothing left for which to undo them.
+        self._close(self.config.exit_timeout_ms / 1000)
+
+    def _close(self, timeout_s: float) -> bool:
+        if self.engine is None or self._closed:
+            return True
         with self._lock:
-            if self.state == "STOPPED" or self.engine is None:
-                return
             self.state = "STOPPED"
             self._switch(False)
-        deadline_s = time.monotonic() + self.config.exit_timeout_ms / 1000
-        self.engine.shutdown(deadline_s)
-        if self.destination is not None:
-            self.destination.shutdown(deadline_s)
+        deadline_s = time.monotonic() + timeout_s
+        # Ctrl-C may interrupt any of these; a second call then goes on where the first one was.
+        handed_on = self.engine.shutdown(deadline_s)
+        handed_on = self.engine.flush(deadline_s) and handed_on
+        arrived = self.destination is None or self.destination.shutdown(deadline_s)
+        self._closed = True
+        return handed_on and arrived
 
     def after_fork_in_child(self) -> None:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
