@@ -5,9 +5,7 @@ In an application: ``import otelagent; otelagent.init()``. Around one: ``otelage
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing's own costs an import that most of this package's importers don't need
 if TYPE_CHECKING:
     from otelagent.agent import flush, get_tracer, init, pause, resume, shutdown, status
     from otelagent.errors import ConfigError, OtelAgentError
@@ -44,6 +42,8 @@ def __getattr__(name: str) -> object:
         return VERSION
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
