@@ -169,6 +169,7 @@ class Bench:
         }
         environ = kept | {
             "PATH": f"{SCRIPTS}{os.pathsep}{kept.get('PATH', '')}",
+            "HOME": str(self.directory),  # where gunicorn puts a socket
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
             "OTEL_SERVICE_NAME": service,
