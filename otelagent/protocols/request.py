@@ -63,6 +63,8 @@ class Request:
             return
         if error is not None and operation.error is None:
             self.raised(error)
+        if isinstance(error, Exception) and self.status is None:
+            self.respond(500)  # which every server answers when the application raises before it responds
         if self.status is not None and operation.error is None and (failure := server_error(self.status)) is not None:
             operation.fail(failure)
         operation.end()

@@ -108,6 +108,7 @@ def test_errors(spans: Spans, servers: Applied, server: str, capsys: pytest.Capt
     assert (busy.attributes or {})["error.type"] == "503"
     assert (busy.status.status_code, busy.status.description, busy.events) == (StatusCode.ERROR, None, ())
     assert (boom.attributes or {})["error.type"] == "ValueError"
+    assert (boom.attributes or {})["http.response.status_code"] == 500
     assert [event.name for event in boom.events] == ["exception"]
 
 
