@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.result import Accepted, Rejected
 from otelagent.version import VERSION
 
@@ -40,8 +41,9 @@ def read_response(body: bytes) -> Accepted | Rejected:
     """
     if not body:
         return Accepted()
-    from google.protobuf.message import DecodeError
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+    with whole_imports():
+        from google.protobuf.message import DecodeError
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
@@ -68,9 +70,10 @@ def read_error_status(body: bytes) -> tuple[str, float | None]:
     Source: OTLP specification, "Failures" of OTLP/HTTP and "OTLP/gRPC Throttling" (``RetryInfo``). What isn't a Status
     has no message and asks for nothing.
     """
-    from google.protobuf.message import DecodeError
-    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+    with whole_imports():
+        from google.protobuf.message import DecodeError
+        from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+        from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
     try:
         status = Status.FromString(body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result
@@ -21,7 +22,8 @@ class ConsoleTransport:
     def send(self, payload: Payload, timeout_s: float) -> Result:
         if payload.signal != "traces":
             return Rejected("unsupported_signal", f"only traces can be shown, not {payload.signal}")
-        from google.protobuf.message import DecodeError
+        with whole_imports():
+            from google.protobuf.message import DecodeError
 
         try:
             line = json.dumps(request_to_json(payload.body), separators=(",", ":")) + "\n"

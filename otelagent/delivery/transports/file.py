@@ -6,6 +6,7 @@ import errno
 import json
 import os
 
+from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
@@ -37,7 +38,8 @@ class FileTransport:
     def send(self, payload: Payload, timeout_s: float) -> Result:
         if payload.signal != "traces":
             return Rejected("unsupported_signal", f"the file takes traces, not {payload.signal}")
-        from google.protobuf.message import DecodeError
+        with whole_imports():
+            from google.protobuf.message import DecodeError
 
         try:
             line = json.dumps(request_to_json(payload.body), separators=(",", ":")).encode() + b"\n"

@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp import (
     MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
@@ -105,8 +106,10 @@ class GrpcTransport:
         deadline_s = time.monotonic() + timeout_s
         while True:
             with self._gate:
-                # What is imported here isn't inherited half imported either.
-                channel = self._channel = self._channel or _Channel(self._otlp)
+                if self._channel is None:
+                    with whole_imports():
+                        self._channel = _Channel(self._otlp)
+                channel = self._channel
                 call = self._call = channel.begin(body, max(deadline_s - time.monotonic(), 0.001))
             result = channel.result(call)
             self._call = None
@@ -134,7 +137,7 @@ _transports: weakref.WeakSet[GrpcTransport] = weakref.WeakSet()
 _of_parents: list[_Channel] = []
 _quieted: list[tuple[GrpcTransport, bool]] = []
 
-# What a fork waits at most for a call to be begun and to be cancelled. Each takes milliseconds; importing gRPC, some
+# What a fork waits at most for a call to be begun and to be cancelled. Each takes milliseconds, importing gRPC some
 # hundred.
 _FORK_WAIT_S = 1.0
 

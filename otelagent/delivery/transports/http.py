@@ -13,6 +13,7 @@ import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp import (
     MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
@@ -76,7 +77,8 @@ class HttpTransport:
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
         if self._client is None:
             try:
-                self._client = _Client(self._otlp)
+                with whole_imports():
+                    self._client = _Client(self._otlp)
             except OSError as error:  # Those of ssl are too.
                 # A certificate may be put in place later, as when it is rotated.
                 return Retryable("certificate", None, f"can't load the certificates: {error}")
@@ -240,6 +242,8 @@ def _gzip(body: bytes) -> bytes:
 def _tls(otlp: Otlp) -> ssl.SSLContext:
     import ssl
 
+    # ssl needs this codec for host names, and Python would import it in the first handshake, see `whole_imports`.
+    "localhost".encode("idna")
     if otlp.certificate is None:
         import certifi
 
