@@ -64,6 +64,7 @@ class Setting(NamedTuple):
     :ivar minimum: smallest valid number.
     :ivar maximum: largest valid number.
     :ivar inverted: the specification's variable says the opposite.
+    :ivar extensions: the entry-point group in which installed packages register more choices.
     :ivar default_text: shown in place of a default that depends on other settings.
     """
 
@@ -81,6 +82,7 @@ class Setting(NamedTuple):
     maximum: int = MAX_INT
     inverted: bool = False
     default_text: str = ""
+    extensions: str = ""
 
     @property
     def variable(self) -> str:
@@ -154,13 +156,14 @@ SETTINGS: tuple[Setting, ...] = (
             _otlp("INSECURE"), default_text="`false`"),
 
     Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on",
-            ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS),
+            ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS, extensions="opentelemetry_traces_sampler"),
     Setting("sampler_arg", "traces.sampler_arg", "ratio",
             "The share of traces that the `traceidratio` samplers keep, 0 to 1.", None, ("OTEL_TRACES_SAMPLER_ARG",),
             default_text="`1.0` for a `traceidratio` sampler"),
     Setting("propagators", "propagators", "choices",
             "How context crosses processes, comma-separated; `none` for not at all.", ("tracecontext", "baggage"),
-            ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none")),
+            ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none"),
+            extensions="opentelemetry_propagator"),
 
     Setting("disabled_instrumentations", "instrumentation.disabled", "names",
             "Instrumentations that stay off, comma-separated.", (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
