@@ -75,6 +75,7 @@ class Ledger:
         self._dropped: defaultdict[str, int] = defaultdict(int)
         self._spooled = 0
         self._queued = 0
+        self._lost = 0
 
     def ended(self, n: int, /) -> None:
         """Counts `n` new items that wait from now on."""
@@ -99,14 +100,22 @@ class Ledger:
         with self._lock:
             self._queued -= n
             self._rejected[reason] += n
+            self._lost += n
 
     def dropped(self, n: int, reason: str, /) -> None:
         """Moves `n` waiting items to those that this process gave up."""
         with self._lock:
             self._queued -= n
             self._dropped[reason] += n
+            self._lost += n
 
     # The spool moves items from queued to spooled and on from there; its methods come with it.
+
+    @property
+    def lost(self) -> int:
+        """How many items were ever rejected or dropped."""
+        with self._lock:
+            return self._lost
 
     def snapshot(self) -> LedgerSnapshot:
         """All counts at one moment."""

@@ -35,6 +35,10 @@ class LedgerPort(Protocol):
     def dropped(self, n: int, reason: str, /) -> None:
         """Counts `n` waiting spans as given up for `reason`, a short stable token."""
 
+    @property
+    def lost(self) -> int:
+        """How many spans were ever dropped, here or behind `Deliver`, or rejected by a destination."""
+
 
 class Engine(Protocol):
     """Records spans made through the OpenTelemetry API and hands them on as encoded OTLP requests."""
