@@ -255,8 +255,8 @@ def _seen(state: State) -> State:
     """A state as it looks from outside. It is still waited for what is absent: the import path may grow."""
     if state.state == "waiting" and not any(map(_installed, state.modules)):
         return changed(state, state="absent", reason="the library is not installed")
-    if state.state == "applied" and state.kind == "own" and state.active.failure:
-        return changed(state, reason=state.active.failure)
+    if state.state == "applied" and state.kind == "own" and (problem := state.active.problem()):
+        return changed(state, reason=problem)
     return state
 
 

@@ -267,7 +267,8 @@ def test_patterns_with_flags_of_their_own_exclude_and_stop_cleanly(tmp_path: Pat
         program("""
     otelagent.init(excluded_urls=["(?i)/HEALTH$", "(?P<a>x)", "(?P<a>y)"])
     from otelagent.patching.switch import SWITCH
-    print(json.dumps([otelagent.status()["state"], SWITCH.excluded("/health"), SWITCH.excluded("/"), otelagent.shutdown()]))
+    state, excluded = otelagent.status()["state"], [SWITCH.excluded(path) for path in ("/health", "/")]
+    print(json.dumps([state, *excluded, otelagent.shutdown()]))
     """),
     )
     assert outcome.code == 0, outcome.err

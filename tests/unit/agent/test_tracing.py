@@ -217,7 +217,7 @@ again = otelagent.span("again")
 with again as outer:
     with again as inner: assert inner is not outer
 with again: pass
-async def task(): 
+async def task():
     with again:
         await asyncio.sleep(0.01)
 async def main(): await asyncio.gather(*(task() for _ in range(5)))
