@@ -17,6 +17,7 @@ from otelagent.delivery.otlp import (
     clean_text,
     read_error_status,
     read_response,
+    secrets_in,
     user_agent,
 )
 from otelagent.delivery.payload import Payload
@@ -171,7 +172,7 @@ class _Channel:
             # gRPC would fail each call and print the reason to standard error.
             if not _METADATA_NAME.fullmatch(name) or not _METADATA_VALUE.fullmatch(value):
                 raise ValueError(f"the header {name!r} is no valid gRPC metadata")
-        self._secrets = tuple(value for _, value in self._metadata if len(value) > 3)
+        self._secrets = secrets_in(dict(self._metadata), otlp.endpoint)
         self._compression = grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression
         options = [
             ("grpc.primary_user_agent", user_agent()),

@@ -21,6 +21,7 @@ from otelagent.delivery.otlp import (
     read_error_status,
     read_json_response,
     read_response,
+    secrets_in,
     user_agent,
 )
 from otelagent.delivery.payload import Payload
@@ -108,10 +109,10 @@ class _Client:
         _keep_own_requests_out_of_logs()
         url = urlsplit(otlp.endpoint)
         headers = {name.lower(): value.reveal() for name, value in otlp.headers.items()}
-        self._secrets = tuple(value for value in headers.values() if len(value) > 3)
         if url.username is not None and "authorization" not in headers:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
             headers["authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+        self._secrets = secrets_in(headers, otlp.endpoint)
         self._gzip = otlp.compression == "gzip"
         headers |= {"content-type": "application/x-protobuf", "user-agent": user_agent(), "accept-encoding": "identity"}
         if self._gzip:
@@ -165,7 +166,8 @@ class _Client:
             return Accepted(result.rejected_items, clean_text(result.message, self._secrets))
         if 300 <= response.status < 400:
             target = urlsplit(headers.get("location", ""))
-            place = clean_text(f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path)
+            place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
+            place = clean_text(place, self._secrets)
             return Rejected("redirect", f"HTTP {response.status} to {place}, which isn't followed: check the endpoint")
         try:
             text = _error_text(_read(response, headers, _MAX_ERROR_BYTES), headers.get("content-type", ""))
