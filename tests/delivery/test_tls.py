@@ -28,7 +28,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    openssl("req", "-x509", *new, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+    signs = ["-addext", "keyUsage=critical,keyCertSign"]
+    openssl("req", "-x509", *new, "-subj", "/CN=ca", *signs, "-keyout", "ca.key", "-out", "ca.pem")
     for name in ("server", "client"):
         names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
         signed = ["-CA", "ca.pem", "-CAkey", "ca.key"]
