@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.result import Accepted, Rejected
+from otelagent.fork_gate import whole_imports
 from otelagent.version import VERSION
 
 __all__ = [

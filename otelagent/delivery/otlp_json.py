@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from otelagent.delivery.imports import whole_imports
+from otelagent.fork_gate import whole_imports
 
 __all__ = ["request_to_json"]
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from otelagent.delivery.imports import whole_imports
+from otelagent.fork_gate import whole_imports
 
 __all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "parse_http_date", "parse_retry_after"]
 

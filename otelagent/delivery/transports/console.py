@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
-from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result
+from otelagent.fork_gate import whole_imports
 
 __all__ = ["ConsoleTransport"]
 

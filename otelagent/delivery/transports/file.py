@@ -6,10 +6,10 @@ import errno
 import json
 import os
 
-from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.fork_gate import whole_imports
 
 __all__ = ["FileTransport"]
 

@@ -10,7 +10,6 @@ import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp import (
     MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
@@ -22,6 +21,7 @@ from otelagent.delivery.otlp import (
 )
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp

@@ -13,7 +13,6 @@ import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from otelagent.delivery.imports import whole_imports
 from otelagent.delivery.otlp import (
     MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
@@ -27,6 +26,7 @@ from otelagent.delivery.otlp import (
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import parse_http_date, parse_retry_after
+from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
     import ssl
