@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["Deliver", "Engine", "FlushDelivery", "LedgerPort"]
 
 Deliver = Callable[[str, bytes, int], None]
-"""Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses."""
+"""Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses.
+
+Something that isn't its own may interrupt it (Ctrl-C, a timeout of gevent's): the same `bytes` object is then handed to
+it again, and counts once."""
 
 FlushDelivery = Callable[[float], bool]
 """Takes a `time.monotonic()` deadline, seconds; true when everything handed to `Deliver` before has arrived by then."""
