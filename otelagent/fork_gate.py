@@ -7,6 +7,9 @@ it, not even for itself. A fork therefore waits until the import is over.
 
 from __future__ import annotations
 
+# Imported for its order: at a fork the hooks that were registered first are the last to hold their locks. logging holds
+# one too, that many an import needs; a fork that held it would wait here for an import that waits for it.
+import logging as _  # noqa: F401
 import os
 import threading
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ import signal
 import sys
 
 # Bound before gevent may replace them: the last flush runs in a real thread whatever loop the application is in.
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import TIMEOUT_MAX, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any
@@ -41,10 +41,16 @@ _ATTEMPTS = 3
 
 _watch: ProcessWatch | None = None
 _hooked = False
+# (class, method's name, ours, the original)
+_patched: list[tuple[Any, str, Any, Any]] = []
 
 
 def watch_process(
-    on_fork_child: Callable[[], object], on_exit: Callable[[], object], *, exit_timeout_s: float
+    on_fork_child: Callable[[], object],
+    on_exit: Callable[[], object],
+    *,
+    exit_timeout_s: float,
+    on_survived: Callable[[], object] | None = None,
 ) -> ProcessWatch:
     """Watches this process and the children it forks, in place of the watch that was there before.
 
@@ -55,14 +61,17 @@ def watch_process(
         more. It keeps to `exit_timeout_s` by itself.
     :param exit_timeout_s: after SIGTERM the process ends after this time even if `on_exit` has not returned (plus a
         tenth of it).
+    :param on_survived: called instead of `on_exit` when SIGTERM doesn't end the process because it is a container's
+        first: it may well be killed next, or run on. Within the same time.
     """
     global _watch, _hooked
     if _watch is not None:
         _watch.stop()
-    _watch = ProcessWatch(on_fork_child, on_exit, exit_timeout_s)
+    _watch = ProcessWatch(on_fork_child, on_exit, exit_timeout_s, on_survived)
     _watch.start()
     if not _hooked:
-        # None of these can be taken back, so they are there once and ask for the watch of the day.
+        # None of these can be taken back (but what `_patch` replaces), so they are there once and ask for the watch of
+        # the day.
         _hooked = True
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
@@ -76,10 +85,15 @@ class ProcessWatch:
     """One agent's interest in the life of its process; see `watch_process`."""
 
     def __init__(
-        self, on_fork_child: Callable[[], object], on_exit: Callable[[], object], exit_timeout_s: float
+        self,
+        on_fork_child: Callable[[], object],
+        on_exit: Callable[[], object],
+        exit_timeout_s: float,
+        on_survived: Callable[[], object] | None = None,
     ) -> None:
         self._on_fork_child = on_fork_child
         self._on_exit = on_exit
+        self._on_survived = on_survived
         self._exit_timeout_s = exit_timeout_s
         self._stopped = False
         self._finishing = False
@@ -93,10 +107,18 @@ class ProcessWatch:
         """Whether SIGTERM had no handler when the watch started, and has had ours since."""
         return signal.SIGTERM in self._handled
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` has been called."""
+        return self._stopped
+
     def start(self) -> None:
         """Registers for the end of the process."""
         atexit.register(self.finish)
         self.handle_signals()
+        for owner, name, ours, original in _patched:
+            if getattr(owner, name) is original:
+                setattr(owner, name, ours)
 
     def handle_signals(self) -> None:
         """Handles the signals that would kill the process unnoticed. SIGINT is none of them until it is reset."""
@@ -119,6 +141,9 @@ class ProcessWatch:
                 except ValueError:
                     pass
         self._handled.clear()
+        for owner, name, ours, original in _patched:
+            if getattr(owner, name) is ours:
+                setattr(owner, name, original)
 
     def finish(self) -> None:
         """Has the agent deliver what it holds, in this thread."""
@@ -213,6 +238,10 @@ class ProcessWatch:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() == 1:
             # The kernel drops the signal for an init process without a handler; with one it must not kill it either.
+            # Whoever sent it sends SIGKILL next.
+            if self._on_survived is not None and not self._finishing:
+                self._beside(self._on_survived)
+                self._finishing = False
             return
         if self._finishing:
             # Sent twice (to the process and to its group), or while the process was ending anyway.
@@ -222,6 +251,10 @@ class ProcessWatch:
         _die(signum)
 
     def _finish_beside(self) -> None:
+        if not self._beside(self._on_exit):
+            self.finish()
+
+    def _beside(self, function: Callable[[], object]) -> bool:
         # The signal may have come while the main thread held a lock that the agent needs. In a thread of its own the
         # agent can wait for that lock in vain without keeping the process from ending.
         self._finishing = True
@@ -230,19 +263,19 @@ class ProcessWatch:
 
         def work() -> None:
             try:
-                self._call(self._on_exit)
+                self._call(function)
             finally:
                 finished.release()
 
         try:
             start_new_thread(work, ())
         except RuntimeError:  # the interpreter is ending, or there can be no more threads
-            self.finish()
-            return
+            return False
         try:
-            finished.acquire(timeout=self._exit_timeout_s * 1.1)
+            finished.acquire(timeout=min(self._exit_timeout_s * 1.1, TIMEOUT_MAX))
         except KeyboardInterrupt:
             pass
+        return True
 
     def _call(self, function: Callable[[], object]) -> None:
         if self._stopped:
@@ -306,6 +339,13 @@ def _when_imported(name: str, hook: Callable[[Any], None]) -> None:
     register_post_import_hook(hook, name)
 
 
+def _patch(owner: Any, name: str, ours: Any) -> None:
+    """Replaces a method while there is a watch that isn't stopped."""
+    _patched.append((owner, name, ours, getattr(owner, name)))
+    if _watch is not None and not _watch.stopped:
+        setattr(owner, name, ours)
+
+
 def _finish_in_children_of(util: Any) -> None:
     """Has the children of multiprocessing (or billiard) deliver before they end by ``os._exit``.
 
@@ -346,7 +386,7 @@ def _finish_in_pool_workers_of(pool: ModuleType) -> None:
         self.on_exit = then_finish
         return end(self, *arguments, **keywords)
 
-    worker._do_exit = _do_exit
+    _patch(worker, "_do_exit", _do_exit)
 
 
 def _handle_signals_in_workers_of(base: ModuleType) -> None:
@@ -365,7 +405,7 @@ def _handle_signals_in_workers_of(base: ModuleType) -> None:
             _watch.handle_signals()
         return load_wsgi(self)
 
-    worker.load_wsgi = load
+    _patch(worker, "load_wsgi", load)
 
 
 _HOOKS: dict[str, Callable[[Any], None]] = {

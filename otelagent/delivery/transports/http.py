@@ -209,13 +209,19 @@ def _read(response: httpcore.Response, headers: dict[str, str], max_bytes: int) 
         raise _MalformedBody(f"the answer has an unknown encoding, {clean_text(encoding)}")
     inflate = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
     body = b""
+    received = 0
     for chunk in response.iter_stream():
+        received += len(chunk)
         try:
             body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
         except zlib.error as error:
             raise _MalformedBody("the answer is broken gzip") from error
-        if len(body) > max_bytes:
+        # What is received counts too: gzip may be longer than what is in it.
+        if max(received, len(body)) > max_bytes:
             raise _MalformedBody(f"the answer is longer than {max_bytes} bytes")
+        if inflate and inflate.unused_data:
+            # Which zlib would keep, however much of it comes.
+            raise _MalformedBody("the answer goes on after the end of its gzip")
     return body
 
 
