@@ -98,6 +98,11 @@ def act(connection: socket.socket, action: dict[str, Any]) -> None:
     elif kind == "bomb":
         body = gzip.compress(b"\0" * action["bytes"])
         connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "content-length": str(len(body))}) + body)
+    elif kind == "endless_after_gzip":
+        connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "transfer-encoding": "chunked"}))
+        if empty := gzip.compress(b""):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(empty), empty))
+        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", 100_000)
     elif kind == "raw":
         connection.sendall(bytes.fromhex(action["bytes"]))
         connection.shutdown(socket.SHUT_WR)

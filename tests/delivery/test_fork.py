@@ -109,7 +109,8 @@ IMPORTING_PROGRAM = """
 import json, sys, threading, time
 import opentelemetry.trace  # The agent has it before there is anything to deliver.
 from types import SimpleNamespace as Settings
-from otelagent.delivery import Destination, Ledger, Limits, Payload, RetryPolicy, imports
+from otelagent.delivery import Destination, Ledger, Limits, Payload, RetryPolicy
+from otelagent import fork_gate
 from otelagent.delivery.delivery import open_transport
 from otelagent.delivery.worker import THREAD_NAME
 from tests.delivery.harness import otlp
@@ -121,7 +122,7 @@ class Spy:
     def find_spec(name, path=None, target=None):
         if threading.current_thread().name == THREAD_NAME:
             imported.add(name)
-            if not imports._lock._is_owned():
+            if not fork_gate._lock._is_owned():
                 unshielded.add(name)
 
 sys.meta_path.insert(0, Spy)
