@@ -87,7 +87,7 @@ class Destination:
         self._closing_deadline_s = math.inf
         self._lost_items = 0
         self._losses = LossReport(lambda: self._lost_items)
-        self._submitted: bytes | None = None
+        self._interrupted: bytes | None = None
         self._tries_failed = 0
         self._try_at_once = False
         self._backoff_until_s = -math.inf
@@ -113,22 +113,28 @@ class Destination:
         A caller that is interrupted inside (Ctrl-C, a timeout of gevent's) can't know whether the payload was taken.
         It may submit the same body again, which is then taken once.
         """
-        with self._changed:
-            refusal = ""
-            if self._submitted is not payload.body:
-                refusal = self._refusal(payload)
-                if refusal:
+        refusal = ""
+        counted = False
+        try:
+            with self._changed:
+                if self._interrupted is payload.body:
+                    self._interrupted = None
+                elif refusal := self._refusal(payload):
                     self._ledger(payload).dropped(payload.items, refusal)
+                    counted = True
                     self._lost_items += payload.items
                 else:
                     self._queue.put(payload)
-                self._submitted = payload.body
-            if len(self._queue):
-                self._start_thread()
-                self._changed.notify_all()
-        if message := _REFUSALS.get(refusal):
-            self._failures.failed(refusal, f"{payload.items} new items are dropped", message, logging.ERROR)
-        self._submitted = None
+                    counted = True
+                if len(self._queue):
+                    self._start_thread()
+                    self._changed.notify_all()
+            if message := _REFUSALS.get(refusal):
+                self._failures.failed(refusal, f"{payload.items} new items are dropped", message, logging.ERROR)
+        except BaseException:
+            if counted:
+                self._interrupted = payload.body
+            raise
 
     def flush(self, deadline_s: float) -> bool:
         """Waits until everything submitted before the call is delivered, and tells the truth about it.
