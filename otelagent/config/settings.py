@@ -168,7 +168,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("disabled_instrumentations", "instrumentation.disabled", "names",
             "Instrumentations that stay off, comma-separated.", (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
     Setting("excluded_urls", "instrumentation.excluded_urls", "patterns",
-            "Requests to leave out: comma-separated regular expressions, searched in the path and in the whole URL.", (),
+            "Requests to leave out: comma-separated regular expressions, searched in path and whole URL.", (),
             ("OTEL_PYTHON_EXCLUDED_URLS",)),
     Setting("contrib", "instrumentation.contrib", "bool",
             "Whether OpenTelemetry contrib instrumentations are used for libraries that otelagent has none for.",
