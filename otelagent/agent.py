@@ -103,7 +103,13 @@ class Agent:
         self.engine = open_engine(config, self.ledger, self._deliver, flush_delivery=self._flush_delivery)
         self.catalogue = self._open_catalogue()
         self.set_propagators()
-        self.watch = watch_process(self.after_fork_in_child, self._exit, exit_timeout_s=config.exit_timeout_ms / 1000)
+        exit_timeout_s = config.exit_timeout_ms / 1000
+        self.watch = watch_process(
+            self.after_fork_in_child,
+            self._exit,
+            exit_timeout_s=exit_timeout_s,
+            on_survived=lambda: self.flush(exit_timeout_s),
+        )
         if not self.watch.handles_sigterm and threading.current_thread() is not threading.main_thread():
             self.warn("init() ran outside of the main thread, so that SIGTERM ends the process without a last delivery")
         self._install(self.engine.provider)
@@ -219,6 +225,8 @@ class Agent:
         """→ STOPPED: flushes, undoes the instrumentations, closes every part. See `otelagent.shutdown`."""
         if self.catalogue is not None and self.state != "STOPPED":
             self.catalogue.stop()
+        if self.watch is not None:
+            self.watch.stop()
         return self._close(timeout_s)
 
     def _exit(self) -> None:

@@ -25,24 +25,17 @@ import sys
 # Bound before gevent may replace them: the last flush runs in a real thread whatever loop the application is in.
 from _thread import TIMEOUT_MAX, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
-from types import FrameType, ModuleType
-from typing import Any
+from types import FrameType
+
+from otelagent import workers
 
 __all__ = ["ProcessWatch", "watch_process"]
-
-# Among multiprocessing's finalizers, high numbers run first: ours is the last.
-_LAST = -(2**31)
-
-# Whose workers are terminated while they wait for a lock of the pool.
-_POOLS = frozenset(("multiprocessing.pool", "concurrent.futures.process"))
 
 # How often delivery at the end starts over when a signal's handler leaves it by SystemExit.
 _ATTEMPTS = 3
 
 _watch: ProcessWatch | None = None
 _hooked = False
-# (class, method's name, ours, the original)
-_patched: list[tuple[Any, str, Any, Any]] = []
 
 
 def watch_process(
@@ -70,14 +63,12 @@ def watch_process(
     _watch = ProcessWatch(on_fork_child, on_exit, exit_timeout_s, on_survived)
     _watch.start()
     if not _hooked:
-        # None of these can be taken back (but what `_patch` replaces), so they are there once and ask for the watch of
-        # the day.
+        # Most of these can't be taken back, so they are there once and ask for the watch of the day.
         _hooked = True
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
         )
-        for name, hook in _HOOKS.items():
-            _when_imported(name, hook)
+        workers.hook(lambda: _watch)
     return _watch
 
 
@@ -116,9 +107,7 @@ class ProcessWatch:
         """Registers for the end of the process."""
         atexit.register(self.finish)
         self.handle_signals()
-        for owner, name, ours, original in _patched:
-            if getattr(owner, name) is original:
-                setattr(owner, name, ours)
+        workers.put()
 
     def handle_signals(self) -> None:
         """Handles the signals that would kill the process unnoticed. SIGINT is none of them until it is reset."""
@@ -141,9 +130,7 @@ class ProcessWatch:
                 except ValueError:
                     pass
         self._handled.clear()
-        for owner, name, ours, original in _patched:
-            if getattr(owner, name) is ours:
-                setattr(owner, name, original)
+        workers.restore()
 
     def finish(self) -> None:
         """Has the agent deliver what it holds, in this thread."""
@@ -321,96 +308,3 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     if _watch is not None:
         _watch.after_fork_in_child()
-
-
-def _finish() -> None:
-    if _watch is not None:
-        _watch.finish()
-
-
-def _when_imported(name: str, hook: Callable[[Any], None]) -> None:
-    module = sys.modules.get(name)
-    if module is not None:
-        hook(module)
-        return
-    # Instrumentations stand on wrapt, so it has been imported by now unless there are none.
-    from wrapt import register_post_import_hook
-
-    register_post_import_hook(hook, name)
-
-
-def _patch(owner: Any, name: str, ours: Any) -> None:
-    """Replaces a method while there is a watch that isn't stopped."""
-    _patched.append((owner, name, ours, getattr(owner, name)))
-    if _watch is not None and not _watch.stopped:
-        setattr(owner, name, ours)
-
-
-def _finish_in_children_of(util: Any) -> None:
-    """Has the children of multiprocessing (or billiard) deliver before they end by ``os._exit``.
-
-    :param util: ``multiprocessing.util``. A child forgets its parent's finalizers, then runs the hooks for after a
-        fork, whether it was forked or spawned; there the finalizer is registered anew.
-    """
-    util.register_after_fork(util, _finish_at_end_of_child)
-    parent_process = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
-    if util.__name__.startswith("multiprocessing.") and parent_process is not None and parent_process() is not None:
-        _finish_at_end_of_child(util)  # the child's own code started the agent, after those hooks
-
-
-def _finish_at_end_of_child(util: Any) -> None:
-    util.Finalize(None, _finish, exitpriority=_LAST)
-    process = getattr(sys.modules.get("multiprocessing.process"), "current_process", None)
-    target = getattr(process() if process is not None else None, "_target", None)
-    if _watch is not None and getattr(target, "__module__", None) in _POOLS:
-        _watch.handle_sigterm_in_thread()
-
-
-def _finish_in_pool_workers_of(pool: ModuleType) -> None:
-    """Has the workers of Celery's prefork pool deliver: they end by ``os._exit`` before any finalizer."""
-    worker: Any = getattr(pool, "Worker", None)
-    end = getattr(worker, "_do_exit", None)
-    if end is None:
-        return
-
-    def _do_exit(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        on_exit = self.on_exit
-
-        def then_finish(*arguments: Any, **keywords: Any) -> None:
-            try:
-                if on_exit is not None:
-                    on_exit(*arguments, **keywords)  # Celery's worker_process_shutdown: may still end spans
-            finally:
-                _finish()
-
-        self.on_exit = then_finish
-        return end(self, *arguments, **keywords)
-
-    _patch(worker, "_do_exit", _do_exit)
-
-
-def _handle_signals_in_workers_of(base: ModuleType) -> None:
-    """Has the workers of gunicorn that leave their signals at the default deliver when one kills them.
-
-    uvicorn's worker class resets all of them; the server in it then puts back what it found and raises the signal
-    again.
-    """
-    worker: Any = getattr(base, "Worker", None)
-    load_wsgi = getattr(worker, "load_wsgi", None)
-    if load_wsgi is None:
-        return
-
-    def load(self: Any) -> Any:  # the first step of every worker after it has set its signals
-        if _watch is not None:
-            _watch.handle_signals()
-        return load_wsgi(self)
-
-    _patch(worker, "load_wsgi", load)
-
-
-_HOOKS: dict[str, Callable[[Any], None]] = {
-    "multiprocessing.util": _finish_in_children_of,
-    "billiard.util": _finish_in_children_of,
-    "billiard.pool": _finish_in_pool_workers_of,
-    "gunicorn.workers.base": _handle_signals_in_workers_of,
-}

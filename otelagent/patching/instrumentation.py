@@ -59,7 +59,7 @@ class Instrumentation:
         ]
 
     def problem(self) -> str:
-        """What of it doesn't work: a patch point that isn't there, hooks that are off for failing; empty for nothing."""
+        """What of it doesn't work: a patch point that isn't there, hooks that failed too often; empty for nothing."""
         dead = [site.name for site in self._sites if site.failures >= MAX_HOOK_FAILURES]
         problems = [self.failure or "", f"off after repeated failures: {', '.join(dead)}" if dead else ""]
         return "; ".join(filter(None, problems))

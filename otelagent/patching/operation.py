@@ -50,7 +50,7 @@ def detach(token: Token[Context]) -> None:
     """
     try:
         _runtime.detach(token)
-    except ValueError:
+    except (ValueError, RuntimeError):  # foreign, or used before
         pass
 
 
