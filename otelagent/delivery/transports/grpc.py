@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -63,6 +64,7 @@ class GrpcTransport:
         self._gate = threading.RLock()
         self._call: _Call | None = None
         self._abandoned = False
+        self._closed_at_s = -math.inf
         _transports.add(self)
 
     def describe(self) -> str:
@@ -94,6 +96,7 @@ class GrpcTransport:
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
+                self._closed_at_s = time.monotonic()
 
     def after_fork_in_child(self) -> None:
         if self._channel is not None:
@@ -111,6 +114,9 @@ class GrpcTransport:
                     with whole_imports():
                         self._channel = _Channel(self._otlp)
                 channel = self._channel
+                if not _threads_start():
+                    # Only a call with a thread of its own can be cancelled. At the interpreter's end there is none.
+                    return channel.make(body, timeout_s)
                 call = self._call = channel.begin(body, max(deadline_s - time.monotonic(), 0.001))
             result = channel.result(call)
             self._call = None
@@ -120,6 +126,9 @@ class GrpcTransport:
     def _before_fork(self) -> bool:
         if not self._gate.acquire(timeout=_FORK_WAIT_S):
             return False
+        # gRPC takes a closed channel apart on its own threads, and a child forked meanwhile can inherit a lock of
+        # theirs.
+        time.sleep(max(0.0, self._closed_at_s + _CLOSING_S - time.monotonic()))
         call = self._call
         return call is None or call.cancel(_FORK_WAIT_S)
 
@@ -141,6 +150,10 @@ _quieted: list[tuple[GrpcTransport, bool]] = []
 # What a fork waits at most for a call to be begun and to be cancelled. Each takes milliseconds, importing gRPC some
 # hundred.
 _FORK_WAIT_S = 1.0
+
+# How long ago a channel must have been closed for a fork. Without this wait, one in a hundred children that were forked
+# right after it hung, in a thread that held the interpreter's lock; with it, none of a thousand.
+_CLOSING_S = 0.05
 
 
 def _before_fork() -> None:
@@ -212,6 +225,19 @@ class _Channel:
             return None
         except grpc.RpcError:
             return self._failure(call.future)
+        return self._answer(response)
+
+    def make(self, body: bytes, timeout_s: float) -> Result:
+        """A call on this thread from its begin to its end; no fork can cancel it."""
+        import grpc
+
+        try:
+            response = self._export(body, timeout=timeout_s, metadata=self._metadata, compression=self._compression)
+        except grpc.RpcError as error:
+            return self._failure(error)
+        return self._answer(response)
+
+    def _answer(self, response: Any) -> Result:
         result = read_response(bytes(response))
         if isinstance(result, Rejected):
             return result
@@ -230,6 +256,16 @@ class _Channel:
         if code in _RETRYABLE or (code == "RESOURCE_EXHAUSTED" and after_s is not None):
             return Retryable(reason, after_s, message)
         return Rejected(reason, message)
+
+
+def _threads_start() -> bool:
+    thread = threading.Thread(target=int, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 class _Call:
