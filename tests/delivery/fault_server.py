@@ -148,7 +148,7 @@ def serve_grpc(script: Script, wanted_port: int) -> int:
             context.abort(grpc.StatusCode[action["code"]], action.get("details", "scripted"))
         return bytes.fromhex(action.get("body", ""))
 
-    handlers = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
+    handlers: dict[str, Any] = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
     server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port(f"127.0.0.1:{wanted_port}")

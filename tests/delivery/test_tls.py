@@ -97,7 +97,7 @@ def grpc_port(certificates: Path, mutual: bool) -> Iterator[int]:
         [(read("server.key"), read("server.pem"))], read("ca.pem") if mutual else None, require_client_auth=mutual
     )
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    export = grpc.unary_unary_rpc_method_handler(lambda request, context: b"", None, None)
+    export: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: b"", None, None)
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     port = server.add_secure_port("127.0.0.1:0", credentials)

@@ -208,7 +208,7 @@ class _Channel:
         else:
             self._channel = grpc.insecure_channel(url.netloc.rpartition("@")[2], options)
         # Without serializers bytes go in and out as they are.
-        self._export = self._channel.unary_unary(_EXPORT_TRACES, None, None)
+        self._export: Any = self._channel.unary_unary(_EXPORT_TRACES, None, None)
 
     def begin(self, body: bytes, timeout_s: float) -> _Call:
         return _Call(
