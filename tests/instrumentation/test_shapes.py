@@ -222,8 +222,7 @@ def root_logger() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("root_logger")
 def test_queue(spans: Spans, apply: Applied) -> None:
-    import celery
-
+    celery: Any = importlib.import_module("celery")
     for module in ("celery.app.base", "celery.worker.consumer.consumer"):
         importlib.import_module(module)
     start_worker: Any = importlib.import_module("celery.contrib.testing.worker").start_worker
