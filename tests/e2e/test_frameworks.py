@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+import backends
 from tests.e2e.harness import Application, Bench, servers
 from tests.e2e.web import Client
 
@@ -247,6 +248,8 @@ def test_django_project_as_startproject_makes_it(options: tuple[str, ...], bench
 
     traced, client = django(bench, *options, run=True)
     assert [(answer.status, answer.headers.get("content-type")) for answer in map(client.get, paths)] == untraced
+    # Its threads are daemons: a span that one of them ends while the interpreter is ending would be too late.
+    backends.wait_for(lambda: len([span for span in bench.spans() if span.kind == "server"]) >= len(paths), 30)
     assert traced.end(signal.SIGINT, group=True) == code
     spans = bench.settle()
     found = servers(spans, client)
