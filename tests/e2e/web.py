@@ -55,8 +55,13 @@ class Client:
             # When it is answered, the server is done with it: a connection kept alive would be work to clean up.
             carried = {"traceparent": f"00-{trace_id}-{parent_id}-01", "Connection": "close", **(headers or {})}
             connection.request(method, path, body=body, headers=carried)
-            response = connection.getresponse()
-            content = response.read()
+            with connection.sock.dup() as still_open:
+                response = connection.getresponse()
+                content = response.read()
+                # A threaded server closes when its thread is done with the request, which is after the last byte.
+                still_open.settimeout(TIMEOUT_S)
+                while still_open.recv(1024):
+                    pass
         except http.client.HTTPException as error:  # RemoteDisconnected and IncompleteRead are no OSErrors
             raise ConnectionError(f"{method} {path}: {error!r}") from error
         finally:
