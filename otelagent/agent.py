@@ -155,7 +155,7 @@ class Agent:
     def warn(self, message: str) -> None:
         """Tell something that is not as the user may think, in the log and in `status()`."""
         self.warnings.append(message)
-        _log.warning("%s", message)
+        _log.warning("otelagent: %s", message)
 
     def _install(self, provider: TracerProvider) -> None:
         from opentelemetry import trace
@@ -304,6 +304,8 @@ def _excluder(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
 
 _agent: Agent | None = None
 _agent_lock = threading.Lock()
+# Why the last init() refused its settings.
+_refusal: str | None = None
 
 
 def _renew_lock() -> None:
@@ -328,14 +330,18 @@ def init(**settings: Any) -> None:
         telemetry is logged by the logger ``otelagent`` and seen in `status()`.
     """
     global _agent
-    config = load(settings, os.environ)
+    try:
+        config = load(settings, os.environ)
+    except ConfigError as error:
+        _without(error)
+        raise
     with _agent_lock:
         if _agent is not None:
             _warn_of_difference(_agent, config, settings)
             return
         logging.getLogger("otelagent").setLevel(config.log_level.upper())
         for warning in config.warnings:
-            _log.warning("%s", warning)
+            _log.warning("otelagent: %s", warning)
         agent = Agent(config)
         try:
             if config.enabled:
@@ -344,11 +350,28 @@ def init(**settings: Any) -> None:
                 agent.stay_off()
         except ConfigError as error:
             agent.give_up(error)
+            _without(error)
             raise
         except Exception as error:
             agent.give_up(error)
             _log.error("otelagent could not start, the application runs untraced", exc_info=error)
         _agent = agent
+    if agent.state == "RUNNING" and not config.quiet and _log.hasHandlers():
+        _log.info("%s", startup_line())
+
+
+def _without(error: ConfigError) -> None:
+    """Keep what applications rely on although the agent doesn't start: log formats that name its fields."""
+    global _refusal
+    if _agent is not None or _refusal is not None:
+        return
+    _refusal = str(error)
+    try:
+        from otelagent.patching.catalogue import Catalogue
+
+        Catalogue(VERSION).start(lasting_only=True)
+    except Exception:
+        _log.debug("the fields of log records could not be provided", exc_info=True)
 
 
 def _warn_of_difference(agent: Agent, config: Config, settings: Mapping[str, Any]) -> None:
@@ -411,7 +434,8 @@ def status() -> dict[str, Any]:
     """
     agent = _agent
     if agent is None:
-        return {"version": VERSION, "state": "INIT", "reason": "init() has not been called", "pid": os.getpid()}
+        reason = _refusal or "init() has not been called"
+        return {"version": VERSION, "state": "INIT", "reason": reason, "pid": os.getpid()}
     return agent.status()
 
 

@@ -350,6 +350,7 @@ class Zipkin(Program):
             "-Xmx384m",
             "-XX:TieredStopAtLevel=1",
             "-XX:+UseSerialGC",
+            f"-Djava.io.tmpdir={self.workdir}",
             "-jar",
             str(locate_one("zipkin")),
             # The server listens on every interface unless the whole list of ports is given.

@@ -48,7 +48,9 @@ class FailureLog:
             self._said[kind] = (now, 0)
         detail = f": {message}" if message else ""
         again = f" ({repeats} more since the last message)" if repeats else ""
-        _log(level, "Telemetry to %s failed: %s%s; %s%s", self._destination, kind, detail, consequence, again)
+        _log(
+            level, "otelagent: telemetry to %s failed: %s%s; %s%s", self._destination, kind, detail, consequence, again
+        )
 
     def retried(self, kind: str, message: str = "") -> None:
         """Reports a try that failed and will be repeated; the next `succeeded` is a recovery."""
@@ -64,7 +66,7 @@ class FailureLog:
             # What was said of the outage is over: the next one is news, whatever its kind.
             self._said.clear()
         # As visible as the failures were, or those who read of the outage never read of its end.
-        message = "Telemetry to %s is delivered again after %d failed tries"
+        message = "otelagent: telemetry to %s is delivered again after %d failed tries"
         _log(logging.WARNING, message, self._destination, failing)
 
 

@@ -65,7 +65,8 @@ def _build(name: str, source: str) -> TextMapPropagator:
         logging.getLogger("opentelemetry.baggage.propagation").addFilter(_baggage_log_filter)
     if name in _KNOWN:
         module, attribute = _KNOWN[name]
-        return cast("TextMapPropagator", getattr(import_module(module), attribute)())
+        ours = cast("TextMapPropagator", getattr(import_module(module), attribute)())
+        return SampledFlagOnly(ours) if name == "jaeger" else ours
     from importlib.metadata import entry_points
 
     found = next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
@@ -81,6 +82,38 @@ def _build(name: str, source: str) -> TextMapPropagator:
     if not isinstance(propagator, TextMapPropagator):
         raise ConfigError("propagators", name, source, f"{found.value} is not a TextMapPropagator")
     return propagator
+
+
+class SampledFlagOnly(TextMapPropagator):
+    """Jaeger's propagator without its debug flag. The maintained one sets it on every sampled span, and every service
+    that honours it keeps the trace whatever its own sampler says.
+
+    :param inner: the propagator.
+    """
+
+    def __init__(self, inner: TextMapPropagator) -> None:
+        self._inner = inner
+
+    def extract(
+        self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
+    ) -> Context:
+        """As the inner one does."""
+        return self._inner.extract(carrier, context, getter)
+
+    def inject(
+        self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
+    ) -> None:
+        """As the inner one does, flags but the sampled one taken away."""
+        written: dict[str, str] = {}
+        self._inner.inject(written, context)
+        for key, value in written.items():
+            head, colon, flags = value.rpartition(":")
+            setter.set(carrier, key, f"{head}:{int(flags, 16) & 1:02x}" if key == "uber-trace-id" and colon else value)
+
+    @property
+    def fields(self) -> set[str]:
+        """As the inner one's."""
+        return self._inner.fields
 
 
 class SafePropagator(TextMapPropagator):

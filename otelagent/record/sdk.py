@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from otelagent.record.batch import Batch
 from otelagent.record.guarded_span import GuardedTracer
 from otelagent.record.pipeline import Pipeline
+from otelagent.record.rate_limited_log import RateLimitFilter
 from otelagent.record.resource import static_attributes
 from otelagent.record.sampling import CountingSampler, build_sampler
 from otelagent.record.sdk_resource import ProcessResource
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["SdkEngine"]
 
 
+# The SDK says so for each attribute that it cuts to the length limit, which is what the limit is for.
+_attributes_log = logging.getLogger("opentelemetry.attributes")
+_attributes_log_filter = RateLimitFilter()
+
+
 class SdkEngine:
     """Records with the stock SDK. Every argument of the SDK is given, so that it reads no environment.
 
@@ -51,6 +58,7 @@ class SdkEngine:
         flush_delivery: FlushDelivery | None = None,
     ) -> None:
         self.reason = reason
+        _attributes_log.addFilter(_attributes_log_filter)
         self._resource = ProcessResource(static_attributes(config))
         self._ids = ProcessIdGenerator()
         sampler_source = str(config.sources.get("sampler", "the configuration"))

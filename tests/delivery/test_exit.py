@@ -97,7 +97,10 @@ def test_a_dead_backend_costs_no_more_than_the_budget() -> None:
     counts, took_s, done = run("submit(3); finish(0.5)", "http://127.0.0.1:1/v1/traces")
     assert counts["dropped"] == {"shutdown": 3}
     assert took_s < 5
-    assert done.stderr.count("Telemetry to http://127.0.0.1:1/v1/traces failed: connection: Connection refused") == 1
+    assert (
+        done.stderr.count("otelagent: telemetry to http://127.0.0.1:1/v1/traces failed: connection: Connection refused")
+        == 1
+    )
 
 
 def test_a_black_hole_costs_no_more_than_the_budget() -> None:

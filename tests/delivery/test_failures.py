@@ -22,8 +22,8 @@ def test_an_outage_is_told_once_and_its_end_too(open_books: OpenBooks, caplog: p
     books.submit(payload())
     assert books.flush()
     wait_until(lambda: len(caplog.messages) == 4)
-    failed = "Telemetry to the test failed: connection: refused; it is kept and sent again"
-    recovered = "Telemetry to the test is delivered again after {} failed tries"
+    failed = "otelagent: telemetry to the test failed: connection: refused; it is kept and sent again"
+    recovered = "otelagent: telemetry to the test is delivered again after {} failed tries"
     assert caplog.messages == [failed, recovered.format(10), failed, recovered.format(3)]
     assert {record.name for record in caplog.records} == {"otelagent.delivery"}
 
@@ -39,9 +39,9 @@ def test_each_kind_is_told_once_a_minute_with_the_number_of_repeats(caplog: pyte
     now = 60.0
     log.failed("http_400", "1 items are lost", "bad", logging.ERROR)
     assert caplog.messages == [
-        "Telemetry to there failed: http_400; 1 items are lost",
-        "Telemetry to there failed: queue_full; 2 new items are dropped",
-        "Telemetry to there failed: http_400: bad; 1 items are lost (5 more since the last message)",
+        "otelagent: telemetry to there failed: http_400; 1 items are lost",
+        "otelagent: telemetry to there failed: queue_full; 2 new items are dropped",
+        "otelagent: telemetry to there failed: http_400: bad; 1 items are lost (5 more since the last message)",
     ]
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
 
@@ -61,7 +61,7 @@ def test_every_loss_is_told(
     books.submit(payload(5))
     books.flush()
     wait_until(lambda: bool(caplog.messages))
-    assert caplog.messages == [f"Telemetry to the test {message}"]
+    assert caplog.messages == [f"otelagent: telemetry to the test {message}"]
 
 
 def test_a_log_handler_that_raises_does_not_stop_delivery(open_books: OpenBooks) -> None:

@@ -110,7 +110,7 @@ def test_wrong_keyword_is_the_one_thing_init_raises(setting: str, value: str, me
 def lost(bench: Bench, environ: dict[str, str]) -> tuple[dict[str, Any], str]:
     """Runs the program into a destination that takes nothing: its ledger, and what it wrote."""
     bench.write("program.py", PROGRAM)
-    bench.sink.environ = environ | {"OTELAGENT_EXIT_TIMEOUT_MS": "1000"}
+    bench.sink.environ = environ | {"OTELAGENT_EXIT_TIMEOUT_MS": "3000"}
     code, output = bench.run("python", "program.py")
     assert code == 0
     assert "the application ran RUNNING" in output
@@ -131,7 +131,7 @@ def test_unreachable_collector_costs_a_counted_drop_and_two_lines(protocol: Prot
         {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTELAGENT_QUIET": "1"},
     )
     assert ledger["dropped"] == {"shutdown": 1}
-    telemetry = [line for line in output.splitlines() if line.startswith(f"Telemetry to {endpoint}")]
+    telemetry = [line for line in output.splitlines() if line.startswith(f"otelagent: telemetry to {endpoint}")]
     assert len(telemetry) == 2
     assert "refused" in telemetry[0]
     assert "it is kept and sent again" in telemetry[0]

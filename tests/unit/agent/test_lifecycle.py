@@ -390,3 +390,40 @@ def test_third_party_samplers_and_propagators_are_found_by_entry_point(tmp_path:
     )
     assert outcome.code == 0, outcome.err
     assert outcome.json == 1
+
+
+@pytest.mark.parametrize("setting", ["OTELAGENT_SAMPLER_ARG", "OTELAGENT_ENGINE"])
+def test_a_refused_start_leaves_log_formats_working_and_says_why(tmp_path: Path, setting: str) -> None:
+    wrong = {"OTELAGENT_SAMPLER_ARG": "2", "OTELAGENT_ENGINE": "native"}[setting]
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import logging
+    try: otelagent.init()
+    except otelagent.ConfigError: pass
+    else: raise AssertionError
+    logging.basicConfig(format="%(otelTraceID)s %(message)s")
+    logging.warning("told")
+    print(json.dumps([otelagent.status()["state"], otelagent.status()["reason"]]))
+    """),
+        **{setting: wrong},
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == "0 told\n"
+    state, reason = outcome.json
+    assert state == "INIT"
+    assert setting in reason
+
+
+def test_values_cut_to_their_limit_are_not_news(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init(attribute_value_length_limit=10)
+    for _ in range(50):
+        with otelagent.span("long", {"text": "x" * 100}): pass
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("truncating") <= 1
+    assert len(outcome.spans) == 50

@@ -342,3 +342,11 @@ def test_a_baggage_header_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) 
 def test_members_of_baggage_without_a_value_keep_nobody_out() -> None:
     header = "a," * 500 + ",".join(f"k{number}=1" for number in range(200))
     assert len(baggage.get_all(W3C.extract({"baggage": header}, Context()))) == 180
+
+
+@pytest.mark.parametrize(("flags", "written"), [(0x03, "1"), (0x02, "0"), (0x01, "1"), (0x00, "0")])
+def test_jaeger_is_told_of_sampling_alone(flags: int, written: str) -> None:
+    span = trace.NonRecordingSpan(trace.SpanContext(1, 2, False, trace.TraceFlags(flags)))
+    carrier: dict[str, str] = {}
+    build_propagator(["jaeger"]).inject(carrier, trace.set_span_in_context(span))
+    assert carrier["uber-trace-id"].rpartition(":")[2].lstrip("0") == written.lstrip("0")
