@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +14,10 @@ if TYPE_CHECKING:
 
     from otelagent.config import Config
 
-__all__ = ["Deliver", "Engine", "FlushDelivery", "LedgerPort", "open_engine"]
+__all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort", "open_engine"]
+
+Counts = Callable[[], tuple[int, int, Mapping[str, int]]]
+"""Gives ended, sampled out and dropped by reason, each since the recorder was made (or the process forked)."""
 
 Deliver = Callable[[str, bytes, int], None]
 """Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses."""
@@ -40,6 +42,9 @@ class LedgerPort(Protocol):
 
     def dropped(self, n: int, reason: str, /) -> None:
         """Counts `n` waiting spans as given up for `reason`, a short stable token."""
+
+    def include(self, counts: Counts, /) -> None:
+        """Adds to every snapshot what a recorder has counted for itself."""
 
 
 class Engine(Protocol):
@@ -89,7 +94,7 @@ class Engine(Protocol):
 def open_engine(
     config: Config, ledger: LedgerPort, deliver: Deliver, *, flush_delivery: FlushDelivery | None = None
 ) -> Engine:
-    """Opens the engine that the configuration asks for. This is what imports the SDK; nothing before it does.
+    """Opens the engine that the configuration asks for. This is what imports an engine; nothing before it does.
 
     :param ledger: the ledger of the traces signal.
     :param deliver: gets each encoded request.
@@ -97,25 +102,39 @@ def open_engine(
         OpenTelemetry API alone gets a truthful answer; `Engine.flush` doesn't use it.
     :raises ConfigError: the `native` engine is asked for and missing; a sampler is unknown or can't be built.
     """
-    absence = _native_absence()
-    if config.engine == "native" and absence:
-        raise ConfigError(
-            "engine",
-            "native",
-            str(config.sources.get("engine", "the configuration")),
-            absence,
-            "use 'auto', which takes the sdk engine where native is missing, or 'sdk'",
-        )
+    reason = f"engine is set to {config.engine}"
+    if config.engine != "sdk":
+        absence = _native_absence()
+        if absence is None:
+            from otelagent.record.native import NativeEngine
+
+            if config.engine == "auto":
+                reason = "engine is auto and otelagent-native is installed"
+            return NativeEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
+        if config.engine == "native":
+            raise ConfigError(
+                "engine",
+                "native",
+                str(config.sources.get("engine", "the configuration")),
+                absence,
+                "use 'auto', which takes the sdk engine where native is missing, or 'sdk'",
+            )
+        reason = f"engine is auto and {absence}"
 
     with hidden(*SDK_VARIABLES):
         from otelagent.record.sdk import SdkEngine
 
-    reason = "engine is set to sdk" if config.engine == "sdk" else f"engine is auto and {absence}"
     return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
 
 
 def _native_absence() -> str | None:
-    # The native engine has its own distribution; this one learns to drive it when that exists.
-    if importlib.util.find_spec("otelagent_native") is None:
-        return "the distribution otelagent-native is not installed"
-    return "this version of otelagent can't drive the installed otelagent-native yet"
+    """Why the native engine can't be had, or None."""
+    try:
+        import otelagent_native  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name == "otelagent_native":
+            return "the distribution otelagent-native is not installed"
+        return f"otelagent-native can't be imported: {error}"
+    except Exception as error:  # a wheel of another interpreter, a subinterpreter, another version of the API
+        return f"otelagent-native can't be imported: {error}"
+    return None
