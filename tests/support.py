@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Outcome", "run_program"]
+import pytest
+
+__all__ = ["Outcome", "native_or_skip", "run_program"]
+
+
+def native_or_skip() -> None:
+    """Skip a test of the native engine where the extension isn't built; in CI it has to be."""
+    if importlib.util.find_spec("otelagent_native") is None:
+        if os.environ.get("CI"):
+            pytest.fail("the native engine is not built: make native")
+        pytest.skip("the native engine is not built (make native)")
 
 
 @dataclass(frozen=True)

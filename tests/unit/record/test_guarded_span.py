@@ -189,6 +189,7 @@ def test_the_decorator_covers_sync_and_async_functions(record: Record) -> None:
     assert spans[2].end_time_unix_nano - spans[2].start_time_unix_nano >= 9_000_000
 
 
+@pytest.mark.parametrize("engine", ["sdk"], indirect=True)
 def test_tracers_are_still_the_stock_kind_and_remembered(record: Record) -> None:
     provider = record().engine.provider
     tracer = provider.get_tracer("a")

@@ -112,7 +112,7 @@ fn encode(value: &Bound<'_, PyAny>, limits: &AttributeLimits, depth: usize, out:
         AnyValue::Bytes(bytes).write(out);
     } else if let Ok(text) = value.cast::<PyString>() {
         encode_str(text, limits, out)?;
-    } else if let Ok(items) = value.cast::<PyList>() {
+    } else if let Ok(items) = value.cast_exact::<PyList>() {
         encode_array(items.iter().map(Ok), limits, depth, out)?;
     } else if let Ok(items) = value.cast_exact::<PyTuple>() {
         encode_array(items.iter().map(Ok), limits, depth, out)?;
