@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -22,12 +23,15 @@ class Recorder:
     """The `Engine`; Any, because tests reach into it."""
 
     def __init__(
-        self, flush_delivery: Callable[[float], bool] | None = None, engine: str = "sdk", **settings: object
+        self, flush_delivery: Callable[[float], bool] | None = None, engine: str = "sdk", third_party_sampler: str | None = None, **settings: object
     ) -> None:
         self.ledger = Ledger("traces")
         self.requests: list[tuple[str, bytes, int]] = []
+        config = load({"service_name": "shop", "engine": engine, **settings}, {})
+        if third_party_sampler is not None:
+            config = replace(config, traces=replace(config.traces, sampler=third_party_sampler))
         opened: Engine = open_engine(
-            load({"service_name": "shop", "engine": engine, **settings}, {}),
+            config,
             self.ledger,
             self.deliver,
             flush_delivery=flush_delivery,

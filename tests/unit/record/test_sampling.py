@@ -139,7 +139,7 @@ def test_a_span_that_is_recorded_but_not_sampled_counts_when_it_ends(
     record: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampling, "_third_party", lambda *_: Fixed(lambda: SamplingResult(Decision.RECORD_ONLY)))
-    recorder = record(sampler="fixed")
+    recorder = record(third_party_sampler="fixed")
     span = recorder.tracer.start_span("a")
     assert span.is_recording()
     assert recorder.ledger.snapshot().sampled_out == 0
