@@ -136,7 +136,10 @@ impl Queue {
         let scope_of = |index: u32| scopes.get(index as usize).unwrap_or(&empty);
         let scope_len = |scope: &Scope, total: usize| scope.scope.len() + total + scope.schema_url.len();
         let body_len = wire::len_field_len(resource.len())
-            + groups.iter().map(|(index, total)| wire::len_field_len(scope_len(scope_of(*index), *total))).sum::<usize>();
+            + groups
+                .iter()
+                .map(|(index, total)| wire::len_field_len(scope_len(scope_of(*index), *total)))
+                .sum::<usize>();
         let mut out = Vec::with_capacity(wire::len_field_len(body_len));
         out.push(wire::len_tag(1));
         wire::varint(&mut out, body_len as u64);

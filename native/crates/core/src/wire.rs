@@ -244,7 +244,9 @@ mod tests {
 
     #[test]
     fn broken_bytes_end_the_reading() {
-        for bytes in [&b"\x80"[..], b"\x0a\x05ab", b"\x0f", b"\x09\x01", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
+        for bytes in
+            [&b"\x80"[..], b"\x0a\x05ab", b"\x0f", b"\x09\x01", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
+        {
             assert_eq!(Fields(bytes).count(), 0);
         }
     }

@@ -73,17 +73,44 @@ impl Api {
         ffi::context_var_get(self.current_context.bind(py))
     }
 
-    /// The current Context with another current span.
-    pub fn context_with_span<'py>(&self, py: Python<'py>, span: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-        let context = ffi::new_dict_subclass(self.context_type.bind(py))?;
-        let current = self.context(py)?;
-        if let Ok(current) = current.cast::<PyDict>()
-            && !current.is_empty()
+    /// A Context with another current span.
+    ///
+    /// :param spare: gives a Context that has a current span's key and nothing else, to be used again.
+    pub fn context_with_span<'py>(
+        &self,
+        current: &Bound<'py, PyAny>,
+        span: &Bound<'py, PyAny>,
+        spare: impl FnOnce() -> Option<Py<PyDict>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let py = span.py();
+        let key = self.span_key.bind(py);
+        let current = current.cast::<PyDict>().ok();
+        let alone = match current {
+            Some(current) => current.is_empty() || (current.len() == 1 && current.contains(key)?),
+            None => true,
+        };
+        let context = match if alone { spare() } else { None } {
+            Some(context) => context.into_bound(py),
+            None => ffi::new_dict_subclass(self.context_type.bind(py))?,
+        };
+        if let Some(current) = current
+            && !alone
         {
             context.update(current.as_mapping())?;
         }
-        context.set_item(self.span_key.bind(py), span)?;
+        context.set_item(key, span)?;
         Ok(context)
+    }
+
+    /// Makes a Context that nobody else holds fit to be used again; None for any other.
+    pub fn spare_context(&self, context: Bound<'_, PyDict>) -> PyResult<Option<Py<PyDict>>> {
+        let py = context.py();
+        if ffi::is_shared(&context) || context.len() != 1 {
+            return Ok(None);
+        }
+        context.set_item(self.span_key.bind(py), py.None())?;
+        // Letting go of the span may have run code of the application's, but nothing of it had the Context.
+        Ok(Some(context.unbind()))
     }
 
     /// A SpanContext of the API.

@@ -102,7 +102,9 @@ fn encode(value: &Bound<'_, PyAny>, limits: &AttributeLimits, depth: usize, out:
     } else if let Ok(number) = value.cast::<PyInt>() {
         match number.extract::<i64>() {
             Ok(number) => AnyValue::Int(number).write(out),
-            Err(_) => encode_str(&py.get_type::<PyInt>().call_method1("__repr__", (number,))?.cast_into()?, limits, out)?,
+            Err(_) => {
+                encode_str(&py.get_type::<PyInt>().call_method1("__repr__", (number,))?.cast_into()?, limits, out)?
+            }
         }
     } else if let Ok(number) = value.cast::<PyFloat>() {
         AnyValue::Double(number.value()).write(out);
@@ -213,11 +215,7 @@ pub trait AttributeSink {
 /// Sets one attribute.
 ///
 /// Returns an error only for what must come through.
-pub fn set_attribute(
-    key: &Bound<'_, PyAny>,
-    value: &Bound<'_, PyAny>,
-    sink: &mut impl AttributeSink,
-) -> PyResult<()> {
+pub fn set_attribute(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, sink: &mut impl AttributeSink) -> PyResult<()> {
     let py = key.py();
     let Ok(key) = key.cast::<PyString>() else {
         sink.refuse(py, None);

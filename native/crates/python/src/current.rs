@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::api::Api;
 use crate::ffi;
@@ -27,6 +28,7 @@ pub struct StartArguments {
 struct Entered {
     span: Py<Span>,
     token: Py<PyAny>,
+    context: Py<PyDict>,
 }
 
 /// Makes a span the current one for a block, or for each call of a function.
@@ -66,10 +68,12 @@ impl CurrentSpan {
             return Err(PyRuntimeError::new_err("this context manager has been entered already"));
         }
         let api = Api::get(py)?;
+        let recorder = self.tracer.get().recorder.get();
         let span = Tracer::start(self.tracer.bind(py), &start)?;
-        let context = api.context_with_span(py, span.as_any())?;
+        let current = api.context(py)?;
+        let context = api.context_with_span(&current, span.as_any(), || recorder.take_context())?;
         let token = ffi::context_var_set(api.current_context.bind(py), context.as_any())?;
-        let entered = Entered { span: span.clone().unbind(), token: token.unbind() };
+        let entered = Entered { span: span.clone().unbind(), token: token.unbind(), context: context.unbind() };
         let _before = lock(&self.entered).replace(entered);
         Ok(span)
     }
@@ -83,10 +87,11 @@ impl CurrentSpan {
     ) -> PyResult<bool> {
         let _ = (exc_type, exc_tb);
         let py = exc_val.py();
-        let Some(Entered { span, token }) = lock(&self.entered).take() else {
+        let Some(Entered { span, token, context }) = lock(&self.entered).take() else {
             return Err(PyRuntimeError::new_err("this context manager has not been entered"));
         };
         let span = span.into_bound(py);
+        let recorder = self.tracer.get().recorder.get();
         let api = Api::get(py)?;
         let noted = if !exc_val.is_none() && is_error(exc_val) {
             span.get().failed(exc_val, self.start.record_exception, self.start.set_status_on_exception)
@@ -94,8 +99,11 @@ impl CurrentSpan {
             Ok(())
         };
         if let Err(error) = ffi::context_var_reset(api.current_context.bind(py), token.bind(py)) {
-            let recorder = self.tracer.get().recorder.get();
             recorder.complain(py, "detach", "A span's block ended in another context than it began in", Some(error));
+        }
+        drop(token);
+        if let Some(context) = api.spare_context(context.into_bound(py))? {
+            recorder.return_context(context);
         }
         if self.start.end_on_exit {
             Span::finish(&span, None);
@@ -137,6 +145,7 @@ impl CurrentSpan {
             && let Some(entered) = &*entered
         {
             visit.call(&entered.token)?;
+            visit.call(&entered.context)?;
         }
         Ok(())
     }

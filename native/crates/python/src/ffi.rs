@@ -50,3 +50,9 @@ pub fn new_dict_subclass<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
     };
     Ok(made.cast_into::<PyDict>()?)
 }
+
+/// Whether anything but this reference holds the object.
+pub fn is_shared(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: attached; a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) != 1 }
+}

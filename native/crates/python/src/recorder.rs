@@ -23,6 +23,9 @@ const MAX_REQUEST_BYTES: usize = 32 << 20;
 /// Ended spans' records that wait for the next span.
 const POOLED_RECORDS: usize = 64;
 
+/// Contexts that wait for the next block.
+const POOLED_CONTEXTS: usize = 16;
+
 /// Locks; a panic elsewhere left nothing half-done that matters more than the application.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -41,6 +44,7 @@ pub enum Decider {
 
 struct Supply {
     ids: IdGenerator,
+    sampled_out: u64,
     #[expect(clippy::vec_box, reason = "records move between here and spans")]
     records: Vec<Box<Record>>,
 }
@@ -53,6 +57,7 @@ pub struct Recorder {
     pub limits: SpanLimits,
     pub decider: Decider,
     supply: Mutex<Supply>,
+    contexts: Mutex<Vec<Py<PyDict>>>,
     pub queue: Mutex<Queue>,
     scopes: Mutex<Vec<Scope>>,
     resource: Mutex<Vec<u8>>,
@@ -65,15 +70,41 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A record, the ids of a span, and the trace's unless it has one.
-    pub fn begin(&self, trace_id: Option<u128>) -> (u128, u64) {
-        let ids = &mut lock(&self.supply).ids;
-        (trace_id.unwrap_or_else(|| ids.trace_id()), ids.span_id())
+    /// Ids of a span, and its trace's unless it has one; a record if `samples` says so for the trace, or counts the
+    /// span as sampled out.
+    pub fn begin(
+        &self,
+        trace_id: Option<u128>,
+        samples: impl FnOnce(u128) -> bool,
+    ) -> (u128, u64, Option<Box<Record>>) {
+        let supply = &mut *lock(&self.supply);
+        let trace_id = trace_id.unwrap_or_else(|| supply.ids.trace_id());
+        let span_id = supply.ids.span_id();
+        let record = if samples(trace_id) {
+            Some(supply.records.pop().unwrap_or_default())
+        } else {
+            supply.sampled_out += 1;
+            None
+        };
+        (trace_id, span_id, record)
     }
 
-    /// An empty record.
-    pub fn take_record(&self) -> Box<Record> {
-        lock(&self.supply).records.pop().unwrap_or_default()
+    /// A trace id.
+    pub fn new_trace_id(&self) -> u128 {
+        lock(&self.supply).ids.trace_id()
+    }
+
+    /// A context without a span, if one is left from a block that nobody else has seen.
+    pub fn take_context(&self) -> Option<Py<PyDict>> {
+        lock(&self.contexts).pop()
+    }
+
+    /// Takes such a context.
+    pub fn return_context(&self, context: Py<PyDict>) {
+        let mut contexts = lock(&self.contexts);
+        if contexts.len() < POOLED_CONTEXTS {
+            contexts.push(context);
+        }
     }
 
     /// Takes a record back.
@@ -123,7 +154,6 @@ impl Recorder {
 impl Recorder {
     #[new]
     #[pyo3(signature = (*, sampler, ratio, parent_based, limits, max_queue_size, max_batch_items, complain))]
-    #[expect(clippy::too_many_arguments)]
     fn new(
         sampler: Bound<'_, PyAny>,
         ratio: f64,
@@ -157,7 +187,8 @@ impl Recorder {
                 links,
             },
             decider,
-            supply: Mutex::new(Supply { ids: IdGenerator::new(), records: Vec::new() }),
+            supply: Mutex::new(Supply { ids: IdGenerator::new(), sampled_out: 0, records: Vec::new() }),
+            contexts: Mutex::new(Vec::new()),
             queue: Mutex::new(Queue::new(max_queue_size)),
             scopes: Mutex::new(Vec::new()),
             resource: Mutex::new(Vec::new()),
@@ -227,7 +258,8 @@ impl Recorder {
         for (reason, count) in counts.dropped {
             dropped.set_item(reason, count)?;
         }
-        Ok((counts.ended, counts.sampled_out, dropped))
+        let left_out = lock(&self.supply).sampled_out;
+        Ok((counts.ended + left_out, counts.sampled_out + left_out, dropped))
     }
 
     fn pending(&self) -> usize {
@@ -247,6 +279,7 @@ impl Recorder {
     }
 
     fn forget(&self) {
+        lock(&self.supply).sampled_out = 0;
         lock(&self.queue).forget();
     }
 
@@ -266,12 +299,14 @@ impl Recorder {
     fn __clear__(&self) {
         let _batch = lock(&self.batch).take();
         let _listener = lock(&self.listener).take();
+        let _contexts = std::mem::take(&mut *lock(&self.contexts));
     }
 }
 
 impl Recorder {
     fn collect(&self, field: u8, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<Attributes> {
-        let complain = |py: Python<'_>, error| self.complain(py, "attribute", "An attribute can't be kept", Some(error));
+        let complain =
+            |py: Python<'_>, error| self.complain(py, "attribute", "An attribute can't be kept", Some(error));
         let mut collected = Collected::new(field, AttributeLimits::default(), &complain);
         if let Some(attributes) = attributes.filter(|attributes| !attributes.is_none()) {
             convert::set_attributes(attributes, &mut collected)?;

@@ -37,25 +37,32 @@ pub struct Span {
     parent_trace_state: Option<Py<PyAny>>,
     record_exception: bool,
     set_status_on_exception: bool,
+    /// Whether there ever was a record: known without the lock.
+    recorded: bool,
     state: Mutex<State>,
 }
 
 /// A span as the place where attributes go.
-struct SpanAttributes<'a>(&'a Span);
+struct SpanAttributes<'a> {
+    span: &'a Span,
+    /// Whether the span had ended when an attribute came.
+    late: bool,
+}
 
 impl AttributeSink for SpanAttributes<'_> {
     fn limits(&self) -> &AttributeLimits {
-        &self.0.recorder().limits.attributes
+        &self.span.recorder().limits.attributes
     }
 
     fn set(&mut self, key: &str, value: &AnyValue<'_>) {
-        self.0.change(|record| record.attributes.set(&self.0.recorder().limits.attributes, key, value));
+        let limits = &self.span.recorder().limits.attributes;
+        self.late |= self.span.change(|record| record.attributes.set(limits, key, value)).is_none();
     }
 
     fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) {
-        self.0.change(|record| record.attributes.refuse(1));
+        self.late |= self.span.change(|record| record.attributes.refuse(1)).is_none();
         if let Some(error) = error {
-            self.0.recorder().complain(py, "attribute", "A span's attribute can't be kept", Some(error));
+            self.span.recorder().complain(py, "attribute", "A span's attribute can't be kept", Some(error));
         }
     }
 }
@@ -81,6 +88,7 @@ impl Span {
             parent_trace_state,
             record_exception: start.record_exception,
             set_status_on_exception: start.set_status_on_exception,
+            recorded: record.is_some(),
             state: Mutex::new(State { record, ended: false }),
         };
         Bound::new(tracer.py(), PyClassInitializer::from(SpanBase).add_subclass(span))
@@ -118,34 +126,28 @@ impl Span {
         true
     }
 
-    /// Lets the span begin: its name, links, attributes and start time.
+    /// Gives a span that begins what its start had besides the name: attributes and links; and tells who listens.
     pub fn begin<'py>(
         &self,
         slf: &Bound<'py, Self>,
         attributes: Option<&Bound<'py, PyAny>>,
         start: &Start<'_, 'py>,
     ) -> PyResult<()> {
-        let py = slf.py();
-        let state = self.trace_state.as_ref().map(|state| self.header(state.bind(py)));
-        if let Ok(name) = start.name.cast::<PyString>() {
-            let name = convert::text(name);
-            self.change(|record| record.name.push_str(&name));
-        } else {
-            self.rename(start.name)?;
-        }
-        if let Some(state) = state {
+        if let Some(state) = &self.trace_state {
+            let state = self.header(state.bind(slf.py()));
             self.change(|record| record.trace_state = state);
+        }
+        if !start.name.is_instance_of::<PyString>() {
+            self.rename(start.name)?;
         }
         if let Some(attributes) = attributes
             && attributes.is_truthy().unwrap_or(true)
         {
-            convert::set_attributes(attributes, &mut SpanAttributes(self))?;
+            convert::set_attributes(attributes, &mut SpanAttributes { span: self, late: false })?;
         }
         if let Some(links) = start.links.filter(|links| !links.is_none()) {
             self.link_all(links)?;
         }
-        let start_ns = convert::time_ns(start.start_time.filter(|time| !time.is_none()));
-        self.change(|record| record.start_ns = start_ns);
         self.recorder().tell("on_start", slf, start.context.cloned());
         Ok(())
     }
@@ -169,11 +171,9 @@ impl Span {
         let each = || -> PyResult<()> {
             for link in links.try_iter()? {
                 let link = link?;
-                if let Err(error) = self.guarded(links.py(), "link", || {
+                self.guarded(links.py(), "link", || {
                     self.link(&link.getattr("context")?, Some(&link.getattr("attributes")?))
-                }) {
-                    return Err(error);
-                }
+                })?;
             }
             Ok(())
         };
@@ -407,17 +407,22 @@ impl Drop for Span {
 #[pymethods]
 impl Span {
     fn set_attribute(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !self.open(key.py(), "set_attribute") {
+        if !self.recorded {
             return Ok(());
         }
-        convert::set_attribute(key, value, &mut SpanAttributes(self))
+        let mut sink = SpanAttributes { span: self, late: false };
+        let done = convert::set_attribute(key, value, &mut sink);
+        if sink.late {
+            self.open(key.py(), "set_attribute");
+        }
+        done
     }
 
     fn set_attributes(&self, attributes: &Bound<'_, PyAny>) -> PyResult<()> {
         if !self.open(attributes.py(), "set_attributes") {
             return Ok(());
         }
-        convert::set_attributes(attributes, &mut SpanAttributes(self))
+        convert::set_attributes(attributes, &mut SpanAttributes { span: self, late: false })
     }
 
     #[pyo3(signature = (name, attributes=None, timestamp=None))]

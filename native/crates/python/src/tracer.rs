@@ -53,18 +53,36 @@ impl Tracer {
         let api = Api::get(py)?;
         let recorder = slf.get().recorder.get();
         let parent = parent(py, api, start.context)?;
-        let (trace_id, span_id) = recorder.begin(parent.as_ref().map(|parent| parent.trace_id));
-        let decision = recorder.decide(py, parent.as_ref(), trace_id, start)?;
+        let parent_trace_id = parent.as_ref().map(|parent| parent.trace_id);
         let mut flags = parent.as_ref().map_or(RANDOM_TRACE_ID, |parent| parent.flags & RANDOM_TRACE_ID);
-        if decision.samples {
-            flags |= SAMPLED;
-        }
-        let (attributes, trace_state) = match decision.instead {
-            Some((attributes, trace_state)) => (Some(attributes), trace_state),
-            None => (
-                start.attributes.filter(|attributes| !attributes.is_none()).cloned(),
-                parent.as_ref().and_then(|parent| parent.trace_state.as_ref().map(|state| state.clone_ref(py))),
-            ),
+        let mut trace_state = parent.as_ref().and_then(|parent| Some(parent.trace_state.as_ref()?.clone_ref(py)));
+        let mut attributes = start.attributes.filter(|attributes| !attributes.is_none()).cloned();
+        let (trace_id, span_id, mut record) = match &recorder.decider {
+            Decider::Standard { root, parent_based } => {
+                let paused = recorder.is_paused();
+                let decided = match &parent {
+                    Some(parent) if *parent_based => Some(parent.flags & SAMPLED != 0),
+                    _ => None,
+                };
+                let begun = recorder
+                    .begin(parent_trace_id, |trace_id| !paused && decided.unwrap_or_else(|| root.samples(trace_id)));
+                if begun.2.is_some() {
+                    flags |= SAMPLED;
+                }
+                begun
+            }
+            Decider::Python(sampler) => {
+                // Ids first, without counting anything, because the sampler is told the trace's.
+                let trace_id = parent_trace_id.unwrap_or_else(|| recorder.new_trace_id());
+                let decision = recorder.ask(sampler.bind(py), trace_id, start)?;
+                if decision.samples {
+                    flags |= SAMPLED;
+                }
+                if let Some((other_attributes, other_state)) = decision.instead {
+                    (attributes, trace_state) = (Some(other_attributes), other_state);
+                }
+                recorder.begin(Some(trace_id), |_| decision.records)
+            }
         };
         let ids = SpanIds {
             trace_id,
@@ -72,15 +90,16 @@ impl Tracer {
             parent_span_id: parent.as_ref().map_or(0, |parent| parent.span_id),
             parent_is_remote: parent.as_ref().is_some_and(|parent| parent.is_remote),
         };
-        let record = if decision.records {
-            let mut record = recorder.take_record();
+        let recorded = record.is_some();
+        if let Some(record) = &mut record {
             record.kind = start.kind.map_or(1, |kind| api.kind_number(kind));
-            Some(record)
-        } else {
-            None
-        };
+            if let Ok(name) = start.name.cast::<PyString>() {
+                record.name.push_str(&convert::text(name));
+            }
+            record.start_ns = convert::time_ns(start.start_time.filter(|time| !time.is_none()));
+        }
         let span = Span::make(slf, ids, flags, parent, trace_state, record, start)?;
-        if decision.records {
+        if recorded {
             span.get().begin(&span, attributes.as_ref(), start)?;
         }
         Ok(span)
@@ -88,37 +107,20 @@ impl Tracer {
 }
 
 impl Recorder {
-    /// Asks the sampler; counts what it leaves out.
-    fn decide<'py>(
-        &self,
-        py: Python<'py>,
-        parent: Option<&SpanContext>,
-        trace_id: u128,
-        start: &Start<'_, 'py>,
-    ) -> PyResult<Decision<'py>> {
-        let mut decision = Decision { records: false, samples: false, instead: None };
-        if !self.is_paused() {
-            match &self.decider {
-                Decider::Standard { root, parent_based } => {
-                    decision.samples = match parent {
-                        Some(parent) if *parent_based => parent.flags & SAMPLED != 0,
-                        _ => root.samples(trace_id),
-                    };
-                    decision.records = decision.samples;
-                }
-                Decider::Python(sampler) => match ask(sampler.bind(py), trace_id, start) {
-                    Ok(answer) => decision = answer,
-                    Err(error) if convert::isolated(py, &error) => {
-                        self.complain(py, "sampler", "The sampler failed; its span is not recorded", Some(error));
-                    }
-                    Err(error) => return Err(error),
-                },
+    /// Asks a sampler; one that fails leaves the span out, as a pause does.
+    fn ask<'py>(&self, sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>) -> PyResult<Decision<'py>> {
+        let py = sampler.py();
+        let left_out = Decision { records: false, samples: false, instead: None };
+        if self.is_paused() {
+            return Ok(left_out);
+        }
+        match ask(sampler, trace_id, start) {
+            Err(error) if convert::isolated(py, &error) => {
+                self.complain(py, "sampler", "The sampler failed; its span is not recorded", Some(error));
+                Ok(left_out)
             }
+            answer => answer,
         }
-        if !decision.records {
-            crate::recorder::lock(&self.queue).sampled_out(1);
-        }
-        Ok(decision)
     }
 }
 
@@ -133,8 +135,10 @@ fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>)
         Some(links) if links.is_truthy()? => links.clone(),
         _ => pyo3::types::PyTuple::empty(py).into_any(),
     };
-    let result = sampler
-        .call_method1("should_sample", (start.context, trace_id, start.name, kind, start.attributes, links, py.None()))?;
+    let result = sampler.call_method1(
+        "should_sample",
+        (start.context, trace_id, start.name, kind, start.attributes, links, py.None()),
+    )?;
     // DROP, RECORD_ONLY, RECORD_AND_SAMPLE.
     let decision: u8 = result.getattr("decision")?.getattr("value")?.extract()?;
     let attributes = result.getattr("attributes")?;
