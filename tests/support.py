@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Outcome", "native_or_skip", "run_program"]
+__all__ = ["ENGINE", "Outcome", "native_or_skip", "run_program"]
+
+
+#: The engine of programs under test, as an environment; a fixture fills it.
+ENGINE: dict[str, str] = {}
 
 
 def native_or_skip() -> None:
@@ -69,6 +73,6 @@ def run_program(folder: Path, source: str, *command: str, **environ: str) -> Out
         text=True,
         cwd=folder,
         timeout=60,
-        env={**inherited, "OTELAGENT_EXPORTER": "file", "OTELAGENT_FILE": str(spans), **environ},
+        env={**inherited, **ENGINE, "OTELAGENT_EXPORTER": "file", "OTELAGENT_FILE": str(spans), **environ},
     )
     return Outcome(done.returncode, done.stdout, done.stderr, spans)

@@ -38,11 +38,16 @@ impl Attributes {
         Self { bytes: Vec::new(), entries: Vec::new(), live: 0, dropped: 0, tag: wire::len_tag(field) }
     }
 
+    #[inline]
+    fn position(&self, key: &[u8]) -> Option<usize> {
+        self.entries.iter().position(|entry| {
+            entry.key_len == key.len() && self.bytes.get(entry.key..entry.key + key.len()) == Some(key)
+        })
+    }
+
     /// Sets one; refused and counted when the key is empty or one too many. The value is within its limits already.
     pub fn set(&mut self, limits: &AttributeLimits, key: &str, value: &AnyValue<'_>) {
-        let known = self.entries.iter().position(|entry| {
-            entry.key_len == key.len() && &self.bytes[entry.key..entry.key + entry.key_len] == key.as_bytes()
-        });
+        let known = self.position(key.as_bytes());
         if known.is_none() && (key.is_empty() || limits.count.is_some_and(|most| self.entries.len() >= most)) {
             self.dropped += 1;
             return;

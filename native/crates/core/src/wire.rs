@@ -138,6 +138,22 @@ pub fn array_item(out: &mut Vec<u8>, value: &AnyValue<'_>) {
 /// Returns where in `out` the key begins.
 pub fn key_value(out: &mut Vec<u8>, tag: u8, key: &str, value: &AnyValue<'_>) -> usize {
     let value_len = value.len();
+    let len = key.len() + value_len + 4;
+    if len < 0x80 {
+        // Every length takes one byte: the usual attribute, in two pieces and its value.
+        out.reserve(len + 2);
+        out.extend_from_slice(&[tag, len as u8, len_tag(1), key.len() as u8]);
+        let key_start = out.len();
+        out.extend_from_slice(key.as_bytes());
+        if let AnyValue::Str(text) = value {
+            out.extend_from_slice(&[len_tag(2), value_len as u8, len_tag(1), text.len() as u8]);
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            out.extend_from_slice(&[len_tag(2), value_len as u8]);
+            value.write(out);
+        }
+        return key_start;
+    }
     out.push(tag);
     varint(out, (len_field_len(key.len()) + len_field_len(value_len)) as u64);
     out.push(len_tag(1));
@@ -240,6 +256,24 @@ mod tests {
         let mut out = Vec::new();
         key_value(&mut out, len_tag(9), "a", &AnyValue::Int(1));
         assert_eq!(out, b"\x4a\x07\x0a\x01a\x12\x02\x18\x01");
+    }
+
+    #[test]
+    fn short_and_long_key_values_say_their_length() {
+        for len in 0..300 {
+            let text = "x".repeat(len);
+            for value in [AnyValue::Str(&text), AnyValue::Bytes(text.as_bytes())] {
+                let mut out = Vec::new();
+                let key = key_value(&mut out, len_tag(9), &text, &value);
+                assert_eq!(&out[key..key + len], text.as_bytes());
+                let Some((9, Field::Len(pair))) = Fields(&out).next() else { panic!("no field") };
+                assert_eq!(Fields(&out).count(), 1);
+                let fields: Vec<_> = Fields(pair).collect();
+                let mut any = Vec::new();
+                value.write(&mut any);
+                assert_eq!(fields, [(1, Field::Len(text.as_bytes())), (2, Field::Len(&any))]);
+            }
+        }
     }
 
     #[test]

@@ -222,6 +222,22 @@ pub fn set_attribute(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, sink: &mu
         return Ok(());
     };
     let limits = *sink.limits();
+    if let Ok(key) = key.to_str() {
+        // The usual case, without the detour over what might fail.
+        if let Ok(number) = value.cast_exact::<PyInt>()
+            && let Ok(number) = number.extract()
+        {
+            sink.set(key, &AnyValue::Int(number));
+            return Ok(());
+        }
+        if let Ok(text) = value.cast_exact::<PyString>()
+            && let Ok(text) = text.to_str()
+            && text.len() <= MAX_VALUE_BYTES
+        {
+            sink.set(key, &AnyValue::Str(cut_str(text, &limits)));
+            return Ok(());
+        }
+    }
     match with_value(value, &limits, |value| sink.set(&text(key), value)) {
         Ok(()) => Ok(()),
         Err(error) if isolated(py, &error) => {
