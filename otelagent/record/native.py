@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from otelagent_native import Recorder
-
 from otelagent.environment import SDK_VARIABLES, hidden
 from otelagent.errors import ConfigError
 from otelagent.record.batch import Batch
 from otelagent.record.native_provider import NativeProvider
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.record.resource import process_attributes, static_attributes
+from otelagent_native import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

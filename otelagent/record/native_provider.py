@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.trace import TracerProvider
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
     from opentelemetry.trace import Tracer
     from opentelemetry.util.types import Attributes
-    from otelagent_native import Recorder, Span
 
     from otelagent.record.batch import Batch
     from otelagent.record.engine import FlushDelivery
+    from otelagent_native import Recorder, Span
 
 __all__ = ["NativeProvider"]
 
@@ -74,7 +74,9 @@ class NativeProvider(TracerProvider):
             tracer = self._tracers.get(key)
             if tracer is None:
                 scope = Scope(name, version, url, attributes)
-                tracer = self._tracers[key] = self._recorder.tracer(name, version, url, attributes, scope)
+                # Registered with the API's Tracer, which a type checker can't see.
+                tracer = cast("Tracer", self._recorder.tracer(name, version, url, attributes, scope))
+                self._tracers[key] = tracer
         return tracer
 
     @property

@@ -29,10 +29,15 @@ _CAPTURE = _Capture()
 
 
 def provider() -> Any:
-    """The one provider of the process (of the engine that OTELAGENT_TEST_ENGINE names, the sdk's by default), made at the first use: the API lets nobody set a second one."""
-    current = trace.get_tracer_provider()
+    """The one provider of the process, made at the first use: the API lets nobody set a second one.
+
+    Of the native engine where the environment variable OTELAGENT_TEST_ENGINE says `native`, else the stock one.
+    """
+    current: Any = trace.get_tracer_provider()
     if isinstance(current, trace.ProxyTracerProvider):
-        current = _native() if os.environ.get("OTELAGENT_TEST_ENGINE") == "native" else TracerProvider(shutdown_on_exit=False)
+        current = (
+            _native() if os.environ.get("OTELAGENT_TEST_ENGINE") == "native" else TracerProvider(shutdown_on_exit=False)
+        )
         trace.set_tracer_provider(current)
     pipeline = getattr(current, "_active_span_processor", None)
     processors = current._processors if pipeline is None else pipeline._span_processors

@@ -8,6 +8,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
+__all__ = ["CurrentSpan", "Recorder", "Span", "SpanBase", "Tracer", "TracerBase", "__version__"]
+
 __version__: str
 
 class SpanBase:
@@ -153,9 +155,7 @@ class Recorder:
         max_batch_items: int,
         complain: Callable[[str, str, BaseException | None], None],
     ) -> Recorder: ...
-    def tracer(
-        self, name: str, version: str, schema_url: str, attributes: Attributes, scope: object
-    ) -> Tracer:
+    def tracer(self, name: str, version: str, schema_url: str, attributes: Attributes, scope: object) -> Tracer:
         """A tracer of a new instrumentation scope.
 
         :param scope: what its spans give as their `instrumentation_scope`.

@@ -13,7 +13,7 @@ __all__ = ["decorate"]
 
 
 def decorate(again: Callable[[], CurrentSpan], func: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a function so that each call runs in a span of its own; a coroutine function's span ends with the coroutine.
+    """Wraps a function so that each call has a span of its own; a coroutine function's ends with the coroutine.
 
     :param again: makes the context manager of one call.
     """

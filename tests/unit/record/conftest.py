@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,8 @@ def record(engine: str) -> Iterator[Callable[..., Recorder]]:
     """Opens recorders; at the end each is shut down and its books must balance."""
     recorders: list[Recorder] = []
 
-    def open_recorder(flush_delivery: Callable[[float], bool] | None = None, **settings: object) -> Recorder:
-        recorders.append(Recorder(flush_delivery, **{"engine": engine, **settings}))
+    def open_recorder(flush_delivery: Callable[[float], bool] | None = None, **settings: Any) -> Recorder:
+        recorders.append(Recorder(flush_delivery, engine, **settings))
         return recorders[-1]
 
     yield open_recorder

@@ -23,7 +23,11 @@ class Recorder:
     """The `Engine`; Any, because tests reach into it."""
 
     def __init__(
-        self, flush_delivery: Callable[[float], bool] | None = None, engine: str = "sdk", third_party_sampler: str | None = None, **settings: object
+        self,
+        flush_delivery: Callable[[float], bool] | None = None,
+        engine: str = "sdk",
+        third_party_sampler: str | None = None,
+        **settings: object,
     ) -> None:
         self.ledger = Ledger("traces")
         self.requests: list[tuple[str, bytes, int]] = []
@@ -45,7 +49,7 @@ class Recorder:
         self.ledger.delivered(items)
 
     def flush(self) -> bool:
-        return self.engine.flush(time.monotonic() + 10)
+        return bool(self.engine.flush(time.monotonic() + 10))
 
     def decoded(self) -> list[ExportTraceServiceRequest]:
         return [ExportTraceServiceRequest.FromString(body) for _, body, _ in self.requests]

@@ -128,7 +128,7 @@ class Described:
 @differs(sdk="12345", native="1234")
 def test_the_text_of_an_object_is_cut_too(record: Record, expected: str) -> None:
     recorder = record(attribute_value_length_limit=4)
-    recorder.tracer.start_span("a", attributes={"d": Described()}).end()  # type: ignore[dict-item]
+    recorder.tracer.start_span("a", attributes={"d": Described()}).end()
     (got,) = recorder.spans()
     assert attributes(got.attributes) == {"d": expected}
 
@@ -189,5 +189,5 @@ def test_a_span_that_is_not_recorded_has_the_same_class(record: Record, expected
 def test_a_kind_that_is_none_is_internal(record: Record, expected: list[str]) -> None:
     # The stock encoder fails over it and the span is dropped.
     recorder = record()
-    recorder.tracer.start_span("a", kind="client").end()  # type: ignore[arg-type]
+    recorder.tracer.start_span("a", kind="client").end()
     assert [span.name for span in recorder.spans()] == expected

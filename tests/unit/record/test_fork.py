@@ -30,7 +30,8 @@ def child_hook():
     requests.clear()
     engine.after_fork_in_child()
 
-settings = {"service_name": "shop", "engine": ENGINE, "batch_schedule_delay_ms": 60000, "batch_max_export_batch_size": BATCH_SIZE}
+settings = {"service_name": "shop", "engine": ENGINE}
+settings |= {"batch_schedule_delay_ms": 60000, "batch_max_export_batch_size": BATCH_SIZE}
 
 if HOOK_FIRST:
     os.register_at_fork(after_in_child=child_hook)

@@ -128,10 +128,12 @@ def test_threads_have_their_own_and_every_span_is_counted(record: Record) -> Non
 
     def work(number: int) -> None:
         for _ in range(500):
-            with recorder.tracer.start_as_current_span(str(number)) as outer:
-                with recorder.tracer.start_as_current_span("inner", attributes={"n": number}) as inner:
-                    if inner.parent != outer.get_span_context() or trace.get_current_span() is not inner:
-                        wrong.append(number)
+            with (
+                recorder.tracer.start_as_current_span(str(number)) as outer,
+                recorder.tracer.start_as_current_span("inner", attributes={"n": number}) as inner,
+            ):
+                if inner.parent != outer.get_span_context() or trace.get_current_span() is not inner:
+                    wrong.append(number)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -165,7 +167,7 @@ def test_abandoned_blocks_are_collected(record: Record) -> None:
             block = tracer.start_as_current_span("abandoned")
             spans.append(weakref.ref(block.__enter__()))
             held = contextvars.ContextVar("held", default=None)
-            held.set(block)  # type: ignore[arg-type]
+            held.set(block)
 
         contextvars.copy_context().run(abandon)
     assert alive() <= before + 10
@@ -241,8 +243,9 @@ def test_a_span_can_be_read(record: Record) -> None:
     )
     span.add_event("event", {"e": b"1"}, 6)
     span.set_status(trace.StatusCode.ERROR, "no")
-    assert span.end_time is None
+    before = span.end_time
     span.end(7)
+    assert before is None
     assert (span.name, span.kind, span.start_time, span.end_time) == ("a", trace.SpanKind.SERVER, 5, 7)
     assert span.attributes == {"k": ("x", 1)}
     assert span.events == (("event", {"e": b"1"}, 6, 0),)

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from otelagent.record.sampling import build_sampler
 from tests.support import native_or_skip
 from tests.unit.record.recorder import Recorder
 
-SETTINGS: dict[str, object] = {
+SETTINGS: dict[str, Any] = {
     "attribute_count_limit": 4,
     "attribute_value_length_limit": 6,
     "event_count_limit": 3,
@@ -85,7 +87,9 @@ spans = st.fixed_dictionaries(
         "links": st.lists(links, max_size=3),
         "steps": st.lists(steps, max_size=8),
         "raises": st.one_of(st.none(), errors),
-        "scope": st.sampled_from([("scope", "1.0"), ("other", None, "https://schema"), ("third", "2", None, {"k": [1]})]),
+        "scope": st.sampled_from(
+            [("scope", "1.0"), ("other", None, "https://schema"), ("third", "2", None, {"k": [1]})]
+        ),
         "current": st.booleans(),
     }
 )
@@ -123,7 +127,7 @@ def run(recorder: Recorder, program: list[dict[str, Any]]) -> None:
 
 
 def normal(recorder: Recorder) -> list[object]:
-    """The requests without what is different in each run: ids (numbered as they come), times of the clock, the stack."""
+    """The requests without what is different in each run: ids (numbered as they come), the clock's times, stacks."""
     assert recorder.flush()
     numbers: dict[bytes, int] = {}
 
@@ -140,7 +144,10 @@ def normal(recorder: Recorder) -> list[object]:
             got.append(resource.resource)
             for scope in resource.scope_spans:
                 got += [scope.scope, scope.schema_url]
-                got += [(number(one.trace_id), number(one.span_id), number(one.parent_span_id), plain(one)) for one in scope.spans]
+                got += [
+                    (number(one.trace_id), number(one.span_id), number(one.parent_span_id), plain(one))
+                    for one in scope.spans
+                ]
     return got
 
 
@@ -195,16 +202,18 @@ def test_random_programs(pair: list[Recorder], program: list[dict[str, Any]]) ->
 )
 @pytest.mark.parametrize("remote", [True, False])
 @pytest.mark.parametrize("flags", range(4))
-def test_children_of_every_parent(record: Callable[..., Recorder], sampler: str, arg: float | None, remote: bool, flags: int) -> None:
-    from otelagent.record.sampling import build_sampler
-
+def test_children_of_every_parent(
+    record: Callable[..., Recorder], sampler: str, arg: float | None, remote: bool, flags: int
+) -> None:
     recorder = record(sampler=sampler, sampler_arg=arg)
     state = TraceState([("v", "1")])
     for trace_id in (1, 1 << 63, (1 << 128) - 1):
         parent = SpanContext(trace_id, 7, remote, TraceFlags(flags), state)
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())
         span = recorder.tracer.start_span("a", context)
-        sampled = build_sampler(sampler, arg).should_sample(context, trace_id, "a").decision.is_sampled()
+        sampled = (
+            build_sampler(sampler, arg).should_sample(context, trace_id, "a").decision is Decision.RECORD_AND_SAMPLE
+        )
         got = span.get_span_context()
         assert got.trace_id == trace_id
         assert got.span_id not in (0, 7)
