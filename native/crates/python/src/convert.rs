@@ -8,6 +8,7 @@
 //!   raises, is refused. Only what stops a program (KeyboardInterrupt) comes through.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use otelagent_core::attributes::{AttributeLimits, Attributes, cut_bytes, cut_str};
 use otelagent_core::clock;
@@ -121,21 +122,50 @@ fn encode(value: &Bound<'_, PyAny>, limits: &AttributeLimits, depth: usize, out:
     } else if value.cast::<PyDict>().is_err() && value.is_instance(Api::get(py)?.sequence_type.bind(py))? {
         encode_array(value.try_iter()?, limits, depth, out)?;
     } else if value.is_instance(Api::get(py)?.mapping_type.bind(py))? {
-        let mut body = Vec::new();
-        for_each_pair(value, |key, value| {
-            if let Some(key) = mapping_key(&key)? {
-                let mut encoded = Vec::new();
-                encode(&value, limits, depth + 1, &mut encoded)?;
-                wire::key_value(&mut body, wire::len_tag(1), &text(&key), &AnyValue::Encoded(&encoded));
-                fits(body.len())?;
-            }
-            Ok(())
-        })?;
+        let body = encode_map(value, limits, depth)?;
         wire::len_field(out, wire::KVLIST_VALUE, &body);
     } else if has_text(value)? {
         encode_str(&value.str()?, limits, out)?;
     }
     Ok(())
+}
+
+/// The body of a `KeyValueList`. Its keys are unique: of keys with the same text, the last one's value takes the place
+/// of the first.
+fn encode_map(value: &Bound<'_, PyAny>, limits: &AttributeLimits, depth: usize) -> PyResult<Vec<u8>> {
+    let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
+    let (mut len, mut unique) = (0, value.is_exact_instance_of::<PyDict>());
+    for_each_pair(value, |key, value| {
+        unique &= key.is_exact_instance_of::<PyString>();
+        if let Some(key) = mapping_key(&key)? {
+            let mut encoded = Vec::new();
+            encode(&value, limits, depth + 1, &mut encoded)?;
+            let key = text(&key).into_owned();
+            len += key.len() + encoded.len();
+            fits(len)?;
+            pairs.push((key, encoded));
+        }
+        Ok(())
+    })?;
+    if !unique {
+        let mut places: HashMap<String, usize> = HashMap::with_capacity(pairs.len());
+        let mut kept: Vec<(String, Vec<u8>)> = Vec::with_capacity(pairs.len());
+        for (key, encoded) in pairs {
+            match places.get(&key) {
+                Some(place) => kept[*place].1 = encoded,
+                None => {
+                    places.insert(key.clone(), kept.len());
+                    kept.push((key, encoded));
+                }
+            }
+        }
+        pairs = kept;
+    }
+    let mut body = Vec::with_capacity(len + 12 * pairs.len());
+    for (key, encoded) in &pairs {
+        wire::key_value(&mut body, wire::len_tag(1), key, &AnyValue::Encoded(encoded));
+    }
+    Ok(body)
 }
 
 fn encode_str(value: &Bound<'_, PyString>, limits: &AttributeLimits, out: &mut Vec<u8>) -> PyResult<()> {
