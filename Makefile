@@ -1,4 +1,4 @@
-# Every target works on a fresh clone with Python 3.10+, make, and for the real backends Go, Java and Maven.
+# Every target works on a fresh clone with Python 3.11+, make, and for the real backends Go, Java and Maven.
 # `make demo` shows traces; `make test` runs the tests. The rest builds on the same environment, .venv.
 
 PYTHON ?= python3

@@ -11,12 +11,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from otelagent.config import Config, load
 from otelagent.environment import hidden
 from otelagent.errors import ConfigError
+from otelagent.loss import LossReport
 from otelagent.version import VERSION
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from otelagent.delivery import Destination, Ledger
     from otelagent.patching.catalogue import Catalogue
+    from otelagent.patching.switch import Switch
+    from otelagent.process import ProcessWatch
     from otelagent.record import Engine
 
 __all__ = [
@@ -58,12 +61,19 @@ class Agent:
         self.engine: Engine | None = None
         self.catalogue: Catalogue | None = None
         self._lock = threading.RLock()
-        self._lost_at_flush = 0
+        self.watch: ProcessWatch | None = None
+        self.warnings = list(config.warnings)
+        self._foreign_resource: Any = None
+        self._losses = LossReport(lambda: self.ledger.lost if self.ledger is not None else 0)
+        self._delivered_all = True
+        self._closed = False
 
     @property
     def service(self) -> str:
         """`service.name` as it is exported: the setting's, or what the program is called."""
         resource = self.engine.resource if self.engine is not None else {}
+        if self._foreign_resource is not None:
+            resource = self._foreign_resource.attributes
         return str(resource.get("service.name", self.config.service.name))
 
     def set_propagators(self) -> None:
@@ -78,12 +88,11 @@ class Agent:
         propagate.set_global_textmap(build_propagator(names, str(self.config.sources["propagators"])))
 
     def start(self) -> None:
-        """INIT → RUNNING.
+        """INIT → RUNNING. Whatever can fail comes before anything is global.
 
         :raises ConfigError: a setting that only shows to be wrong when its part is built.
         """
         from otelagent.delivery import Ledger, open_delivery
-        from otelagent.patching.catalogue import Catalogue
         from otelagent.process import watch_process
         from otelagent.record import open_engine
 
@@ -92,47 +101,87 @@ class Agent:
         if config.traces.exporter != "none":
             self.destination = open_delivery(config, {"traces": self.ledger})
         self.engine = open_engine(config, self.ledger, self._deliver, flush_delivery=self._flush_delivery)
+        self.catalogue = self._open_catalogue()
         self.set_propagators()
-        self._install(self.engine.provider)
-        self.catalogue = Catalogue(
-            VERSION,
-            config.instrumentation.disabled,
-            contrib=config.instrumentation.contrib,
-            prefer_contrib=config.instrumentation.prefer_contrib,
+        exit_timeout_s = config.exit_timeout_ms / 1000
+        self.watch = watch_process(
+            self.after_fork_in_child,
+            self._exit,
+            exit_timeout_s=exit_timeout_s,
+            on_survived=lambda: self.flush(exit_timeout_s),
         )
-        self._switch(True)
+        if not self.watch.handles_sigterm and threading.current_thread() is not threading.main_thread():
+            self.warn("init() ran outside of the main thread, so that SIGTERM ends the process without a last delivery")
+        self._install(self.engine.provider)
+        _switch().excluded = _excluder(config.instrumentation.excluded_urls)
         self.state = "RUNNING"
+        _switch().recording = True
         self.catalogue.start()
-        watch_process(self.after_fork_in_child, self._exit, exit_timeout_s=config.exit_timeout_ms / 1000)
+
+    def stay_off(self) -> None:
+        """Do without everything but what applications rely on where the agent is switched off."""
+        self.reason = f"switched off by {self.config.sources['enabled']}"
+        self.set_propagators()
+        self.catalogue = self._open_catalogue()
+        self.catalogue.start(lasting_only=True)
+
+    def give_up(self, error: Exception) -> None:
+        """Take back what a start that failed has done."""
+        self.reason = f"could not start: {type(error).__name__}: {error}"
+        self.state = "STOPPED"
+        _switch().recording = False
+        for part in (self.catalogue, self.engine, self.destination, self.watch):
+            try:
+                if part is self.engine or part is self.destination:
+                    part.shutdown(time.monotonic())  # type: ignore[union-attr]
+                elif part is not None:
+                    part.stop()  # type: ignore[union-attr]
+            except Exception:
+                _log.debug("%r could not be closed", part, exc_info=True)
+        self._closed = True
+
+    def _open_catalogue(self) -> Catalogue:
+        from otelagent.patching.catalogue import Catalogue
+
+        settings = self.config.instrumentation
+        catalogue = Catalogue(
+            VERSION, settings.disabled, contrib=settings.contrib, prefer_contrib=settings.prefer_contrib
+        )
+        for name, nearest in catalogue.unknown.items():
+            hint = f"; did you mean {nearest!r}?" if nearest else ""
+            self.warn(f"disabled_instrumentations or prefer_contrib: there is no instrumentation {name!r}{hint}")
+        return catalogue
+
+    def warn(self, message: str) -> None:
+        """Tell something that is not as the user may think, in the log and in `status()`."""
+        self.warnings.append(message)
+        _log.warning("%s", message)
 
     def _install(self, provider: TracerProvider) -> None:
         from opentelemetry import trace
 
+        sampler = self.config.traces.sampler
+        _switch().follows_parent = sampler.startswith("parentbased_") or sampler == "always_off"
         with hidden("OTEL_PYTHON_TRACER_PROVIDER"):  # the API would load what it names, or raise
             current = trace.get_tracer_provider()
         if isinstance(current, trace.ProxyTracerProvider):
             trace.set_tracer_provider(provider)
             return
-        # OpenTelemetry allows one provider for the life of a process. An SDK provider that the application has set
-        # can still hand its spans to us, with its own sampler and resource.
+        # OpenTelemetry allows one provider for the life of a process. An SDK provider that the application has set can
+        # still hand its spans to us, with its own sampler and resource.
         assert self.engine is not None
+        _switch().follows_parent = False
         add = getattr(current, "add_span_processor", None)
         if add is None:
             owner = type(current).__module__
-            self.reason = f"a TracerProvider of {owner} is set already; its spans are not ours to export"
-            _log.warning("%s", self.reason)
+            self.warn(f"a TracerProvider of {owner} is set already; its spans are not ours to export")
             return
         add(self.engine.span_processor)
-        self.reason = "the application set a TracerProvider first: its sampler, resource and limits apply"
-        _log.warning("%s", self.reason)
-
-    def _switch(self, recording: bool) -> None:
-        from otelagent.patching.switch import SWITCH
-
-        sampler = self.config.traces.sampler
-        SWITCH.follows_parent = sampler.startswith("parentbased_") or sampler == "always_off"
-        SWITCH.excluded = _excluder(self.config.instrumentation.excluded_urls)
-        SWITCH.recording = recording
+        self._foreign_resource = getattr(current, "resource", None)
+        self.warn(
+            "the application set a TracerProvider first: its sampler, resource and limits apply, spans that it leaves"
+            " out are not counted, and pause() stops instrumentations only"
+        )
 
     # record hands bytes over here, and delivery takes them: neither knows the other.
     def _deliver(self, signal: str, body: bytes, items: int) -> None:
@@ -152,7 +201,7 @@ class Agent:
             if self.state == "RUNNING" and self.engine is not None:
                 self.state = "PAUSED"
                 self.engine.pause()
-                self._switch(False)
+                _switch().recording = False
 
     def resume(self) -> None:
         """PAUSED → RUNNING."""
@@ -160,50 +209,50 @@ class Agent:
             if self.state == "PAUSED" and self.engine is not None:
                 self.state = "RUNNING"
                 self.engine.resume()
-                self._switch(True)
+                _switch().recording = True
 
     def flush(self, timeout_s: float) -> bool:
         """See `otelagent.flush`."""
         if self.engine is None or self.ledger is None:
             return True
         deadline_s = time.monotonic() + timeout_s
+        told = self._losses.begin()
         handed_on = self.engine.flush(deadline_s)
         arrived = self._flush_delivery(deadline_s)
-        snapshot = self.ledger.snapshot()
-        lost = sum(snapshot.rejected.values()) + sum(snapshot.dropped.values())
-        lost_since, self._lost_at_flush = lost - self._lost_at_flush, lost
-        return handed_on and arrived and lost_since == 0
+        return self._losses.end(told) and handed_on and arrived
 
     def shutdown(self, timeout_s: float) -> bool:
         """→ STOPPED: flushes, undoes the instrumentations, closes every part. See `otelagent.shutdown`."""
-        with self._lock:
-            if self.state == "STOPPED" or self.engine is None:
-                return True
-            self.state = "STOPPED"
-            self._switch(False)
-        deadline_s = time.monotonic() + timeout_s
-        if self.catalogue is not None:
+        if self.catalogue is not None and self.state != "STOPPED":
             self.catalogue.stop()
-        handed_on = self.engine.shutdown(deadline_s)
-        arrived = self.destination is None or self.destination.shutdown(deadline_s)
-        return handed_on and arrived
+        if self.watch is not None:
+            self.watch.stop()
+        return self._close(timeout_s)
 
     def _exit(self) -> None:
         # The interpreter is on its way out: instrumentations stay, there is nothing left for which to undo them.
+        self._close(self.config.exit_timeout_ms / 1000)
+
+    def _close(self, timeout_s: float) -> bool:
+        if self.engine is None or self._closed:
+            return self._delivered_all
         with self._lock:
-            if self.state == "STOPPED" or self.engine is None:
-                return
             self.state = "STOPPED"
-            self._switch(False)
-        deadline_s = time.monotonic() + self.config.exit_timeout_ms / 1000
-        self.engine.shutdown(deadline_s)
-        if self.destination is not None:
-            self.destination.shutdown(deadline_s)
+            _switch().recording = False
+        deadline_s = time.monotonic() + timeout_s
+        told = self._losses.begin()
+        # Ctrl-C may interrupt any of these; a second call then goes on where the first one was.
+        handed_on = self.engine.shutdown(deadline_s)
+        handed_on = self.engine.flush(deadline_s) and handed_on
+        arrived = self.destination is None or self.destination.shutdown(deadline_s)
+        self._delivered_all = self._losses.end(told) and handed_on and arrived
+        self._closed = True
+        return self._delivered_all
 
     def after_fork_in_child(self) -> None:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
         self._lock = threading.RLock()
-        self._lost_at_flush = 0
+        self._losses.after_fork_in_child()
         if self.engine is not None:
             self.engine.after_fork_in_child()
         if self.destination is not None:
@@ -230,20 +279,40 @@ class Agent:
             "settings": [
                 {"name": name, "value": value, "source": source} for name, value, source in self.config.describe()
             ],
-            "warnings": list(self.config.warnings),
+            "handles_sigterm": self.watch is not None and self.watch.handles_sigterm,
+            "warnings": list(self.warnings),
         }
 
 
-def _excluder(patterns: tuple[str, ...]) -> Any:
+def _switch() -> Switch:
+    # Loads what instrumentations stand on, OpenTelemetry's API among it, which a program that is only told of a wrong
+    # setting needn't wait for.
+    from otelagent.patching.switch import SWITCH
+
+    return SWITCH
+
+
+def _excluder(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:
     if not patterns:
         return None
     import re
 
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).search
+    # One by one: patterns may have flags and groups of their own, which don't survive being joined.
+    searches = [re.compile(pattern).search for pattern in patterns]
+    return lambda text: any(search(text) for search in searches)
 
 
 _agent: Agent | None = None
 _agent_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    # Another thread may have been inside init() when this one forked; nobody would release its lock here.
+    global _agent_lock
+    _agent_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def init(**settings: Any) -> None:
@@ -268,18 +337,16 @@ def init(**settings: Any) -> None:
         for warning in config.warnings:
             _log.warning("%s", warning)
         agent = Agent(config)
-        if not config.enabled:
-            agent.reason = f"switched off by {config.sources['enabled']}"
-            agent.set_propagators()
-            _agent = agent
-            return
         try:
-            agent.start()
-        except ConfigError:
+            if config.enabled:
+                agent.start()
+            else:
+                agent.stay_off()
+        except ConfigError as error:
+            agent.give_up(error)
             raise
         except Exception as error:
-            agent.state = "STOPPED"
-            agent.reason = f"could not start: {type(error).__name__}: {error}"
+            agent.give_up(error)
             _log.error("otelagent could not start, the application runs untraced", exc_info=error)
         _agent = agent
 
@@ -339,7 +406,8 @@ def status() -> dict[str, Any]:
     Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``), ``reason``, ``pid``, ``service``,
     ``engine``, ``destination``, ``ledger`` (per signal: ended, sampled_out, delivered, rejected and dropped by reason,
     spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value and
-    source), ``warnings``. Secrets are masked.
+    source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`), ``warnings``.
+    Secrets are masked.
     """
     agent = _agent
     if agent is None:

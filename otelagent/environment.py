@@ -9,7 +9,8 @@ from contextlib import contextmanager
 __all__ = ["SDK_VARIABLES", "hidden"]
 
 #: What `opentelemetry.sdk.trace` reads while it is imported; a malformed value makes the import raise. By then
-#: `otelagent.config` has read them, ignored what the specification says to ignore, and every limit is passed explicitly.
+#: `otelagent.config` has read them, ignored what the specification says to ignore, and every limit is passed
+#: explicitly.
 SDK_VARIABLES = (
     "OTEL_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",

@@ -23,18 +23,13 @@ import signal
 import sys
 
 # Bound before gevent may replace them: the last flush runs in a real thread whatever loop the application is in.
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import TIMEOUT_MAX, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
-from types import FrameType, ModuleType
-from typing import Any
+from types import FrameType
+
+from otelagent import workers
 
 __all__ = ["ProcessWatch", "watch_process"]
-
-# Among multiprocessing's finalizers, high numbers run first: ours is the last.
-_LAST = -(2**31)
-
-# Whose workers are terminated while they wait for a lock of the pool.
-_POOLS = frozenset(("multiprocessing.pool", "concurrent.futures.process"))
 
 # How often delivery at the end starts over when a signal's handler leaves it by SystemExit.
 _ATTEMPTS = 3
@@ -44,7 +39,11 @@ _hooked = False
 
 
 def watch_process(
-    on_fork_child: Callable[[], object], on_exit: Callable[[], object], *, exit_timeout_s: float
+    on_fork_child: Callable[[], object],
+    on_exit: Callable[[], object],
+    *,
+    exit_timeout_s: float,
+    on_survived: Callable[[], object] | None = None,
 ) -> ProcessWatch:
     """Watches this process and the children it forks, in place of the watch that was there before.
 
@@ -55,20 +54,21 @@ def watch_process(
         more. It keeps to `exit_timeout_s` by itself.
     :param exit_timeout_s: after SIGTERM the process ends after this time even if `on_exit` has not returned (plus a
         tenth of it).
+    :param on_survived: called instead of `on_exit` when SIGTERM doesn't end the process because it is a container's
+        first: it may well be killed next, or run on. Within the same time.
     """
     global _watch, _hooked
     if _watch is not None:
         _watch.stop()
-    _watch = ProcessWatch(on_fork_child, on_exit, exit_timeout_s)
+    _watch = ProcessWatch(on_fork_child, on_exit, exit_timeout_s, on_survived)
     _watch.start()
     if not _hooked:
-        # None of these can be taken back, so they are there once and ask for the watch of the day.
+        # Most of these can't be taken back, so they are there once and ask for the watch of the day.
         _hooked = True
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
         )
-        for name, hook in _HOOKS.items():
-            _when_imported(name, hook)
+        workers.hook(lambda: _watch)
     return _watch
 
 
@@ -76,10 +76,15 @@ class ProcessWatch:
     """One agent's interest in the life of its process; see `watch_process`."""
 
     def __init__(
-        self, on_fork_child: Callable[[], object], on_exit: Callable[[], object], exit_timeout_s: float
+        self,
+        on_fork_child: Callable[[], object],
+        on_exit: Callable[[], object],
+        exit_timeout_s: float,
+        on_survived: Callable[[], object] | None = None,
     ) -> None:
         self._on_fork_child = on_fork_child
         self._on_exit = on_exit
+        self._on_survived = on_survived
         self._exit_timeout_s = exit_timeout_s
         self._stopped = False
         self._finishing = False
@@ -93,10 +98,16 @@ class ProcessWatch:
         """Whether SIGTERM had no handler when the watch started, and has had ours since."""
         return signal.SIGTERM in self._handled
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` has been called."""
+        return self._stopped
+
     def start(self) -> None:
         """Registers for the end of the process."""
         atexit.register(self.finish)
         self.handle_signals()
+        workers.put()
 
     def handle_signals(self) -> None:
         """Handles the signals that would kill the process unnoticed. SIGINT is none of them until it is reset."""
@@ -119,6 +130,7 @@ class ProcessWatch:
                 except ValueError:
                     pass
         self._handled.clear()
+        workers.restore()
 
     def finish(self) -> None:
         """Has the agent deliver what it holds, in this thread."""
@@ -213,6 +225,10 @@ class ProcessWatch:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() == 1:
             # The kernel drops the signal for an init process without a handler; with one it must not kill it either.
+            # Whoever sent it sends SIGKILL next.
+            if self._on_survived is not None and not self._finishing:
+                self._beside(self._on_survived)
+                self._finishing = False
             return
         if self._finishing:
             # Sent twice (to the process and to its group), or while the process was ending anyway.
@@ -222,6 +238,10 @@ class ProcessWatch:
         _die(signum)
 
     def _finish_beside(self) -> None:
+        if not self._beside(self._on_exit):
+            self.finish()
+
+    def _beside(self, function: Callable[[], object]) -> bool:
         # The signal may have come while the main thread held a lock that the agent needs. In a thread of its own the
         # agent can wait for that lock in vain without keeping the process from ending.
         self._finishing = True
@@ -230,19 +250,19 @@ class ProcessWatch:
 
         def work() -> None:
             try:
-                self._call(self._on_exit)
+                self._call(function)
             finally:
                 finished.release()
 
         try:
             start_new_thread(work, ())
         except RuntimeError:  # the interpreter is ending, or there can be no more threads
-            self.finish()
-            return
+            return False
         try:
-            finished.acquire(timeout=self._exit_timeout_s * 1.1)
+            finished.acquire(timeout=min(self._exit_timeout_s * 1.1, TIMEOUT_MAX))
         except KeyboardInterrupt:
             pass
+        return True
 
     def _call(self, function: Callable[[], object]) -> None:
         if self._stopped:
@@ -288,89 +308,3 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     if _watch is not None:
         _watch.after_fork_in_child()
-
-
-def _finish() -> None:
-    if _watch is not None:
-        _watch.finish()
-
-
-def _when_imported(name: str, hook: Callable[[Any], None]) -> None:
-    module = sys.modules.get(name)
-    if module is not None:
-        hook(module)
-        return
-    # Instrumentations stand on wrapt, so it has been imported by now unless there are none.
-    from wrapt import register_post_import_hook
-
-    register_post_import_hook(hook, name)
-
-
-def _finish_in_children_of(util: Any) -> None:
-    """Has the children of multiprocessing (or billiard) deliver before they end by ``os._exit``.
-
-    :param util: ``multiprocessing.util``. A child forgets its parent's finalizers, then runs the hooks for after a
-        fork, whether it was forked or spawned; there the finalizer is registered anew.
-    """
-    util.register_after_fork(util, _finish_at_end_of_child)
-    parent_process = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
-    if util.__name__.startswith("multiprocessing.") and parent_process is not None and parent_process() is not None:
-        _finish_at_end_of_child(util)  # the child's own code started the agent, after those hooks
-
-
-def _finish_at_end_of_child(util: Any) -> None:
-    util.Finalize(None, _finish, exitpriority=_LAST)
-    process = getattr(sys.modules.get("multiprocessing.process"), "current_process", None)
-    target = getattr(process() if process is not None else None, "_target", None)
-    if _watch is not None and getattr(target, "__module__", None) in _POOLS:
-        _watch.handle_sigterm_in_thread()
-
-
-def _finish_in_pool_workers_of(pool: ModuleType) -> None:
-    """Has the workers of Celery's prefork pool deliver: they end by ``os._exit`` before any finalizer."""
-    worker: Any = getattr(pool, "Worker", None)
-    end = getattr(worker, "_do_exit", None)
-    if end is None:
-        return
-
-    def _do_exit(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        on_exit = self.on_exit
-
-        def then_finish(*arguments: Any, **keywords: Any) -> None:
-            try:
-                if on_exit is not None:
-                    on_exit(*arguments, **keywords)  # Celery's worker_process_shutdown: may still end spans
-            finally:
-                _finish()
-
-        self.on_exit = then_finish
-        return end(self, *arguments, **keywords)
-
-    worker._do_exit = _do_exit
-
-
-def _handle_signals_in_workers_of(base: ModuleType) -> None:
-    """Has the workers of gunicorn that leave their signals at the default deliver when one kills them.
-
-    uvicorn's worker class resets all of them; the server in it then puts back what it found and raises the signal
-    again.
-    """
-    worker: Any = getattr(base, "Worker", None)
-    load_wsgi = getattr(worker, "load_wsgi", None)
-    if load_wsgi is None:
-        return
-
-    def load(self: Any) -> Any:  # the first step of every worker after it has set its signals
-        if _watch is not None:
-            _watch.handle_signals()
-        return load_wsgi(self)
-
-    worker.load_wsgi = load
-
-
-_HOOKS: dict[str, Callable[[Any], None]] = {
-    "multiprocessing.util": _finish_in_children_of,
-    "billiard.util": _finish_in_children_of,
-    "billiard.pool": _finish_in_pool_workers_of,
-    "gunicorn.workers.base": _handle_signals_in_workers_of,
-}

@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from otelagent.semconv.call import CallDescription, Kind
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, SpanKind
     from opentelemetry.util.types import AttributeValue
 
     from otelagent.patching import Operation
@@ -22,6 +22,7 @@ __all__ = ["instrument", "span"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SCOPE = "otelagent"
+_KINDS = ("internal", "server", "client", "producer", "consumer")
 _PLAIN = (bool, int, float, str)
 _MAX_ARGUMENT_LENGTH = 256
 
@@ -45,42 +46,46 @@ class span:
             current.set_attribute("order.id", order.id)
 
     An exception that leaves the block is recorded and makes the span an error. It may be used inside generators and
-    coroutines that are closed early or by another task.
+    coroutines that are closed early or by another task. Each ``with`` of one object makes a span of its own.
 
     :param name: the span's name; low cardinality.
     :param attributes: values are str, bool, int, float or sequences of one of these.
-    :param kind: ``internal``, ``server``, ``client``, ``producer`` or ``consumer``.
+    :param kind: ``internal``, ``server``, ``client``, ``producer``, ``consumer``, or an OpenTelemetry `SpanKind`.
+    :raises ValueError: there is no such kind.
     """
 
-    __slots__ = ("_described", "_operation", "_token")
+    __slots__ = ("_described", "_entered")
 
     def __init__(
-        self, name: str, attributes: Mapping[str, AttributeValue] | None = None, *, kind: Kind = "internal"
+        self, name: str, attributes: Mapping[str, AttributeValue] | None = None, *, kind: Kind | SpanKind = "internal"
     ) -> None:
-        self._described = _Described(name, kind, dict(attributes or {}))
-        self._operation: Operation | None = None
-        self._token: Token[Context] | None = None
+        self._described = _Described(name, _kind(kind), dict(attributes or {}))
+        self._entered: list[tuple[Operation, Token[Context]]] = []
 
     def __enter__(self) -> Span:
         from opentelemetry import trace
 
         from otelagent.patching.operation import attach, begin
 
-        self._operation = begin(trace.get_tracer(_SCOPE), self._described)
-        self._token = attach(self._operation.context)
-        return self._operation.span
+        operation = begin(trace.get_tracer(_SCOPE), self._described)
+        self._entered.append((operation, attach(operation.context)))
+        return operation.span
 
     def __exit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        from otelagent.patching.operation import detach
+        from otelagent.patching.operation import current, detach
 
-        if self._operation is None or self._token is None:
-            return
-        detach(self._token)
+        # Mostly there is one. Of several, by nesting or in other tasks, it is the one whose context this is.
+        context = current()
+        position = next(
+            (at for at in range(len(self._entered) - 1, -1, -1) if self._entered[at][0].context is context), -1
+        )
+        operation, token = self._entered.pop(position)
+        detach(token)
         if error is not None:
-            self._operation.raised(error)
-        self._operation.end()
+            operation.raised(error)
+        operation.end()
 
 
 @overload
@@ -89,12 +94,13 @@ def instrument(function: F, /) -> F: ...
 
 @overload
 def instrument(
-    name: str | None = None,
+    target: str | None = None,
     /,
     *,
+    name: str | None = None,
     attributes: Mapping[str, AttributeValue] | None = None,
-    arguments: Iterable[str] | Mapping[str, str] = (),
-    kind: Kind = "internal",
+    arguments: str | Iterable[str] | Mapping[str, str] = (),
+    kind: Kind | SpanKind = "internal",
 ) -> Callable[[F], F]: ...
 
 
@@ -102,26 +108,38 @@ def instrument(
     target: Any = None,
     /,
     *,
+    name: str | None = None,
     attributes: Mapping[str, AttributeValue] | None = None,
-    arguments: Iterable[str] | Mapping[str, str] = (),
-    kind: Kind = "internal",
+    arguments: str | Iterable[str] | Mapping[str, str] = (),
+    kind: Kind | SpanKind = "internal",
 ) -> Any:
     """Give every call of a function a span: ``@otelagent.instrument`` or ``@otelagent.instrument("name", …)``.
 
     Works on functions, coroutine functions, generators and async generators (their span lasts from the first step to
     the end or the close), methods, static and class methods. The decorated function stays of the same sort.
 
-    :param target: the span's name; the function's qualified name by default.
+    :param target: the span's name, which `name` gives too; the function's qualified name by default.
     :param attributes: set on every span.
     :param arguments: the parameters whose values are recorded, as attributes of the same name; a mapping gives each an
         attribute name of its own. Values that aren't str, bool, int or float are recorded as their ``str()``, at most
         256 characters of it.
     :param kind: as for `span`.
-    :raises ValueError: the function has no parameter of a given name.
+    :raises ValueError: the function has no parameter of a given name, or one that collects several arguments; there is
+        no such kind.
     """
+    span_kind = _kind(kind)
+    names = (arguments,) if isinstance(arguments, str) else arguments
     if target is None or isinstance(target, str):
-        return lambda function: _instrument(function, target, attributes, arguments, kind)
-    return _instrument(target, None, attributes, arguments, kind)
+        return lambda function: _instrument(function, name or target, attributes, names, span_kind)
+    return _instrument(target, name, attributes, names, span_kind)
+
+
+def _kind(kind: Kind | SpanKind) -> Kind:
+    """A kind by any of its names."""
+    name = (kind if isinstance(kind, str) else kind.name).lower()
+    if name not in _KINDS:
+        raise ValueError(f"kind={kind!r}: must be one of {', '.join(_KINDS)}")
+    return cast("Kind", name)
 
 
 def _instrument(
@@ -151,7 +169,8 @@ def _instrument(
             recorded[attribute] = _plain(call.arg(position, parameter, default))
         return _Described(span_name, kind, recorded)
 
-    return wrap(function, Site(describe, trace.get_tracer(function.__module__), None, qualified), method=False)
+    site = Site(describe, trace.get_tracer(function.__module__), None, qualified, explicit=True)
+    return wrap(function, site, method=False)
 
 
 def _chosen(
@@ -171,6 +190,10 @@ def _chosen(
     chosen = []
     for name, attribute in names.items():
         parameter = parameters[name]
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise ValueError(
+                f"@otelagent.instrument on {function.__qualname__}: {parameter} collects several arguments"
+            )
         keyword_only = parameter.kind is inspect.Parameter.KEYWORD_ONLY
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
         chosen.append((name, 10**6 if keyword_only else positions[name], default, attribute))

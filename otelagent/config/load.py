@@ -192,6 +192,8 @@ class _Loader:
             if arg is None:
                 self.values["sampler_arg"] = 1.0
             return
+        if sampler not in SETTINGS_BY_NAME["sampler"].choices:
+            return  # an installed package's, which knows what it takes
         self.values["sampler_arg"] = None
         source = self.sources["sampler_arg"]
         if source.kind == "default":

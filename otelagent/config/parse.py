@@ -256,8 +256,17 @@ def _encodable(text: str) -> None:
 def _one_of(setting: Setting, word: str) -> str:
     word = setting.aliases.get(word, word)
     if word not in setting.choices:
+        if setting.extensions and word in _installed(setting.extensions):
+            return word
         raise Invalid(f"must be one of {', '.join(setting.choices)}", _did_you_mean(word, setting.choices))
     return word
+
+
+def _installed(group: str) -> frozenset[str]:
+    """What installed packages add to a setting's choices; looked up for a name that is none of ours alone."""
+    from importlib.metadata import entry_points
+
+    return frozenset(entry.name for entry in entry_points(group=group))
 
 
 def _did_you_mean(word: str, words: Sequence[str]) -> str:

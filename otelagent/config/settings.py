@@ -64,6 +64,7 @@ class Setting(NamedTuple):
     :ivar minimum: smallest valid number.
     :ivar maximum: largest valid number.
     :ivar inverted: the specification's variable says the opposite.
+    :ivar extensions: the entry-point group in which installed packages register more choices.
     :ivar default_text: shown in place of a default that depends on other settings.
     """
 
@@ -81,6 +82,7 @@ class Setting(NamedTuple):
     maximum: int = MAX_INT
     inverted: bool = False
     default_text: str = ""
+    extensions: str = ""
 
     @property
     def variable(self) -> str:
@@ -118,7 +120,7 @@ SETTINGS: tuple[Setting, ...] = (
             ("OTEL_SDK_DISABLED",), inverted=True),
 
     Setting("service_name", "service.name", "text", "The service's name (`service.name`).", "unknown_service:python",
-            ("OTEL_SERVICE_NAME",)),
+            ("OTEL_SERVICE_NAME",), default_text="what the program is called"),
     Setting("service_version", "service.version", "text", "The service's version (`service.version`)."),
     Setting("service_namespace", "service.namespace", "text",
             "The group the service belongs to (`service.namespace`)."),
@@ -154,18 +156,19 @@ SETTINGS: tuple[Setting, ...] = (
             _otlp("INSECURE"), default_text="`false`"),
 
     Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on",
-            ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS),
+            ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS, extensions="opentelemetry_traces_sampler"),
     Setting("sampler_arg", "traces.sampler_arg", "ratio",
             "The share of traces that the `traceidratio` samplers keep, 0 to 1.", None, ("OTEL_TRACES_SAMPLER_ARG",),
             default_text="`1.0` for a `traceidratio` sampler"),
     Setting("propagators", "propagators", "choices",
             "How context crosses processes, comma-separated; `none` for not at all.", ("tracecontext", "baggage"),
-            ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none")),
+            ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none"),
+            extensions="opentelemetry_propagator"),
 
     Setting("disabled_instrumentations", "instrumentation.disabled", "names",
             "Instrumentations that stay off, comma-separated.", (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
     Setting("excluded_urls", "instrumentation.excluded_urls", "patterns",
-            "Requests to leave out: comma-separated regular expressions, searched in the URL.", (),
+            "Requests to leave out: comma-separated regular expressions, searched in path and whole URL.", (),
             ("OTEL_PYTHON_EXCLUDED_URLS",)),
     Setting("contrib", "instrumentation.contrib", "bool",
             "Whether OpenTelemetry contrib instrumentations are used for libraries that otelagent has none for.",

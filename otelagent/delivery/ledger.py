@@ -76,6 +76,7 @@ class Ledger:
         self._dropped: defaultdict[str, int] = defaultdict(int)
         self._spooled = 0
         self._queued = 0
+        self._lost = 0
 
     def ended(self, n: int, /) -> None:
         """Counts `n` new items that wait from now on."""
@@ -100,12 +101,14 @@ class Ledger:
         with self._lock:
             self._queued -= n
             self._rejected[reason] += n
+            self._lost += n
 
     def dropped(self, n: int, reason: str, /) -> None:
         """Moves `n` waiting items to those that this process gave up."""
         with self._lock:
             self._queued -= n
             self._dropped[reason] += n
+            self._lost += n
 
     def include(self, counts: Callable[[], tuple[int, int, Mapping[str, int]]], /) -> None:
         """Adds to every snapshot what a recorder counts for itself, because a call here for each of its items would
@@ -117,6 +120,12 @@ class Ledger:
         self._included.append(counts)
 
     # The spool moves items from queued to spooled and on from there; its methods come with it.
+
+    @property
+    def lost(self) -> int:
+        """How many items were ever rejected or dropped."""
+        with self._lock:
+            return self._lost + sum(sum(counts()[2].values()) for counts in self._included)
 
     def snapshot(self) -> LedgerSnapshot:
         """All counts at one moment."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from otelagent.delivery.result import Accepted, Rejected
+from otelagent.fork_gate import whole_imports
 from otelagent.version import VERSION
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
     "read_error_status",
     "read_json_response",
     "read_response",
+    "secrets_in",
     "user_agent",
 ]
 
@@ -25,6 +30,10 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 """Larger responses are not read, in bytes after decompression."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# What separates the parts of a header such as `Digest username="me", response="..."` or of a cookie.
+_WORDS = re.compile(r"[\s,;\"]+")
+# Shorter texts stand in any sentence.
+_MIN_SECRET_LENGTH = 4
 
 
 def read_response(body: bytes) -> Accepted | Rejected:
@@ -40,8 +49,9 @@ def read_response(body: bytes) -> Accepted | Rejected:
     """
     if not body:
         return Accepted()
-    from google.protobuf.message import DecodeError
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+    with whole_imports():
+        from google.protobuf.message import DecodeError
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
     try:
         partial = ExportTraceServiceResponse.FromString(body).partial_success
@@ -68,9 +78,10 @@ def read_error_status(body: bytes) -> tuple[str, float | None]:
     Source: OTLP specification, "Failures" of OTLP/HTTP and "OTLP/gRPC Throttling" (``RetryInfo``). What isn't a Status
     has no message and asks for nothing.
     """
-    from google.protobuf.message import DecodeError
-    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
-    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+    with whole_imports():
+        from google.protobuf.message import DecodeError
+        from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+        from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
     try:
         status = Status.FromString(body)
@@ -84,8 +95,39 @@ def read_error_status(body: bytes) -> tuple[str, float | None]:
         return "", None
 
 
+def secrets_in(headers: Mapping[str, str], endpoint: str) -> tuple[str, ...]:
+    """What a server's text must not show, the longest first: servers quote credentials whole and in pieces.
+
+    :param headers: all that are sent and may hold credentials.
+    :param endpoint: the URL; its userinfo and its query may hold credentials.
+    """
+    found: set[str] = set()
+    for value in headers.values():
+        scheme, _, credentials = value.strip().partition(" ")
+        found |= {value.strip(), credentials.strip()}
+        for word in _WORDS.split(credentials):
+            found |= {word, word.rstrip("=")}
+        found |= {word.partition("=")[2] for word in _WORDS.split(value)}
+        if scheme.lower() == "basic":
+            try:
+                decoded = base64.b64decode(credentials, validate=True).decode()
+            except ValueError:
+                continue
+            found |= {decoded, *decoded.split(":", 1)}
+    url = urlsplit(endpoint)
+    userinfo = url.netloc.rpartition("@")[0]
+    for text in (userinfo, *userinfo.split(":", 1), *(value for _, value in parse_qsl(url.query)), url.query):
+        found |= {text, unquote(text)}
+    basic = base64.b64encode(unquote(userinfo).encode()).decode()
+    found |= {basic, basic.rstrip("=")}
+    return tuple(sorted((text for text in found if len(text) >= _MIN_SECRET_LENGTH), key=len, reverse=True))
+
+
 def clean_text(text: str, secrets: tuple[str, ...] = (), max_chars: int = 200) -> str:
-    """A server's text for the log: on one line, short, and without the secrets that it may quote back."""
+    """A server's text for the log: on one line, short, and without the secrets that it may quote back.
+
+    :param secrets: as `secrets_in` gives them; the longest come first, so that none is left in part.
+    """
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _CONTROL.sub(" ", text).strip()

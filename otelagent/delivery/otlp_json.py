@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from otelagent.fork_gate import whole_imports
+
 __all__ = ["request_to_json"]
 
 _IDS = frozenset({"traceId", "spanId", "parentSpanId"})
@@ -20,8 +22,9 @@ def request_to_json(body: bytes) -> dict[str, Any]:
 
     :raises google.protobuf.message.DecodeError: the body is no such request.
     """
-    from google.protobuf.json_format import MessageToDict
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    with whole_imports():
+        from google.protobuf.json_format import MessageToDict
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     request = MessageToDict(ExportTraceServiceRequest.FromString(body), use_integers_for_enums=True)
     _ids_to_hex(request)

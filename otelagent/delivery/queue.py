@@ -15,7 +15,7 @@ class PayloadQueue:
     A payload stays at the head while it is sent, and counts against the bound until its fate is known.
 
     :param max_bytes: the most bytes of bodies it holds, at least 1. What doesn't fit is refused, not what is already
-        in: the older payload may be on the wire. (Shedding by priority comes here.)
+        in: the older payload may be on the wire. (Shedding by priority comes here.) A payload alone always fits.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -34,14 +34,15 @@ class PayloadQueue:
         """How many items the waiting payloads hold."""
         return sum(payload.items for payload in self._payloads)
 
-    def put(self, payload: Payload) -> bool:
-        """Appends the payload; false when it doesn't fit."""
-        if self.bytes + payload.size > self._max_bytes:
-            return False
+    def fits(self, payload: Payload) -> bool:
+        """Whether there is room for the payload."""
+        return not self._payloads or self.bytes + payload.size <= self._max_bytes
+
+    def put(self, payload: Payload) -> None:
+        """Appends the payload, which has to fit."""
         self._payloads.append(payload)
         self.bytes += payload.size
         self.added += 1
-        return True
 
     def head(self) -> Payload | None:
         """The oldest payload, which stays in the queue."""

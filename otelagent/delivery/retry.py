@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from otelagent.fork_gate import whole_imports
+
 __all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "parse_http_date", "parse_retry_after"]
 
 MAX_RETRY_AFTER_S = 300.0
@@ -70,8 +72,9 @@ def parse_http_date(value: str | None) -> float | None:
     """An HTTP-date as seconds since 1970; None when it is missing or isn't one."""
     if value is None or len(value) > 100:
         return None
-    from datetime import timezone
-    from email.utils import parsedate_to_datetime
+    with whole_imports():
+        from datetime import timezone
+        from email.utils import parsedate_to_datetime
 
     try:
         date = parsedate_to_datetime(value)

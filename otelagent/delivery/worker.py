@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.ledger import Ledger
+from otelagent.delivery.otlp import MAX_REQUEST_BYTES
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.queue import PayloadQueue
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
 from otelagent.delivery.transports import Transport
+from otelagent.loss import LossReport
 from otelagent.suppression import instrumentation_suppressed
+from otelagent.waiting import left_s
 
 __all__ = ["Destination", "Limits"]
 
@@ -24,6 +27,12 @@ THREAD_NAME = "otelagent-export"
 
 # What an ended thread gets to close its connections when shutdown's deadline is already over.
 _CLOSING_GRACE_S = 0.05
+
+# What a person is told of a payload that isn't taken; nothing when that was asked for.
+_REFUSALS = {
+    "queue_full": "the destination is too slow or down",
+    "too_large": f"they need more than a request may have, {MAX_REQUEST_BYTES} bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,6 @@ class Limits:
 
     queue_max_bytes: int = 64 * 1024 * 1024
     try_timeout_s: float = 10.0
-
-
-class _Flush:
-    """A flush that waits: for the first `target` payloads ever queued, and whether one of them was lost."""
-
-    def __init__(self, target: int, lost: bool) -> None:
-        self.target = target
-        self.lost = lost
 
 
 class Destination:
@@ -84,8 +85,9 @@ class Destination:
         self._sending_inline = False
         self._ending = False
         self._closing_deadline_s = math.inf
-        self._flushes: list[_Flush] = []
-        self._unreported_loss = False
+        self._lost_items = 0
+        self._losses = LossReport(lambda: self._lost_items)
+        self._interrupted: bytes | None = None
         self._tries_failed = 0
         self._try_at_once = False
         self._backoff_until_s = -math.inf
@@ -104,24 +106,35 @@ class Destination:
     def submit(self, payload: Payload) -> None:
         """Takes a payload for delivery. Never waits, never raises.
 
-        A payload that doesn't fit into the queue is dropped as ``queue_full``, one after shutdown as ``shutdown``;
-        both are counted. Fan-out, when it comes, calls this once for each destination.
+        A payload that doesn't fit into the queue is dropped as ``queue_full``, one that no request can hold as
+        ``too_large``, one after shutdown as ``shutdown``; all are counted. Fan-out, when it comes, calls this once for
+        each destination.
+
+        A caller that is interrupted inside (Ctrl-C, a timeout of gevent's) can't know whether the payload was taken.
+        It may submit the same body again, which is then taken once.
         """
-        with self._changed:
-            refusal = "shutdown" if self._closed else "" if self._queue.put(payload) else "queue_full"
-            if refusal:
-                self._ledger(payload).dropped(payload.items, refusal)
-                self._unreported_loss = True
-            else:
-                self._start_thread()
-                self._changed.notify_all()
-        if refusal == "queue_full":
-            self._failures.failed(
-                "queue_full",
-                f"{payload.items} new items are dropped",
-                "the destination is too slow or down",
-                logging.ERROR,
-            )
+        refusal = ""
+        counted = False
+        try:
+            with self._changed:
+                if self._interrupted is payload.body:
+                    self._interrupted = None
+                elif refusal := self._refusal(payload):
+                    self._ledger(payload).dropped(payload.items, refusal)
+                    counted = True
+                    self._lost_items += payload.items
+                else:
+                    self._queue.put(payload)
+                    counted = True
+                if len(self._queue):
+                    self._start_thread()
+                    self._changed.notify_all()
+            if message := _REFUSALS.get(refusal):
+                self._failures.failed(refusal, f"{payload.items} new items are dropped", message, logging.ERROR)
+        except BaseException:
+            if counted:
+                self._interrupted = payload.body
+            raise
 
     def flush(self, deadline_s: float) -> bool:
         """Waits until everything submitted before the call is delivered, and tells the truth about it.
@@ -131,20 +144,16 @@ class Destination:
 
         :param deadline_s: when to give up, as a moment of the clock.
         :returns: true only if all of it has been delivered: none still waits, and none was dropped or rejected since
-            the flush before this one.
+            a flush before this one told of losses.
         """
         with self._changed:
-            flush = _Flush(self._queue.added, self._unreported_loss)
-            self._unreported_loss = False
-            self._flushes.append(flush)
+            told = self._losses.begin()
+            target = self._queue.added
             self._try_at_once = True
             self._changed.notify_all()
-        try:
-            done = self._wait_or_send(flush, deadline_s)
-        finally:
-            with self._changed:
-                self._flushes.remove(flush)
-        return done and not flush.lost
+        done = self._wait_or_send(target, deadline_s)
+        with self._changed:
+            return self._losses.end(told) and done
 
     def shutdown(self, deadline_s: float) -> bool:
         """Flushes, drops what is left as ``shutdown``, ends the thread and closes the transport.
@@ -167,8 +176,7 @@ class Destination:
                 payload = self._queue.take()
                 self._ledger(payload).dropped(payload.items, "shutdown")
                 left += payload.items
-                for flush in self._flushes:
-                    flush.lost = True
+            self._lost_items += left
             thread, inline = self._thread, self._sending_inline
             self._changed.notify_all()
         if left:
@@ -177,7 +185,7 @@ class Destination:
             if not inline:
                 self._transport.close()
         elif thread is not threading.current_thread():
-            thread.join(max(_CLOSING_GRACE_S, deadline_s - self._clock()))
+            thread.join(max(_CLOSING_GRACE_S, left_s(deadline_s, self._clock())))
         return delivered
 
     def after_fork_in_child(self) -> None:
@@ -189,6 +197,13 @@ class Destination:
             ledger.after_fork_in_child()
         self._transport.after_fork_in_child()
         self._start_empty()
+
+    def _refusal(self, payload: Payload) -> str:
+        if self._closed:
+            return "shutdown"
+        if payload.size > MAX_REQUEST_BYTES:
+            return "too_large"
+        return "" if self._queue.fits(payload) else "queue_full"
 
     def _ledger(self, payload: Payload) -> Ledger:
         ledger = self._ledgers.get(payload.signal)
@@ -221,16 +236,16 @@ class Destination:
                 self._thread = None
                 self._changed.notify_all()
 
-    def _wait_or_send(self, flush: _Flush, deadline_s: float) -> bool:
+    def _wait_or_send(self, target: int, deadline_s: float) -> bool:
         def arrived() -> bool:
-            return self._queue.taken >= flush.target
+            return self._queue.taken >= target
 
         def over() -> bool:
-            return arrived() or self._clock() >= deadline_s or self._server_wait_until_s > deadline_s
+            return arrived() or not left_s(deadline_s, self._clock()) or self._server_wait_until_s > deadline_s
 
         with self._changed:
             while not over() and (self._sending_inline or self._start_thread()):
-                self._changed.wait(min(deadline_s - self._clock(), threading.TIMEOUT_MAX))
+                self._changed.wait(left_s(deadline_s, self._clock()))
             if over():
                 return arrived()
             self._sending_inline = True
@@ -257,7 +272,7 @@ class Destination:
                         wait_until_s = math.inf
                     elif now >= wait_until_s:
                         break
-                    self._changed.wait(_timeout_s(min(wait_until_s, deadline_s) - now))
+                    self._changed.wait(left_s(min(wait_until_s, deadline_s), now))
                 self._try_at_once = False
                 try_until_s = min(now + self._limits.try_timeout_s, self._closing_deadline_s, deadline_s)
             self._settle(payload, self._try(payload, max(try_until_s - now, 0.001)))
@@ -298,12 +313,7 @@ class Destination:
             ledger.delivered(payload.items - lost)
             if lost:
                 ledger.rejected(lost, "partial_success")
-        if lost:
-            position = self._queue.taken + 1
-            awaited = [flush for flush in self._flushes if position <= flush.target]
-            for flush in awaited:
-                flush.lost = True
-            self._unreported_loss = self._unreported_loss or not awaited
+        self._lost_items += lost
 
     def _report(self, payload: Payload, result: Result) -> None:
         if isinstance(result, Retryable):
@@ -318,7 +328,3 @@ class Destination:
                 self._failures.failed("partial_success", consequence, result.message, logging.ERROR)
             elif result.message:
                 self._failures.failed("server_warning", "everything is delivered", result.message)
-
-
-def _timeout_s(wait_s: float) -> float | None:
-    return None if wait_s > threading.TIMEOUT_MAX else wait_s

@@ -27,30 +27,30 @@ _log = logging.getLogger("otelagent.instrumentation")
 OWN_GROUP = "otelagent_instrumentation"
 CONTRIB_GROUP = "opentelemetry_instrumentor"
 
+#: As a name of `disabled`: every instrumentation, as contrib has it.
+ALL = "*"
+
 # Distributions whose import name isn't their own with "-" for "_".
 _IMPORT_NAMES = {
-    "aio-pika": "aio_pika",
-    "click": "click",
-    "confluent-kafka": "confluent_kafka",
     "kafka-python": "kafka",
     "kafka-python-ng": "kafka",
     "mysql-connector-python": "mysql.connector",
     "mysqlclient": "MySQLdb",
     "psycopg-binary": "psycopg",
     "psycopg2-binary": "psycopg2",
-    "pymemcache": "pymemcache",
-    "pymssql": "pymssql",
     "tortoise-orm": "tortoise",
     "grpcio": "grpc",
     "google-cloud-aiplatform": "vertexai",
     "google-genai": "google.genai",
-    "boto": "boto",
-    "elasticsearch": "elasticsearch",
 }
 
 # Contrib instrumentors that read the application's configuration must wait until the application has named it: Django's
 # would otherwise configure the settings itself, and an application that names them a line later doesn't start.
 _AFTER_CALL = {"django": ("django", "setup")}
+
+# What applications rely on while the agent is off: a log format that names our fields fails without them. These stay
+# applied when the agent is stopped, and are applied where it is switched off.
+_LASTING = frozenset({"logging"})
 
 # They have nothing to do without a MeterProvider, and start threads or observers all the same.
 _METRICS_ONLY = frozenset({"system_metrics"})
@@ -82,9 +82,10 @@ class Catalogue:
     """The instrumentations of one process.
 
     :param version: otelagent's version, which becomes the version of every scope.
-    :param disabled: names that stay off, ours and contrib's alike.
+    :param disabled: names that stay off, ours and contrib's alike; ``*`` is all of them.
     :param contrib: load contrib instrumentors for libraries that ours don't cover.
     :param prefer_contrib: names for which an installed contrib instrumentor is used instead of ours.
+    :ivar unknown: names given that no instrumentation has, each with the nearest one that does.
     """
 
     def __init__(
@@ -102,6 +103,9 @@ class Catalogue:
         disabled_names = {name.strip().lower() for name in disabled}
         preferred = {name.strip().lower() for name in prefer_contrib}
         entries = list(find((OWN_GROUP, CONTRIB_GROUP)))
+        known = {entry.name.lower() for entry in entries}
+        unknown = sorted((disabled_names | preferred) - known - {ALL})
+        self.unknown = {name: _nearest(name, known) for name in unknown}
         contrib_names = {entry.name for entry in entries if entry.group == CONTRIB_GROUP}
         own_names = {entry.name for entry in entries if entry.group == OWN_GROUP} - (
             preferred & contrib_names if contrib else set()
@@ -109,7 +113,7 @@ class Catalogue:
         for entry in entries:
             kind = "own" if entry.group == OWN_GROUP else "contrib"
             state = State(entry.name, kind, entry.value, found=entry)
-            if entry.name.lower() in disabled_names:
+            if ALL in disabled_names or entry.name.lower() in disabled_names:
                 state.state, state.reason = "disabled", "by the setting disabled_instrumentations"
             elif kind == "own":
                 if entry.name not in own_names:
@@ -125,12 +129,17 @@ class Catalogue:
                 state.modules = _modules(entry)
             self._states.setdefault((kind, entry.name), state)
 
-    def start(self) -> None:
-        """Apply every instrumentation whose library is imported, and each other one when its library is."""
+    def start(self, *, lasting_only: bool = False) -> None:
+        """Apply every instrumentation whose library is imported, and each other one when its library is.
+
+        :param lasting_only: the agent is switched off: apply what applications rely on all the same.
+        """
         if self._started:
             return
         self._started = True
         waiting = [state for state in self._states.values() if state.state == "waiting"]
+        if lasting_only:
+            waiting = [state for state in waiting if state.kind == "own" and state.name in _LASTING]
         if any(state.kind == "contrib" for state in waiting):
             # Contrib still defaults to the conventions of 2022; the user's own choice stands.
             os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
@@ -141,7 +150,7 @@ class Catalogue:
     def stop(self) -> None:
         """Undo every instrumentation, the last one first: where two patch the same point, each finds its own there."""
         for state in self._applied[::-1]:
-            if state.state == "applied":
+            if state.state == "applied" and not (state.kind == "own" and state.name in _LASTING):
                 self._undo(state, "the agent is shut down")
 
     def switch(self, name: str, on: bool) -> bool:
@@ -230,6 +239,12 @@ class Catalogue:
         state.state, state.reason = "disabled", reason
 
 
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), 1)), None)
+
+
 def _modules(entry: Found) -> tuple[str, ...]:
     """The modules whose import a contrib instrumentor waits for."""
     names = [_IMPORT_NAMES.get(name.lower(), name.replace("-", "_")) for name in entry.instruments()]
@@ -240,8 +255,8 @@ def _seen(state: State) -> State:
     """A state as it looks from outside. It is still waited for what is absent: the import path may grow."""
     if state.state == "waiting" and not any(map(_installed, state.modules)):
         return changed(state, state="absent", reason="the library is not installed")
-    if state.state == "applied" and state.kind == "own" and state.active.failure:
-        return changed(state, reason=state.active.failure)
+    if state.state == "applied" and state.kind == "own" and (problem := state.active.problem()):
+        return changed(state, reason=problem)
     return state
 
 

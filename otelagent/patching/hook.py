@@ -125,9 +125,12 @@ class Site:
     :param name: for messages.
     :param carrier: see `PatchPoint`.
     :param incoming: see `PatchPoint`.
+    :param explicit: the application asked for this span itself, so the agent's switch has no say; its sampler has.
     """
 
-    __slots__ = ("carrier", "describe", "failures", "generates", "incoming", "layer", "name", "on", "tracer")
+    __slots__ = (
+        "carrier", "describe", "explicit", "failures", "generates", "incoming", "layer", "name", "on", "tracer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -137,7 +140,9 @@ class Site:
         name: str,
         carrier: Callable[[Call], Any] | None = None,
         incoming: bool = False,
+        explicit: bool = False,
     ) -> None:
+        self.explicit = explicit
         self.describe = describe
         self.generates = inspect.isgeneratorfunction(describe)
         self.tracer = tracer
@@ -153,7 +158,7 @@ class Site:
         try:
             context = current()
             layer = self.layer
-            recording = SWITCH.recording
+            recording = SWITCH.recording or self.explicit
             if context:  # mostly empty where a request or a job begins
                 if layer is not None and context.get(LAYER_KEY) == layer:
                     return None

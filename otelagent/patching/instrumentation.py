@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import wrapt
 from opentelemetry import trace
 
-from otelagent.patching.hook import Call, Describe, PatchPoint, Site
+from otelagent.patching.hook import MAX_HOOK_FAILURES, Call, Describe, PatchPoint, Site
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
 
@@ -57,6 +57,12 @@ class Instrumentation:
             for name, member in inspect.getmembers(cls, inspect.isfunction)
             for point in getattr(member, "_patch_points", ())
         ]
+
+    def problem(self) -> str:
+        """What of it doesn't work: a patch point that isn't there, hooks that failed too often; empty for nothing."""
+        dead = [site.name for site in self._sites if site.failures >= MAX_HOOK_FAILURES]
+        problems = [self.failure or "", f"off after repeated failures: {', '.join(dead)}" if dead else ""]
+        return "; ".join(filter(None, problems))
 
     def unsupported(self) -> str | None:
         """Why the installed version of the library can't be instrumented; ``None`` when it can."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from contextvars import Token
 from typing import Any
 
@@ -14,6 +13,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
 from otelagent.environment import hidden
+from otelagent.patching import exception_text
 from otelagent.semconv.call import CallDescription, error_type
 
 with hidden("OTEL_PROPAGATORS"):  # an unknown name there makes this import raise; ours are set by the agent
@@ -50,7 +50,7 @@ def detach(token: Token[Context]) -> None:
     """
     try:
         _runtime.detach(token)
-    except ValueError:
+    except (ValueError, RuntimeError):  # foreign, or used before
         pass
 
 
@@ -104,7 +104,7 @@ class Operation:
         self.span.set_status(Status(StatusCode.ERROR, message))
 
     def raised(self, error: BaseException) -> None:
-        """Record an exception that ended the call.
+        """Record an exception that ended the call, its text without credentials.
 
         Exceptions that end a call without being its failure (cancellation, interpreter exit, a closed generator) give
         `error.type` and no error status.
@@ -118,13 +118,12 @@ class Operation:
             for key, value in description.error_attributes(error).items():
                 self.set(key, value)
         try:
-            raw = str(error)
-            message = raw if description is None else description.error_message(error)
+            # Also where nothing is recorded: a span around this one may be.
+            message = exception_text.message(error, description)
+            if self.span.is_recording():
+                self.span.add_event("exception", exception_text.event_attributes(error, description))
         except Exception:
-            message = ""
-        else:
-            # A raising __str__ would raise again inside record_exception.
-            self.span.record_exception(error, None if message == raw else _redacted(error, description))
+            message = ""  # its __str__ raises
         self.fail(error_type(error), message)
 
     def later(self) -> None:
@@ -146,20 +145,6 @@ class Operation:
     def kept_open(self) -> bool:
         """Whether `later` was called."""
         return self._later
-
-
-def _redacted(error: BaseException, description: CallDescription | None) -> dict[str, str]:
-    """The exception event's attributes whose text holds a message that is not recorded as it is, of the whole chain."""
-    trace_text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and description is not None and id(link) not in seen:
-        seen.add(id(link))
-        if raw := str(link):
-            trace_text = trace_text.replace(raw, description.error_message(link))
-        link = link.__cause__ or link.__context__
-    message = str(error) if description is None else description.error_message(error)
-    return {"exception.message": message, "exception.stacktrace": trace_text}
 
 
 def begin(

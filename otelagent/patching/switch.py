@@ -14,7 +14,8 @@ class Switch:
         context is still passed on, and nothing else is built.
     :ivar follows_parent: the sampler never samples a child of an unsampled local span, so a hook under one can pass the
         context on without describing its call.
-    :ivar excluded: says whether a server path is left untraced (setting `excluded_urls`); ``None`` when none is.
+    :ivar excluded: says whether a request's path or whole URL is left untraced (setting `excluded_urls`); ``None``
+        when none is.
     """
 
     __slots__ = ("excluded", "follows_parent", "recording")

@@ -5,7 +5,7 @@ Source: https://asgi.readthedocs.io/en/stable/specs/www.html
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 from opentelemetry import trace
@@ -61,31 +61,28 @@ def trace_app(app: App, tracer: trace.Tracer) -> App:
 
 async def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, send: Send) -> None:
     """One call of an ASGI application."""
-    if scope["type"] not in ("http", "websocket"):
+    if scope.get("type") not in ("http", "websocket") or (taken := accept(_ENTRANCE, scope, tracer)) is None:
         await app(scope, receive, send)
         return
-    method = scope.get("method") or "GET"  # a WebSocket begins as a GET
-    accepted = accept(_describe(scope, method), tracer, method, scope.get("path", ""))
-    if accepted is None:
-        await app(scope, receive, send)
-        return
-    if not isinstance(accepted, Request):
-        token = attach(accepted)
-        try:
-            await app(scope, receive, send)
-        finally:
-            detach(token)
-        return
-    request = accepted
+    token = attach(taken.context)
+    try:
+        await app(scope, receive, _watched(taken, send) if isinstance(taken, Request) else send)
+    except BaseException as error:
+        taken.end(error)
+        raise
+    else:
+        taken.end()
+    finally:
+        detach(token)
 
+
+def _watched(request: Request, send: Send) -> Send:
     async def watched(message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            request.respond(message["status"])
+        kind = message.get("type")
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            request.respond(message.get("status"))
         elif kind == "websocket.accept":
             request.respond(101)
-        elif kind == "websocket.http.response.start":
-            request.respond(message["status"])
         await send(message)
         # What the application does after the last byte (background tasks) isn't the request any more. After a 5xx it is
         # given the chance to raise what went wrong: frameworks respond first and raise then.
@@ -97,39 +94,64 @@ async def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, 
         ):
             request.end()
 
-    token = attach(request.context)
-    try:
-        await app(scope, receive, watched)
-    except BaseException as error:
-        request.end(error)
-        raise
-    else:
-        request.end()
-    finally:
-        detach(token)
+    return watched
 
 
-def _describe(scope: Scope, method: str) -> ServerRequest:
+class _Asgi:
+    """Reads scopes."""
+
+    def target(self, carrier: Scope) -> tuple[str, str]:
+        return carrier.get("method") or "GET", carrier.get("path") or ""  # a WebSocket begins as a GET
+
+    def describe(self, carrier: Scope, method: str, path: str) -> ServerRequest:
+        headers = _headers(carrier)
+        host = user_agent = None
+        for name, value in headers:
+            if name == b"host":
+                host = value.decode("latin-1")
+            elif name == b"user-agent":
+                user_agent = value.decode("latin-1")
+        scheme: str = carrier.get("scheme") or "http"
+        client = carrier.get("client")
+        return ServerRequest(
+            method,
+            path,
+            scheme={"ws": "http", "wss": "https"}.get(scheme, scheme),
+            query=_query(carrier),
+            host=_server(carrier) if host is None else host,
+            client=(client[0], client[1] if len(client) > 1 else 0) if client else None,
+            user_agent=user_agent,
+            http_version=carrier.get("http_version"),
+            inbound=headers,
+            getter=_HEADERS,
+        )
+
+    def url(self, carrier: Scope, path: str) -> str:
+        host = _HEADERS.get(_headers(carrier), "host")
+        query = _query(carrier)
+        address = host[0] if host else _server(carrier) or ""
+        return f"{carrier.get('scheme') or 'http'}://{address}{path}{'?' if query else ''}{query}"
+
+
+_ENTRANCE = _Asgi()
+
+
+def _headers(scope: Scope) -> Any:
     headers = scope.get("headers") or ()
-    host = user_agent = None
-    for name, value in headers:
-        if name == b"host":
-            host = value.decode("latin-1")
-        elif name == b"user-agent":
-            user_agent = value.decode("latin-1")
-    if host is None and scope.get("server"):
-        name, port = scope["server"]
-        host = f"{name}:{port}" if port else name
-    scheme: str = scope.get("scheme", "http")
-    return ServerRequest(
-        method,
-        scope.get("path", ""),
-        scheme={"ws": "http", "wss": "https"}.get(scheme, scheme),
-        query=scope.get("query_string", b"").decode("latin-1"),
-        host=host,
-        client=scope.get("client"),
-        user_agent=user_agent,
-        http_version=scope.get("http_version"),
-        inbound=headers,
-        getter=_HEADERS,
-    )
+    if type(headers) is not list and isinstance(headers, Iterator):
+        # The specification allows any iterable; the application has to find what is read here.
+        scope["headers"] = headers = list(headers)
+    return headers
+
+
+def _query(scope: Scope) -> str:
+    query: bytes | str = scope.get("query_string") or b""
+    return query if isinstance(query, str) else query.decode("latin-1")
+
+
+def _server(scope: Scope) -> str | None:
+    server = scope.get("server")
+    if not server:
+        return None
+    name, port = server
+    return f"{name}:{port}" if port else str(name)

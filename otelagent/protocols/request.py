@@ -2,98 +2,234 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import MutableMapping
+from typing import Any, Protocol
+
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from otelagent.patching.operation import Operation, begin, inbound_context
+from otelagent.patching.operation import Operation, begin, inbound_context, suppressed
 from otelagent.patching.switch import SWITCH
 from otelagent.semconv.http import ServerRequest, route_name, server_error
 from otelagent.suppression import suppress
 
-__all__ = ["Request", "accept", "accepted", "current_request"]
+__all__ = ["MARKER", "Carrier", "Entrance", "PassedOn", "Request", "accept", "accepted", "current_request"]
 
+_log = logging.getLogger("otelagent.instrumentation")
+
+#: Where a carrier (an ASGI scope, a WSGI environ) says that its request was taken already. Copies of a carrier keep it,
+#: whatever a middleware does to method and path; a carrier made for a call to another application doesn't have it.
+MARKER = "otelagent.request"
+
+# The request that the running code serves, for bridges alone: they make a carrier of the other protocol.
 _REQUEST_KEY = context_api.create_key("otelagent-request")
 
-# What stands for the request in the context of one that is passed on without a span.
-_PASSED_ON = object()
+# Where bridges (a2wsgi) keep the carrier they made theirs from: the ASGI scope in an environ, the environ in a scope.
+_BRIDGED_CARRIERS = ("asgi.scope", "wsgi_environ")
+
+Carrier = MutableMapping[str, Any]
 
 
-class Request:
-    """A request under way. Frameworks refine it: they know the route, and the exceptions they turn into responses.
+class Entrance(Protocol):
+    """How a protocol's carriers are read. Any of the methods may raise: the request is then served untraced."""
+
+    def target(self, carrier: Carrier) -> tuple[str, str]:
+        """The HTTP method and the whole path."""
+
+    def describe(self, carrier: Carrier, method: str, path: str) -> ServerRequest:
+        """The description of the SERVER span."""
+
+    def url(self, carrier: Carrier, path: str) -> str:
+        """The whole URL, not redacted, with the query where there is one."""
+
+
+class _Taken:
+    """A request under way.
+
+    :ivar context: the context the application runs in.
+    :ivar entrance: the protocol it was taken from.
+    :ivar method: the HTTP method.
+    :ivar path: the whole path as the server got it, by which an application behind a bridge knows its request again.
+    """
+
+    __slots__ = ("context", "entrance", "method", "path")
+
+    def __init__(self, context: Context, entrance: Entrance, method: str, path: str) -> None:
+        self.context: Context = context_api.set_value(_REQUEST_KEY, self, context)
+        self.entrance = entrance
+        self.method = method
+        self.path = path
+
+    # Applications copy and even pickle their carriers, and what lies in them must not be in the way.
+
+    def __deepcopy__(self, _: dict[int, Any]) -> _Taken:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_nothing, ())
+
+
+def _nothing() -> None:
+    """What a pickled mark becomes in another process."""
+
+
+class PassedOn(_Taken):
+    """A request that is served without a span: excluded, or arriving while recording is off.
+
+    :ivar ended: whether the response is complete.
+    """
+
+    __slots__ = ("ended",)
+
+    def __init__(self, context: Context, entrance: Entrance, method: str, path: str) -> None:
+        super().__init__(context, entrance, method, path)
+        self.ended = False
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The response is complete, or the application ended with `error`."""
+        self.ended = True
+
+
+class Request(_Taken):
+    """A request with a span. Frameworks refine it: they know the route, and the exceptions they turn into responses.
+
+    No method raises: what goes wrong in here is not the application's.
 
     :ivar operation: its SERVER span.
-    :ivar context: the context the application runs in.
-    :ivar method: the HTTP method.
-    :ivar path: the whole path as the server got it, by which a mounted application knows its request again.
     :ivar prefix: templates of the mounts passed so far.
     :ivar status: the response's status code, once known.
     """
 
-    __slots__ = ("context", "method", "operation", "path", "prefix", "status")
+    __slots__ = ("operation", "prefix", "status")
 
-    def __init__(self, operation: Operation, method: str, path: str) -> None:
+    def __init__(self, operation: Operation, entrance: Entrance, method: str, path: str) -> None:
+        super().__init__(operation.context, entrance, method, path)
         self.operation = operation
-        self.context = context_api.set_value(_REQUEST_KEY, self, operation.context)
-        self.method = method
-        self.path = path
         self.prefix = ""
         self.status: int | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the response is complete."""
+        return self.operation.ended
+
     def route(self, template: str) -> None:
         """The route that matched, below the mounts passed so far; names the span."""
-        whole = self.prefix + template
-        self.operation.set("http.route", whole)
-        self.operation.rename(route_name(self.method, whole))
+        try:
+            whole = self.prefix + template
+            self.operation.set("http.route", whole)
+            self.operation.rename(route_name(self.method, whole))
+        except Exception as failure:
+            _failed(failure)
 
-    def respond(self, status: int) -> None:
-        """The status code of the response."""
-        self.status = status
-        self.operation.set("http.response.status_code", status)
+    def respond(self, status: Any) -> None:
+        """The status code of the response; anything that isn't a number is for the server to complain about."""
+        if not isinstance(status, int):
+            return
+        try:
+            self.status = int(status)
+            self.operation.set("http.response.status_code", self.status)
+        except Exception as failure:
+            _failed(failure)
 
     def raised(self, error: BaseException) -> None:
         """An exception the application didn't handle, also where a framework turns it into a response."""
-        self.operation.raised(error)
-        self.operation.error = error
+        try:
+            self.operation.raised(error)
+            self.operation.error = error
+        except Exception as failure:
+            _failed(failure)
 
     def end(self, error: BaseException | None = None) -> None:
         """The response is complete, or the application ended with `error`. Only the first call counts."""
         operation = self.operation
         if operation.ended:
             return
-        if error is not None and operation.error is None:
-            self.raised(error)
-        if self.status is not None and operation.error is None and (failure := server_error(self.status)) is not None:
-            operation.fail(failure)
-        operation.end()
+        try:
+            if error is not None and operation.error is None:
+                self.raised(error)
+            if isinstance(error, Exception) and self.status is None:
+                self.respond(500)  # which every server answers when the application raises before it responds
+            if self.status is not None and operation.error is None and (kind := server_error(self.status)) is not None:
+                operation.fail(kind)
+            operation.end()
+        except Exception as failure:
+            _failed(failure)
 
 
-def current_request(context: Context | None = None) -> Request | None:
-    """The request that the running code serves."""
-    request = context_api.get_value(_REQUEST_KEY, context)
-    return request if isinstance(request, Request) else None
+def current_request(carrier: Any) -> Request | None:
+    """The request that `carrier` belongs to: what a framework holds, rather than whatever runs around it."""
+    taken = carrier.get(MARKER)
+    return taken if isinstance(taken, Request) else None
 
 
-def accepted() -> bool:
-    """Whether the running code serves a request that was taken where it entered: to be traced, or to be passed on."""
-    return context_api.get_value(_REQUEST_KEY) is not None
+def accepted(carrier: Any) -> bool:
+    """Whether the request of `carrier` was taken where it entered: to be traced, or to be passed on."""
+    return carrier.get(MARKER) is not None
 
 
-def accept(description: ServerRequest, tracer: trace.Tracer, method: str, path: str) -> Request | Context | None:
-    """Take a request where it enters an application.
+def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Request | PassedOn | None:
+    """Take a request where it enters an application, and mark its carrier. Never raises.
 
-    :returns: the new `Request`; or, when nothing is to be recorded, the context its headers carry, to be passed on; or
-        ``None`` for an application mounted inside one that has accepted the same request already.
+    :returns: the new `Request`; or, when nothing is to be recorded, a `PassedOn` with the context its headers carry; or
+        ``None`` for an application mounted inside one that has accepted the same request already, and for a request
+        that can't be read: neither is anything but called.
     """
-    context = context_api.get_current()
-    outer = current_request(context)
-    # A mounted application sees the same method and whole path. A call to another application in this process, made
-    # while serving the outer request, is a request of its own.
-    if outer is not None and not outer.operation.ended and outer.method == method and outer.path == path:
+    try:
+        outer = carrier.get(MARKER)
+        if isinstance(outer, (Request, PassedOn)) and not outer.ended:
+            return None
+        method, path = entrance.target(carrier)
+        context = context_api.get_current()
+        if (outer := _bridged(entrance, carrier, context, method, path)) is not None:
+            carrier[MARKER] = outer
+            return None
+        excluded = SWITCH.excluded
+        # A path has no query, so `/health$` means what it seems to mean; the whole URL is built only where it matters.
+        hidden = excluded is not None and (excluded(path) or excluded(entrance.url(carrier, path)))
+        description = entrance.describe(carrier, method, path)
+        taken: Request | PassedOn
+        if hidden or not SWITCH.recording or suppressed(context, None):
+            context = inbound_context(description, context)
+            # Nothing that an excluded request does is traced either: its queries would be traces of their own.
+            taken = PassedOn(suppress(context) if hidden else context, entrance, method, path)
+        else:
+            taken = Request(begin(tracer, description), entrance, method, path)
+        carrier[MARKER] = taken
+        return taken
+    except Exception as failure:
+        _failed(failure)
         return None
-    excluded = SWITCH.excluded is not None and SWITCH.excluded(path)
-    if excluded or not SWITCH.recording:
-        context = context_api.set_value(_REQUEST_KEY, _PASSED_ON, inbound_context(description, context))
-        # Nothing that an excluded request does is traced either: a health check's query would be a trace of its own.
-        return suppress(context) if excluded else context
-    return Request(begin(tracer, description), method, path)
+
+
+def _bridged(
+    entrance: Entrance, carrier: Carrier, context: Context, method: str, path: str
+) -> Request | PassedOn | None:
+    """The request whose carrier, of the other protocol, a bridge has made this one from.
+
+    Some bridges leave it in theirs. Behind the others the request is known by its method and whole path: a call to
+    another application in this process, made while serving, has other ones, or comes by the same protocol.
+    """
+    for key in _BRIDGED_CARRIERS:
+        if (original := carrier.get(key)) is not None:
+            outer = original.get(MARKER)
+            break
+    else:
+        outer = context.get(_REQUEST_KEY)
+        if not isinstance(outer, _Taken) or outer.entrance is entrance or (outer.method, outer.path) != (method, path):
+            return None
+    return outer if isinstance(outer, (Request, PassedOn)) and not outer.ended else None
+
+
+class _Failures:
+    """How often reading a request went wrong in this process; only the first is worth a message."""
+
+    count = 0
+
+
+def _failed(error: Exception) -> None:
+    _Failures.count += 1
+    if _Failures.count == 1:
+        _log.warning("a request could not be traced, it is served without", exc_info=error)

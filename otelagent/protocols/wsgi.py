@@ -5,15 +5,14 @@ Source: PEP 3333
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 
 from otelagent.patching.operation import attach, detach
-from otelagent.protocols.request import Request, accept
+from otelagent.protocols.request import Carrier, PassedOn, Request, accept
 from otelagent.semconv.http import ServerRequest
 
 __all__ = ["trace_app"]
@@ -58,53 +57,63 @@ def trace_app(app: App, tracer: trace.Tracer) -> App:
 
 def serve(app: App, tracer: trace.Tracer, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """One call of a WSGI application."""
-    method = environ.get("REQUEST_METHOD", "GET")
-    path = _text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
-    accepted = accept(_describe(environ, method, path), tracer, method, path)
-    if accepted is None:
+    taken = accept(_ENTRANCE, environ, tracer)
+    if taken is None:
         return app(environ, start_response)
-    if not isinstance(accepted, Request):
-        token = attach(accepted)
-        try:
-            return app(environ, start_response)
-        finally:
-            detach(token)
-    request = accepted
-
-    def watched(status: str, headers: Any, *exc_info: Any) -> Any:
-        code = status[:3]
-        if code.isdigit():
-            request.respond(int(code))
-        return start_response(status, headers, *exc_info)
-
-    token = attach(request.context)
+    token = attach(taken.context)
     try:
-        response = app(environ, watched)
+        response = app(environ, _watched(taken, start_response) if isinstance(taken, Request) else start_response)
+        if _complete(response, environ):
+            taken.end()
+            return response
+        return _wrapped(response, taken)
     except BaseException as error:
-        request.end(error)
+        taken.end(error)
         raise
     finally:
         detach(token)
+
+
+def _watched(request: Request, start_response: StartResponse) -> StartResponse:
+    def watched(status: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(status, str) and _digits(code := status[:3]) and len(code) == 3:
+            request.respond(int(code))
+        return start_response(status, *args, **kwargs)
+
+    return watched
+
+
+def _complete(response: Any, environ: Environ) -> bool:
+    """Whether nothing of the application runs from here on. Servers ask a list for its length, and send a file wrapper
+    by sendfile only when they get their own object back."""
+    if isinstance(response, (list, tuple)):
+        return True
     wrapper = environ.get("wsgi.file_wrapper")
-    if type(response) in (list, tuple) or (isinstance(wrapper, type) and isinstance(response, wrapper)):
-        # Nothing of the application runs from here on; and servers send a file wrapper by sendfile only when they get
-        # their own object back.
-        request.end()
-        return response
-    return _Response(response, request)
+    return isinstance(wrapper, type) and isinstance(response, wrapper)
+
+
+def _wrapped(response: Any, taken: Request | PassedOn) -> Iterable[bytes]:
+    try:
+        iterator = iter(response)
+    except Exception as error:
+        # Not iterable (an application returned None): the server is to find that out in its own way.
+        taken.end(error)
+        return response  # type: ignore[no-any-return]
+    return (_SizedResponse if isinstance(response, Sized) else _Response)(response, iterator, taken)
 
 
 class _Response:
-    """A response that runs in its request's context while the server iterates it, and ends the span at its end or
+    """A response that runs in its request's context while the server iterates it, and ends the request at its end or
     close."""
 
-    __slots__ = ("_close", "_context", "_iterator", "_request")
+    __slots__ = ("_close", "_context", "_iterator", "_response", "_taken")
 
-    def __init__(self, response: Iterable[bytes], request: Request) -> None:
-        self._request = request
-        self._context: Context = request.context
+    def __init__(self, response: Any, iterator: Iterator[bytes], taken: Request | PassedOn) -> None:
+        self._response = response
+        self._taken = taken
+        self._context = taken.context
         self._close = getattr(response, "close", None)
-        self._iterator = iter(response)
+        self._iterator = iterator
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -115,10 +124,10 @@ class _Response:
             return next(self._iterator)
         except StopIteration:
             # Complete. A client in the same process (a test client) may never call `close`.
-            self._request.end()
+            self._taken.end()
             raise
         except BaseException as error:
-            self._request.end(error)
+            self._taken.end(error)
             raise
         finally:
             detach(token)
@@ -130,31 +139,60 @@ class _Response:
             if self._close is not None:
                 self._close()
         except BaseException as error:
-            self._request.end(error)
+            self._taken.end(error)
             raise
         finally:
             detach(token)
-            self._request.end()
+            self._taken.end()
 
 
-def _describe(environ: Environ, method: str, path: str) -> ServerRequest:
-    host = environ.get("HTTP_HOST")
-    if not host and environ.get("SERVER_NAME"):
-        host = f"{environ['SERVER_NAME']}:{environ.get('SERVER_PORT', '')}".rstrip(":")
-    peer = environ.get("REMOTE_ADDR")
-    port = str(environ.get("REMOTE_PORT", ""))
-    return ServerRequest(
-        method,
-        path,
-        scheme=environ.get("wsgi.url_scheme", "http"),
-        query=environ.get("QUERY_STRING", ""),
-        host=host,
-        client=(peer, int(port) if port.isdigit() else 0) if peer else None,
-        user_agent=environ.get("HTTP_USER_AGENT"),
-        http_version=environ.get("SERVER_PROTOCOL", "").partition("/")[2] or None,
-        inbound=environ,
-        getter=_HEADERS,
-    )
+class _SizedResponse(_Response):
+    """A response whose server may ask how many parts it has, to know its length beforehand."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._response)
+
+
+class _Wsgi:
+    """Reads environs."""
+
+    def target(self, carrier: Carrier) -> tuple[str, str]:
+        return carrier.get("REQUEST_METHOD") or "GET", _text(
+            (carrier.get("SCRIPT_NAME") or "") + (carrier.get("PATH_INFO") or "")
+        )
+
+    def describe(self, carrier: Carrier, method: str, path: str) -> ServerRequest:
+        peer = carrier.get("REMOTE_ADDR")
+        port = str(carrier.get("REMOTE_PORT") or "")
+        return ServerRequest(
+            method,
+            path,
+            scheme=carrier.get("wsgi.url_scheme") or "http",
+            query=carrier.get("QUERY_STRING") or "",
+            host=_host(carrier),
+            client=(peer, int(port) if _digits(port) else 0) if peer else None,
+            user_agent=carrier.get("HTTP_USER_AGENT"),
+            http_version=(carrier.get("SERVER_PROTOCOL") or "").partition("/")[2] or None,
+            inbound=carrier,
+            getter=_HEADERS,
+        )
+
+    def url(self, carrier: Carrier, path: str) -> str:
+        query = carrier.get("QUERY_STRING") or ""
+        scheme = carrier.get("wsgi.url_scheme") or "http"
+        return f"{scheme}://{_host(carrier) or ''}{path}{'?' if query else ''}{query}"
+
+
+_ENTRANCE = _Wsgi()
+
+
+def _host(environ: Carrier) -> str | None:
+    host: str | None = environ.get("HTTP_HOST")
+    if not host and (name := environ.get("SERVER_NAME")):
+        return f"{name}:{environ.get('SERVER_PORT') or ''}".rstrip(":")
+    return host
 
 
 def _text(value: str) -> str:
@@ -163,3 +201,8 @@ def _text(value: str) -> str:
         return value.encode("latin-1").decode("utf-8", "replace")
     except UnicodeEncodeError:
         return value
+
+
+def _digits(text: str) -> bool:
+    """Whether `text` is a number; `str.isdigit` also takes what `int` doesn't, such as a superscript."""
+    return text.isascii() and text.isdigit()

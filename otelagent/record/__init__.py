@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from otelagent.record.engine import Deliver, Engine, LedgerPort, open_engine
+from otelagent.record.choice import open_engine
+from otelagent.record.engine import Deliver, Engine, LedgerPort
 from otelagent.record.propagation import build_propagator
 
 __all__ = ["Deliver", "Engine", "LedgerPort", "build_propagator", "open_engine"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.suppression import instrumentation_suppressed
+from otelagent.waiting import left_s
 
 if TYPE_CHECKING:
     from otelagent.record.engine import Deliver, LedgerPort
@@ -32,7 +33,8 @@ class Source(Protocol):
         """Takes up to `max_items` of the oldest and encodes them.
 
         What can't be encoded is left out and counted by the source, so that the count returned can be smaller than
-        what was taken. Only one thread at a time calls it.
+        what was taken. Only one thread at a time calls it. Whatever interrupts it (Ctrl-C, a timeout of gevent's), the
+        items it had taken wait again.
 
         :returns: the encoded request and its item count; None when nothing (encodable) waited.
         """
@@ -81,6 +83,8 @@ class Batch:
     def _renew(self) -> None:
         self._draining = threading.Lock()
         self._drainer: int | None = None
+        # Encoded and not handed on for sure: if something interrupts that, the next drain begins with it.
+        self._request: tuple[bytes, int] | None = None
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._next_start_s = 0.0
@@ -180,29 +184,38 @@ class Batch:
         while True:
             # The lock is taken at least once, even for nothing: a batch that another thread has taken out of the source
             # must have been handed on too.
-            timeout_s = -1.0 if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            timeout_s = -1.0 if deadline_s is None else left_s(deadline_s, time.monotonic())
             if not self._draining.acquire(timeout=timeout_s):
                 return False
             try:
                 self._drainer = threading.get_ident()
+                self._hand_on()
                 if items <= 0:
                     return True
                 if timeout_s == 0.0 and self._source.pending():
                     return False
-                request = self._source.drain(min(items, self._max_batch_items))
-                if request is None:
+                self._request = self._source.drain(min(items, self._max_batch_items))
+                if self._request is None:
                     return True
-                body, count = request
-                items -= count
-                self._hand_on(body, count)
+                items -= self._request[1]
+                self._hand_on()
+            except BaseException:
+                if self._swept:
+                    self._source.discard("shutdown")
+                raise
             finally:
                 self._drainer = None
                 self._draining.release()
 
-    def _hand_on(self, body: bytes, count: int) -> None:
+    def _hand_on(self) -> None:
+        if self._request is None:
+            return
+        body, count = self._request
         try:
             self._deliver(self._signal, body, count)
         except Exception:
             # Against the contract of Deliver; counted all the same, because nothing is lost in silence.
             self._ledger.dropped(count, "deliver_error")
+            self._request = None
             _log.warning("deliver", "Delivery refused a batch by raising", exc_info=True)
+        self._request = None

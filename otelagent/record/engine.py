@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from otelagent.environment import SDK_VARIABLES, hidden
-from otelagent.errors import ConfigError
-
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
-    from otelagent.config import Config
-
-__all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort", "open_engine"]
+__all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort"]
 
 Counts = Callable[[], tuple[int, int, Mapping[str, int]]]
 """Gives ended, sampled out and dropped by reason, each since the recorder was made (or the process forked)."""
 
 Deliver = Callable[[str, bytes, int], None]
-"""Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses."""
+"""Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses.
+
+Something that isn't its own may interrupt it (Ctrl-C, a timeout of gevent's): the same `bytes` object is then handed to
+it again, and counts once."""
 
 FlushDelivery = Callable[[float], bool]
 """Takes a `time.monotonic()` deadline, seconds; true when everything handed to `Deliver` before has arrived by then."""
@@ -45,6 +43,10 @@ class LedgerPort(Protocol):
 
     def include(self, counts: Counts, /) -> None:
         """Adds to every snapshot what a recorder has counted for itself."""
+
+    @property
+    def lost(self) -> int:
+        """How many spans were ever dropped, here or behind `Deliver`, or rejected by a destination."""
 
 
 class Engine(Protocol):
@@ -89,52 +91,3 @@ class Engine(Protocol):
     def after_fork_in_child(self) -> None:
         """Starts over in a fork child: the parent's waiting spans are forgotten (the parent sends them), the resource
         gets the child's identity, ids are reseeded, locks and threads are new. The caller renews the ledger itself."""
-
-
-def open_engine(
-    config: Config, ledger: LedgerPort, deliver: Deliver, *, flush_delivery: FlushDelivery | None = None
-) -> Engine:
-    """Opens the engine that the configuration asks for. This is what imports an engine; nothing before it does.
-
-    :param ledger: the ledger of the traces signal.
-    :param deliver: gets each encoded request.
-    :param flush_delivery: continues `TracerProvider.force_flush()` behind `deliver`, so that a user who calls the
-        OpenTelemetry API alone gets a truthful answer; `Engine.flush` doesn't use it.
-    :raises ConfigError: the `native` engine is asked for and missing; a sampler is unknown or can't be built.
-    """
-    reason = f"engine is set to {config.engine}"
-    if config.engine != "sdk":
-        absence = _native_absence()
-        if absence is None:
-            from otelagent.record.native import NativeEngine
-
-            if config.engine == "auto":
-                reason = "engine is auto and otelagent-native is installed"
-            return NativeEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
-        if config.engine == "native":
-            raise ConfigError(
-                "engine",
-                "native",
-                str(config.sources.get("engine", "the configuration")),
-                absence,
-                "use 'auto', which takes the sdk engine where native is missing, or 'sdk'",
-            )
-        reason = f"engine is auto and {absence}"
-
-    with hidden(*SDK_VARIABLES):
-        from otelagent.record.sdk import SdkEngine
-
-    return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
-
-
-def _native_absence() -> str | None:
-    """Why the native engine can't be had, or None."""
-    try:
-        import otelagent_native  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name == "otelagent_native":
-            return "the distribution otelagent-native is not installed"
-        return f"otelagent-native can't be imported: {error}"
-    except Exception as error:  # a wheel of another interpreter, a subinterpreter, another version of the API
-        return f"otelagent-native can't be imported: {error}"
-    return None

@@ -87,6 +87,7 @@ class NativeEngine:
         self._provider = NativeProvider(
             self._recorder,
             self._batch,
+            ledger,
             lambda: self._resource,
             flush_timeout_s=config.batch.export_timeout_ms / 1000,
             flush_delivery=flush_delivery,

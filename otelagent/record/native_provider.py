@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.trace import TracerProvider
 
+from otelagent.loss import LossReport
 from otelagent.record.rate_limited_log import RateLimitedLog
+from otelagent.waiting import left_s
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
 
     from otelagent.record.batch import Batch
-    from otelagent.record.engine import FlushDelivery
+    from otelagent.record.engine import FlushDelivery, LedgerPort
     from otelagent_native import Recorder, Span
 
 __all__ = ["NativeProvider"]
@@ -44,6 +46,7 @@ class NativeProvider(TracerProvider):
         self,
         recorder: Recorder,
         batch: Batch,
+        ledger: LedgerPort,
         resource: Callable[[], Mapping[str, str | int]],
         *,
         flush_timeout_s: float,
@@ -54,6 +57,7 @@ class NativeProvider(TracerProvider):
         self._resource_attributes = resource
         self._flush_timeout_s = flush_timeout_s
         self._flush_delivery = flush_delivery
+        self._losses = LossReport(lambda: ledger.lost)
         self._lock = threading.Lock()
         self._tracers: dict[object, Tracer] = {}
         self._processors: tuple[SpanProcessor, ...] = ()
@@ -151,22 +155,25 @@ class NativeProvider(TracerProvider):
         """Flushes batch, delivery, then the processors that others added, all within the timeout.
 
         :param timeout_millis: milliseconds.
-        :returns: whether everything that ended before the call has been flushed by all of them.
+        :returns: whether everything that ended before the call has been flushed by all of them, and no span was lost
+            since a flush before this one said so.
         """
+        told = self._losses.begin()
         deadline_s = time.monotonic() + timeout_millis / 1000
         done = self._batch.flush(deadline_s)
         if self._flush_delivery is not None:
             done = self._flush_delivery(deadline_s) and done
         for processor in self._processors:
-            left_ms = int((deadline_s - time.monotonic()) * 1000)
+            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
             if left_ms <= 0:
-                return False
+                done = False
+                break
             try:
                 done = processor.force_flush(left_ms) is not False and done
             except _ISOLATED:
                 _complain(processor)
                 done = False
-        return done
+        return self._losses.end(told) and done
 
     def shutdown(self) -> None:
         """As `force_flush`, and nothing is taken any more."""
@@ -191,6 +198,7 @@ class NativeProvider(TracerProvider):
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
         self._lock = threading.Lock()
+        self._losses.after_fork_in_child()
 
 
 class Scope:

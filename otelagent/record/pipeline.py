@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
 
+from otelagent.loss import LossReport
 from otelagent.record.guarded_span import GuardedSpan
 from otelagent.record.rate_limited_log import RateLimitedLog
+from otelagent.waiting import left_s
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -49,6 +51,7 @@ class Pipeline(SynchronousMultiSpanProcessor):
         self._ledger = ledger
         self._flush_timeout_s = flush_timeout_s
         self._flush_delivery = flush_delivery
+        self._losses = LossReport(lambda: ledger.lost)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Guards the span, then tells the others."""
@@ -86,22 +89,25 @@ class Pipeline(SynchronousMultiSpanProcessor):
         """What `TracerProvider.force_flush` does: batch, delivery, then the others, all within the timeout.
 
         :param timeout_millis: milliseconds.
-        :returns: whether everything that ended before the call has been flushed by all of them.
+        :returns: whether everything that ended before the call has been flushed by all of them, and no span was lost
+            since a flush before this one said so.
         """
+        told = self._losses.begin()
         deadline_s = time.monotonic() + timeout_millis / 1000
         done = self._batch.flush(deadline_s)
         if self._flush_delivery is not None:
             done = self._flush_delivery(deadline_s) and done
         for processor in self._span_processors:
-            left_ms = int((deadline_s - time.monotonic()) * 1000)
+            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
             if left_ms <= 0:
-                return False
+                done = False
+                break
             try:
                 done = processor.force_flush(left_ms) is not False and done
             except _ISOLATED:
                 _complain(processor)
                 done = False
-        return done
+        return self._losses.end(told) and done
 
     def shutdown(self) -> None:
         """What `TracerProvider.shutdown` does: as `force_flush`, and nothing is taken any more."""
@@ -124,6 +130,7 @@ class Pipeline(SynchronousMultiSpanProcessor):
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
         self._lock = threading.Lock()
+        self._losses.after_fork_in_child()
 
 
 def _complain(processor: SpanProcessor) -> None:

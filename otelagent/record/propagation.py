@@ -19,7 +19,7 @@ from opentelemetry.propagators.textmap import (
 )
 
 from otelagent.errors import ConfigError
-from otelagent.record.rate_limited_log import RateLimitedLog
+from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 
 __all__ = ["ENTRY_POINT_GROUP", "BoundedGetter", "SafePropagator", "build_propagator"]
 
@@ -30,6 +30,11 @@ _log = RateLimitedLog(logging.getLogger(__name__))
 _MAX_VALUES = 64
 _MAX_LENGTH = 8192
 _MAX_KEYS = 1024
+# The most that the API's propagator takes, and logs of, one by one.
+_MAX_BAGGAGE_MEMBERS = 180
+
+# One instance, or each propagator that is built would add another.
+_baggage_log_filter = RateLimitFilter()
 
 
 def build_propagator(names: Sequence[str], source: str = "the configuration") -> TextMapPropagator:
@@ -55,6 +60,9 @@ _KNOWN = {
 
 
 def _build(name: str, source: str) -> TextMapPropagator:
+    if name == "baggage":
+        # It logs each member of a header that it can't read, and whoever can reach the application writes headers.
+        logging.getLogger("opentelemetry.baggage.propagation").addFilter(_baggage_log_filter)
     if name in _KNOWN:
         module, attribute = _KNOWN[name]
         return cast("TextMapPropagator", getattr(import_module(module), attribute)())
@@ -132,7 +140,7 @@ class BoundedGetter(Getter[CarrierT]):
 
     At most 64 values of a field, 8192 characters together (the limit of W3C Baggage and of tracestate here); a field
     beyond either is as if it weren't there. Only strings. Several baggage headers are joined into one, which the API's
-    propagator needs to see more than the first.
+    propagator needs to see more than the first; of it the first 180 members that have a value are kept.
 
     :param inner: the getter of the carrier.
     """
@@ -153,7 +161,10 @@ class BoundedGetter(Getter[CarrierT]):
                 length += len(value)
         if not kept or len(kept) > _MAX_VALUES or length > _MAX_LENGTH:
             return None
-        return [",".join(kept)] if key == "baggage" and len(kept) > 1 else kept
+        if key != "baggage":
+            return kept
+        members = [member for member in ",".join(kept).split(",") if "=" in member]
+        return [",".join(members[:_MAX_BAGGAGE_MEMBERS])] if members else None
 
     def keys(self, carrier: CarrierT) -> list[str]:
         """The first 1024 field names (the Jaeger propagator looks for its baggage among them)."""

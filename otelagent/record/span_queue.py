@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from otelagent.fork_gate import whole_imports
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ _log = RateLimitedLog(logging.getLogger(__name__))
 
 # What encoding a span may raise. SystemExit comes from a value whose code calls sys.exit().
 _ISOLATED = (Exception, SystemExit)
+
+# What a request may have unless it is of a single span, bytes. Servers refuse more than a few MiB: gRPC's own limit.
+_MAX_REQUEST_BYTES = 4 * 1024 * 1024
 
 
 class SpanQueue:
@@ -40,6 +43,8 @@ class SpanQueue:
         self._ledger = ledger
         self._max_items = max_items
         self._spans: deque[ReadableSpan] = deque()
+        # How many spans may fit into a request, by the last ones: or each would be encoded anew for every halving.
+        self._fitting = max_items
 
     def offer(self, span: ReadableSpan) -> int:
         """Takes a span, or drops it as `queue_full`.
@@ -58,49 +63,87 @@ class SpanQueue:
         return len(self._spans)
 
     def drain(self, max_items: int) -> tuple[bytes, int] | None:
-        """Takes and encodes up to `max_items`; a span that can't be encoded is dropped alone, as `encode_error`."""
-        while spans := self._take(max_items):
+        """Takes and encodes up to `max_items`, fewer if they would be more than 4 MiB.
+
+        A span that can't be encoded is dropped alone, as `encode_error`.
+        """
+        spans: list[ReadableSpan] = []
+        try:
+            while True:
+                self._take_into(spans, min(max_items, self._fitting))
+                if not spans:
+                    return None
+                body = self._encode_some(spans)
+                if body is not None:
+                    return body, len(spans)
+        except BaseException:
+            # Ctrl-C, or a timeout of gevent's: they are nobody's yet, and wait again.
+            self._put_back(spans)
+            raise
+
+    def _encode_some(self, spans: list[ReadableSpan]) -> bytes | None:
+        # Of `spans`, leaves those that are in the returned request; None if none can be encoded.
+        while spans:
             try:
-                return _encode(spans), len(spans)
+                body = _encode(spans)
             except _ISOLATED:
-                pass
-            good = [span for span in spans if self._encodable(span)]
-            if not good:
+                self._drop_bad(spans)
                 continue
-            try:
-                return _encode(good), len(good)
-            except _ISOLATED:
-                # Each can be encoded and all together can't: 2 GiB of protobuf, or no memory.
-                self._ledger.dropped(len(good), "encode_error")
-                _log.warning("batch", "A batch of %d spans can't be encoded", len(good), exc_info=True)
+            if len(body) <= _MAX_REQUEST_BYTES or len(spans) == 1:
+                if len(body) <= _MAX_REQUEST_BYTES // 2:
+                    self._fitting = min(max(self._fitting, 2 * len(spans)), self._max_items)
+                return body
+            self._fitting = len(spans) // 2
+            self._put_back(spans, self._fitting)
         return None
 
     def discard(self, reason: str) -> None:
         """Drops every waiting span under `reason`."""
-        while spans := self._take(512):
-            self._ledger.dropped(len(spans), reason)
+        spans: list[ReadableSpan] = []
+        try:
+            while True:
+                self._take_into(spans, 512)
+                if not spans:
+                    return
+                self._ledger.dropped(len(spans), reason)
+                spans.clear()
+        except BaseException:
+            self._put_back(spans)
+            raise
 
     def forget(self) -> None:
         """Lets go of every waiting span uncounted."""
         self._spans = deque()
 
-    def _take(self, max_items: int) -> list[ReadableSpan]:
-        taken: list[ReadableSpan] = []
+    def _take_into(self, taken: list[ReadableSpan], max_items: int) -> None:
+        # One call, so that nothing comes between the taking and the having: a signal's handler runs after it.
         try:
-            while len(taken) < max_items:
-                taken.append(self._spans.popleft())
+            taken.extend(islice(iter(self._spans.popleft, None), max_items))
         except IndexError:
             pass
-        return taken
 
-    def _encodable(self, span: ReadableSpan) -> bool:
-        try:
-            _encode([span])
-        except _ISOLATED as error:
-            self._ledger.dropped(1, "encode_error")
-            _log.warning("encode", "A span can't be encoded and is dropped: %s", type(error).__name__, exc_info=True)
-            return False
-        return True
+    def _put_back(self, taken: list[ReadableSpan], kept: int = 0) -> None:
+        # In the same order; those of `discard` and `forget` in the meantime are gone.
+        self._spans.extendleft(reversed(taken[kept:]))
+        del taken[kept:]
+
+    def _drop_bad(self, spans: list[ReadableSpan]) -> None:
+        # From the end, so that what is still there when something interrupts is still to be looked at.
+        dropped = 0
+        for position in reversed(range(len(spans))):
+            try:
+                _encode(spans[position : position + 1])
+            except _ISOLATED as error:
+                del spans[position]
+                self._ledger.dropped(1, "encode_error")
+                dropped += 1
+                _log.warning(
+                    "encode", "A span can't be encoded and is dropped: %s", type(error).__name__, exc_info=True
+                )
+        if not dropped:
+            # Each can be encoded and all together can't: no memory for that.
+            self._fitting = max(1, len(spans) // 2)
+            self._put_back(spans, self._fitting)
 
 
 _Encoder = Callable[[Sequence[ReadableSpan]], "ExportTraceServiceRequest"]
@@ -116,41 +159,10 @@ def _encode(spans: Sequence[ReadableSpan]) -> bytes:
 def _import_encoder() -> _Encoder:
     # Imported at the first batch: protobuf costs tens of milliseconds that the application's start shouldn't pay.
     global _encoder
-    with _import_gate.entered:
+    with whole_imports():
         from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
         # It logs each attribute value that it can't encode, with a traceback.
         logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal").addFilter(RateLimitFilter())
         _encoder = encode_spans
     return encode_spans
-
-
-class _ImportGate:
-    """Keeps a fork out of the import that the batch thread is in.
-
-    A module's import lock isn't released in a fork child when another thread held it at the fork: whoever imports that
-    module in the child then waits for ever. So a fork waits for the import, once in a process's life and for as long as
-    an import takes; after five seconds it goes ahead.
-    """
-
-    def __init__(self) -> None:
-        self.entered = threading.Lock()
-        self._closed = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._close, after_in_parent=self._open, after_in_child=self._renew)
-
-    def _close(self) -> None:
-        if _encoder is None:
-            self._closed = self.entered.acquire(timeout=5.0)
-
-    def _open(self) -> None:
-        if self._closed:
-            self._closed = False
-            self.entered.release()
-
-    def _renew(self) -> None:
-        self._closed = False
-        self.entered = threading.Lock()
-
-
-_import_gate = _ImportGate()

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from otelagent.semconv.call import CallDescription
+from otelagent.semconv.redaction import MAX_MESSAGE_LENGTH, cut
 from otelagent.semconv.sql import analyse
 
 __all__ = ["UNKNOWN_SIZE", "Peer", "Query", "status_code"]
@@ -113,7 +114,7 @@ class Query(CallDescription):
 
     def error_message(self, error: BaseException) -> str:
         """The message without the values that databases quote in it (`redact_message`)."""
-        return redact_message(str(error), self.attributes.get("db.query.text", ""))
+        return redact_message(cut(str(error), MAX_MESSAGE_LENGTH), self.attributes.get("db.query.text", ""))
 
 
 def _name(operation: str | None, target: str | None) -> str:
@@ -138,8 +139,9 @@ def status_code(error: BaseException, system: str) -> str | None:
 
 
 _QUOTED = re.compile(r"\"[^\"]*\"?|'[^']*'?|`[^`]*`?")
-# PostgreSQL: "LINE 1: <the statement>", "Key (email)=(a@b.c) already exists", "Failing row contains (1, a@b.c)".
-_ECHO = re.compile(r"(LINE \d+: )[^\n]*(?:\n\s*\^)?|(\)=|contains )\([^\n]*\)")
+# PostgreSQL: "LINE 1: <the statement>", "Key (email)=(a@b.c) already exists", "Failing row contains (1, a@b.c)"; a
+# message that was cut may have lost the last parenthesis.
+_ECHO = re.compile(r"(LINE \d+: )[^\n]*(?:\n\s*\^)?|(\)=|contains )\((?:[^\n]*\)|[^\n]*)")
 
 
 def redact_message(message: str, text: str) -> str:

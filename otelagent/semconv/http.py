@@ -5,11 +5,11 @@ Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from otelagent.semconv.call import CallDescription
+from otelagent.semconv.redaction import redact_query, redact_url
 
 __all__ = ["ClientRequest", "ServerRequest", "redact_query", "redact_url", "split_host"]
 
@@ -19,41 +19,6 @@ KNOWN_METHODS = frozenset(
 #: `http.client`'s version numbers, which urllib3 hands on, as `network.protocol.version`.
 HTTP_VERSIONS = {10: "1.0", 11: "1.1", 20: "2"}
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-# Query keys whose values are credentials. The first four are the convention's own list (`url.query`, `url.full`);
-# the rest are what applications commonly put there.
-_SECRET_QUERY = re.compile(
-    r"(^|&|;)((?:AWSAccessKeyId|Signature|sig|X-Goog-Signature|X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential"
-    r"|access_token|refresh_token|id_token|auth_token|token|code|password|passwd|pwd|secret|client_secret"
-    r"|api[_-]?key|apikey|key|session|jwt|auth|authorization)=)[^&;#]*",
-    re.IGNORECASE,
-)
-
-
-def redact_query(query: str) -> str:
-    """A query string with the values of known credentials replaced by ``REDACTED``; names and order are kept."""
-    if "=" not in query:
-        return query
-    return _SECRET_QUERY.sub(r"\1\2REDACTED", query)
-
-
-def redact_url(url: str) -> str:
-    """An absolute URL without credentials: userinfo and known secret query values become ``REDACTED``.
-
-    A plain URL, which is nearly every one, costs two searches and no parsing.
-    """
-    if "@" in url:
-        scheme, separator, rest = url.partition("://")
-        if separator:
-            end = min((i for i in (rest.find("/"), rest.find("?"), rest.find("#")) if i >= 0), default=len(rest))
-            userinfo, at, host = rest[:end].rpartition("@")
-            if at:
-                masked = "REDACTED:REDACTED@" if ":" in userinfo else "REDACTED@"
-                url = f"{scheme}://{masked}{host}{rest[end:]}"
-    if "?" in url:
-        base, _, query = url.partition("?")
-        return f"{base}?{redact_query(query)}"
-    return url
 
 
 def split_host(host: str, scheme: str = "http") -> tuple[str | None, int | None]:

@@ -55,7 +55,8 @@ class _Dialect:
 
     :ivar tokens: the token pattern.
     :ivar nested_comments: block comments nest.
-    :ivar lenient_quotes: a double-quoted name that is no name is taken as a string, or which of the two isn't known.
+    :ivar lenient_quotes: a double-quoted name that is no name is taken as a string, or which of the two isn't known:
+        it stays only where nothing but a name may stand.
     :ivar doubtful_backslash: whether a backslash escapes the quote after it isn't known.
     """
 
@@ -82,8 +83,11 @@ _DIALECTS = {
 _UNKNOWN = _Dialect(_STANDARD, lenient_quotes=True, doubtful_backslash=True)
 
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-_VALUE_BEFORE = frozenset("=<>|+-*/%!~") | {"LIKE", "ILIKE", "GLOB", "REGEXP", "MATCH", "RLIKE", "BETWEEN", "ESCAPE"}
-_LISTS = frozenset(("IN", "VALUES"))
+# What only a name may follow. FROM, JOIN, INTO, UPDATE and TABLE are the summary's, which tells a query's FROM from
+# the one in `TRIM(x FROM y)`.
+_NAME_BEFORE = frozenset((".", "AS", "REFERENCES", "CONSTRAINT", "COLUMN"))
+_ASSIGNED = re.compile(r"\s*=")
+_AFTER_SET = frozenset(("WHERE", "FROM", "RETURNING", "SELECT", "VALUES", "ORDER", "LIMIT"))
 _BOOLEANS = frozenset(("TRUE", "FALSE"))
 # SQLite's encryption extensions take their key in these, quoted or not.
 _KEY_PRAGMAS = frozenset(("KEY", "REKEY", "HEXKEY", "HEXREKEY", "TEXTKEY", "TEXTREKEY"))
@@ -155,7 +159,7 @@ class _Scan:
         space = False
         before = ""  # the significant token before, upper-case
         parens: list[_Paren] = []
-        after_values = False
+        assigning = -1  # how many parentheses are open around the SET clause that is under way
         while position < end:
             token = match(text, position)
             assert token is not None  # the last alternative takes any character
@@ -183,8 +187,10 @@ class _Scan:
                     out.append("?")
                     return
                 if kind == "quoted" and dialect.lenient_quotes and value[0] == '"':
-                    listed = bool(parens) and parens[-1].values and before in ("(", ",")
-                    if (before in _VALUE_BEFORE or listed) and text[position : position + 1] != ".":
+                    named = summary.expects or before in _NAME_BEFORE or text[position : position + 1] == "."
+                    listed = bool(parens) and parens[-1].columns and before in ("(", ",")
+                    assigned = before == "SET" or (before == "," and assigning == len(parens))
+                    if not (named or listed or (assigned and _ASSIGNED.match(text, position))):
                         kind = "string"
                 if kind != "quoted":
                     out.append("?")
@@ -207,16 +213,16 @@ class _Scan:
                 if value == "(":
                     if parens:
                         parens[-1].plain = False
-                    values = before in _LISTS or (before == "," and after_values)
-                    parens.append(_Paren(len(out), before == "IN", values))
+                    parens.append(_Paren(len(out), before == "IN", summary.lists_columns))
                 elif value == ")" and parens:
                     paren = parens.pop()
-                    after_values = paren.values
                     if paren.plain and len(out) > paren.start + 1:
                         del out[paren.start :]
                         out.append("?)")
                 elif parens and value not in ",+-":
                     parens[-1].plain = False
+                if value == ";":
+                    assigning = -1
                 before = value
                 summary.punctuation(value)
             else:
@@ -233,6 +239,10 @@ class _Scan:
                 if before == "PRAGMA" and upper in _KEY_PRAGMAS:
                     out.append(" ?")
                     return
+                if upper == "SET":
+                    assigning = len(parens)
+                elif upper in _AFTER_SET:
+                    assigning = -1
                 before = upper
 
 
@@ -241,22 +251,22 @@ class _Paren:
 
     :ivar start: the index of the first piece inside.
     :ivar plain: it is an IN list, so far of values only.
-    :ivar values: what stands in it is values.
+    :ivar columns: it is a statement's list of columns.
     """
 
-    __slots__ = ("plain", "start", "values")
+    __slots__ = ("columns", "plain", "start")
 
-    def __init__(self, start: int, plain: bool, values: bool) -> None:
+    def __init__(self, start: int, plain: bool, columns: bool) -> None:
         self.start = start
         self.plain = plain
-        self.values = values
+        self.columns = columns
 
 
 def _closed(token: str, dialect: _Dialect) -> bool:
     """Whether a quoted token that reaches the end of the text ends with its quote."""
     if token[0] == "[":
         return True
-    quote = token[0] if token[0] in "\"`" else "'"
+    quote = token[0] if token[0] in '"`' else "'"
     opening = token.index(quote)
     if token[-1] != quote or opening == len(token) - 1:
         return False

@@ -15,32 +15,89 @@ _PREFIXES = frozenset(("WITH", "EXPLAIN"))
 _DDL = frozenset(("CREATE", "ALTER", "DROP"))
 _DDL_KINDS = frozenset(
     (
-        "TABLE", "VIEW", "INDEX", "TRIGGER", "SEQUENCE", "SCHEMA", "DATABASE", "FUNCTION", "PROCEDURE", "TYPE",
-        "EXTENSION", "ROLE", "USER",
+        "TABLE",
+        "VIEW",
+        "INDEX",
+        "TRIGGER",
+        "SEQUENCE",
+        "SCHEMA",
+        "DATABASE",
+        "FUNCTION",
+        "PROCEDURE",
+        "TYPE",
+        "EXTENSION",
+        "ROLE",
+        "USER",
     )
 )
 # Statements whose first name is their target.
 _TARGETED = frozenset(
     (
-        "TRUNCATE", "CALL", "EXEC", "EXECUTE", "COPY", "PRAGMA", "ANALYZE", "VACUUM", "REINDEX", "USE",
+        "TRUNCATE",
+        "CALL",
+        "EXEC",
+        "EXECUTE",
+        "COPY",
+        "PRAGMA",
+        "ANALYZE",
+        "VACUUM",
+        "REINDEX",
+        "USE",
     )
 )
 _ON_TABLES = frozenset(
     (
-        "TRUNCATE", "COPY", "ANALYZE", "VACUUM",
+        "TRUNCATE",
+        "COPY",
+        "ANALYZE",
+        "VACUUM",
     )
 )
 # Between an operation and its target.
 _FILLERS = frozenset(
     (
-        "ONLY", "LATERAL", "TABLE", "IF", "NOT", "EXISTS", "IGNORE", "LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED",
-        "QUICK", "OR", "REPLACE", "ROLLBACK", "ABORT", "FAIL", "CONCURRENTLY", "INTO", "OVERWRITE", "VERBOSE", "FULL",
+        "ONLY",
+        "LATERAL",
+        "TABLE",
+        "IF",
+        "NOT",
+        "EXISTS",
+        "IGNORE",
+        "LOW_PRIORITY",
+        "HIGH_PRIORITY",
+        "DELAYED",
+        "QUICK",
+        "OR",
+        "REPLACE",
+        "ROLLBACK",
+        "ABORT",
+        "FAIL",
+        "CONCURRENTLY",
+        "INTO",
+        "OVERWRITE",
+        "VERBOSE",
+        "FULL",
     )
 )
 _CLAUSES = frozenset(
     (
-        "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "FETCH", "WINDOW", "UNION", "INTERSECT", "EXCEPT",
-        "SET", "VALUES", "RETURNING", "FOR", "WHEN", "DEFAULT",
+        "WHERE",
+        "GROUP",
+        "ORDER",
+        "HAVING",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "WINDOW",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "SET",
+        "VALUES",
+        "RETURNING",
+        "FOR",
+        "WHEN",
+        "DEFAULT",
     )
 )
 
@@ -100,6 +157,16 @@ class Summary:
         one = self._tables_only and len(set(self._targets)) == 1 and not self._defined
         return self._targets[0] if one and self.operation() is not None else None
 
+    @property
+    def expects(self) -> bool:
+        """Whether a target's name comes next."""
+        return self._expect
+
+    @property
+    def lists_columns(self) -> bool:
+        """Whether a parenthesis that opens here is the columns of the statement's target."""
+        return self._captured and self._levels[-1].operation in ("INSERT", "REPLACE", "CREATE")
+
     def literal(self) -> None:
         """A literal or parameter stood here."""
         if self._expect:
@@ -147,7 +214,9 @@ class Summary:
         elif upper in _QUERIES and self._is_operation(upper, last):
             self._operate(upper)
         elif self._expect:
-            if upper not in _FILLERS and upper not in _CLAUSES:
+            if upper in _CLAUSES:
+                self._expect = self._levels[-1].tables = False  # FROM (VALUES ...
+            elif upper not in _FILLERS:
                 self._target(value)
         else:
             self._keyword(upper, last)

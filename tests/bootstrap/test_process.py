@@ -167,6 +167,32 @@ def test_an_init_process_is_not_killed(bench: Workbench) -> None:
     assert outcome.events == [["init", "exit"]]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_init_process_delivers_at_sigterm_and_goes_on(bench: Workbench, times: int) -> None:
+    code = (
+        "import os, signal, time\nfrom otelagent import process\n"
+        "process.watch_process(int, lambda: print('exit'), exit_timeout_s=1, on_survived=lambda: print('flush'))\n"
+        f"pid = os.getpid()\nos.getpid = lambda: 1\nfor _ in range({times}):\n  os.kill(pid, signal.SIGTERM)\n"
+        "  time.sleep(.1)\nprint('alive')"
+    )
+    outcome = bench.run(sys.executable, "-c", code, options=None)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.split() == ["flush"] * times + ["alive", "exit"]
+
+
+def test_what_is_patched_for_it_is_put_back(bench: Workbench) -> None:
+    code = (
+        "import gunicorn.workers.base as early\nfound = early.Worker.load_wsgi\n"
+        "from otelagent.process import watch_process\n"
+        "watch = watch_process(int, int, exit_timeout_s=1)\nprint(early.Worker.load_wsgi is found)\n"
+        "watch.stop()\nprint(early.Worker.load_wsgi is found)\n"
+        "watch = watch_process(int, int, exit_timeout_s=1)\nprint(early.Worker.load_wsgi is found)\n"
+        "watch.stop()\nprint(early.Worker.load_wsgi is found)\n"
+    )
+    outcome = bench.run(sys.executable, "-c", code, options=None)
+    assert outcome.stdout.split() == ["False", "True", "False", "True"], outcome.stderr
+
+
 def test_forked_children_answer_for_themselves(bench: Workbench) -> None:
     code = (
         "import os, signal, time\nchild = os.fork()\nif not child: time.sleep(20)\n"

@@ -98,6 +98,11 @@ def act(connection: socket.socket, action: dict[str, Any]) -> None:
     elif kind == "bomb":
         body = gzip.compress(b"\0" * action["bytes"])
         connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "content-length": str(len(body))}) + body)
+    elif kind == "endless_after_gzip":
+        connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "transfer-encoding": "chunked"}))
+        if empty := gzip.compress(b""):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(empty), empty))
+        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", 100_000)
     elif kind == "raw":
         connection.sendall(bytes.fromhex(action["bytes"]))
         connection.shutdown(socket.SHUT_WR)
@@ -143,7 +148,7 @@ def serve_grpc(script: Script, wanted_port: int) -> int:
             context.abort(grpc.StatusCode[action["code"]], action.get("details", "scripted"))
         return bytes.fromhex(action.get("body", ""))
 
-    handlers = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
+    handlers: dict[str, Any] = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
     server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     port = server.add_insecure_port(f"127.0.0.1:{wanted_port}")

@@ -11,11 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-
 from otelagent.config.model import Otlp, Secret
 from otelagent.delivery import Accepted, Destination, Ledger, Limits, Payload, Result, RetryPolicy, Transport
 
@@ -44,6 +39,8 @@ def secret(text: str) -> Secret:
 
 def payload(items: int = 1, name: str = "work") -> Payload:
     """A real request with that many spans."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
     request = ExportTraceServiceRequest()
     scope = request.resource_spans.add().scope_spans.add()
     for number in range(items):
@@ -52,6 +49,8 @@ def payload(items: int = 1, name: str = "work") -> Payload:
 
 
 def partial_success(rejected: int, message: str = "") -> bytes:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
     response = ExportTraceServiceResponse()
     response.partial_success.rejected_spans = rejected
     response.partial_success.error_message = message

@@ -60,16 +60,16 @@ class TestFile:
             assert books.shutdown()
         assert span_names(path.read_text()) == ["a", "b"]
 
-    def test_the_umask_decides_about_the_mode(self, tmp_path: Path) -> None:
+    def test_only_its_owner_may_read_it(self, tmp_path: Path) -> None:
         path = tmp_path / "traces.jsonl"
         transport = FileTransport(str(path))
-        before = os.umask(0o027)
+        before = os.umask(0o022)
         try:
             transport.send(payload(), 1)
         finally:
             os.umask(before)
             transport.close()
-        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def test_several_processes_share_it(self, tmp_path: Path) -> None:
         path = tmp_path / "traces.jsonl"

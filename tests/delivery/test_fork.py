@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from tests.delivery.harness import FaultServer
+from tests.delivery.harness import FaultServer, partial_success, payload
 
 # A parent whose export is under way (or over) when it forks; parent and children deliver and tell what they counted.
 PROGRAM = """
 import json, os, sys, threading, time
+import opentelemetry.trace  # The agent has it before there is anything to deliver.
 from otelagent.delivery import Ledger, Destination, Payload, RetryPolicy
 from otelagent.delivery.delivery import open_transport
 from types import SimpleNamespace as Settings
@@ -97,4 +101,88 @@ def test_parents_and_children_deliver_their_own(protocol: str, moment: str) -> N
     ]
     assert (sent.count("child"), sent.count("grandchild")) == (6, 3)
     assert before + 1 <= sent.count("parent") <= before + 1 + (3 if protocol == "grpc" else 0)
-    assert "fork" not in done.stderr
+    assert "skipping fork" not in done.stderr
+
+
+# Tells which modules the exporting thread begins to import while a fork could happen.
+IMPORTING_PROGRAM = """
+import json, sys, threading, time
+import opentelemetry.trace  # The agent has it before there is anything to deliver.
+from types import SimpleNamespace as Settings
+from otelagent.delivery import Destination, Ledger, Limits, Payload, RetryPolicy
+from otelagent import fork_gate
+from otelagent.delivery.delivery import open_transport
+from otelagent.delivery.worker import THREAD_NAME
+from tests.delivery.harness import otlp
+
+imported, unshielded = set(), set()
+
+class Spy:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if threading.current_thread().name == THREAD_NAME:
+            imported.add(name)
+            if not fork_gate._lock._is_owned():
+                unshielded.add(name)
+
+sys.meta_path.insert(0, Spy)
+exporter, protocol, endpoint, file, body = sys.argv[1:]
+config = Settings(
+    traces=Settings(exporter=exporter), otlp=otlp(endpoint, protocol=protocol, compression="gzip"), file_path=file
+)
+ledger = Ledger("traces")
+destination = Destination(open_transport(config), {"traces": ledger}, RetryPolicy(0.01, 0.02), Limits(try_timeout_s=2))
+for _ in range(5):
+    ledger.ended(1)
+    destination.submit(Payload("traces", bytes.fromhex(body), 1))
+destination.shutdown(time.monotonic() + (2 if "https" in endpoint else 20))
+counts = ledger.snapshot().to_dict()
+print(json.dumps([len(imported), sorted(unshielded), counts["delivered"], counts["rejected"]]), file=sys.stderr)
+"""
+
+STATUS = Status(message="no").SerializeToString().hex()
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+HTTP_SCRIPT: list[dict[str, Any]] = [
+    {"status": 503, "headers": {"retry-after": DATE}},
+    {"do": "reset"},
+    {"status": 400, "body": STATUS},
+    {"status": 200, "body": partial_success(0, "a\u00e9").hex()},
+    {"status": 200, "body": b"{}".hex(), "headers": {"content-type": "application/json"}},
+    {"status": 200},
+]
+GRPC_SCRIPT: list[dict[str, Any]] = [
+    {"code": "UNAVAILABLE", "status_details": STATUS},
+    {"code": "INTERNAL"},
+    {"body": partial_success(0, "a\u00e9").hex()},
+    {},
+]
+
+
+@pytest.mark.parametrize(
+    ("exporter", "protocol", "script", "host"),
+    [
+        ("otlp", "http/protobuf", HTTP_SCRIPT, "http://localhost"),
+        ("otlp", "http/protobuf", HTTP_SCRIPT, "https://localhost"),
+        ("otlp", "grpc", GRPC_SCRIPT, "http://localhost"),
+        ("otlp", "grpc", GRPC_SCRIPT, "https://localhost"),
+        ("console", "", [{}], ""),
+        ("file", "", [{}], ""),
+    ],
+)
+def test_no_fork_can_hit_an_import(
+    exporter: str, protocol: str, script: list[dict[str, Any]], host: str, tmp_path: Path
+) -> None:
+    with FaultServer("grpc" if protocol == "grpc" else "http", *script) as server:
+        arguments = [exporter, protocol, f"{host}:{server.port}/v1/traces", str(tmp_path / "out"), payload().body.hex()]
+        done = subprocess.run(
+            [sys.executable, "-c", IMPORTING_PROGRAM, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    imported, unshielded, delivered, rejected = json.loads(done.stderr.splitlines()[-1])
+    assert imported > 0
+    assert unshielded == [], unshielded
+    if not host.startswith("https"):
+        assert delivered + sum(rejected.values()) == 5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import Any
 
@@ -179,3 +180,15 @@ def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert exchange({})[0] == Accepted()
+
+
+def test_at_the_end_of_the_interpreter_a_call_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with FaultServer("grpc", {"code": "INTERNAL"}, {}) as server:
+        transport = GrpcTransport(otlp(f"http://127.0.0.1:{server.port}"))
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert transport.send(payload(), 5) == Rejected("grpc_internal", "scripted")
+        assert transport.send(payload(), 5) == Accepted()
+        transport.close()

@@ -226,6 +226,13 @@ def test_an_answer_is_cut_at_4_mib(action: dict[str, Any]) -> None:
     assert peak < 10 * 1024 * 1024
 
 
+def test_an_answer_that_goes_on_after_its_gzip_is_cut_there() -> None:
+    begun = time.monotonic()
+    result, _ = exchange({"do": "endless_after_gzip"}, timeout_s=20.0)
+    assert result == Rejected("malformed_response", "the answer goes on after the end of its gzip")
+    assert time.monotonic() - begun < 5
+
+
 def test_too_large_a_request_is_not_sent() -> None:
     transport = HttpTransport(otlp("http://127.0.0.1:1/v1/traces"))
     result = transport.send(Payload("traces", bytes(64 * 1024 * 1024 + 1), 7), 1)

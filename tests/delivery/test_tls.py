@@ -28,7 +28,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    openssl("req", "-x509", *new, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+    signs = ["-addext", "keyUsage=critical,keyCertSign"]
+    openssl("req", "-x509", *new, "-subj", "/CN=ca", *signs, "-keyout", "ca.key", "-out", "ca.pem")
     for name in ("server", "client"):
         names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
         signed = ["-CA", "ca.pem", "-CAkey", "ca.key"]
@@ -96,7 +97,7 @@ def grpc_port(certificates: Path, mutual: bool) -> Iterator[int]:
         [(read("server.key"), read("server.pem"))], read("ca.pem") if mutual else None, require_client_auth=mutual
     )
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    export = grpc.unary_unary_rpc_method_handler(lambda request, context: b"", None, None)
+    export: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: b"", None, None)
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": export}),))
     port = server.add_secure_port("127.0.0.1:0", credentials)

@@ -59,6 +59,10 @@ SERVERS: dict[str, tuple[Callable[[int], list[str]], str, int]] = {
 }
 # The signal, and whether the whole process group gets it, as from a terminal.
 ENDINGS = {"SIGTERM": (signal.SIGTERM, False), "Ctrl-C": (signal.SIGINT, True)}
+# This worker shuts its pool down in a signal's handler. A second signal, as the parent sends one when the terminal has
+# sent one already, may find it there and hang it until gunicorn kills it, with and without otelagent. Here the parent
+# alone is told.
+HANGS_AT_TWO_SIGNALS = "gunicorn gthread"
 
 
 def serve(bench: Bench, server: str, *, run: bool) -> tuple[Application, Client]:
@@ -84,6 +88,7 @@ def test_every_request_answered_has_its_span_and_the_exit_code_is_the_servers(
     server: str, ending: str, collected: Bench
 ) -> None:
     signum, group = ENDINGS[ending]
+    group = group and server != HANGS_AT_TWO_SIGNALS
     plain, _ = serve(collected, server, run=False)
     code = plain.end(signum, group=group)
 

@@ -61,7 +61,8 @@ MATRIX: dict[str, tuple[Way, Protocol, str]] = {
 def shop(folder: Path, way: Way, bench: Bench | None) -> Iterator[Client]:
     """The shop, running; without a bench it has nothing of otelagent in it. At the end both services have exited."""
     agent: list[str] | None = [] if way.run else None
-    books = {service: bench.environ(service=service) if bench else {} for service in ("inventory", "gateway")}
+    plain = {"HOME": str(folder)}
+    books = {service: bench.environ(service=service) if bench else plain for service in ("inventory", "gateway")}
     with ExitStack() as services:
         stock = serve.inventory(folder, way.inventory, agent=agent, env=books["inventory"], health=None)
         services.enter_context(stock)

@@ -52,7 +52,8 @@ class Client:
         self.sent.add(trace_id)
         connection = http.client.HTTPConnection(HOST, self.port, timeout=TIMEOUT_S)
         try:
-            carried = {"traceparent": f"00-{trace_id}-{parent_id}-01", **(headers or {})}
+            # When it is answered, the server is done with it: a connection kept alive would be work to clean up.
+            carried = {"traceparent": f"00-{trace_id}-{parent_id}-01", "Connection": "close", **(headers or {})}
             connection.request(method, path, body=body, headers=carried)
             response = connection.getresponse()
             content = response.read()

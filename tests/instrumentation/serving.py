@@ -1,4 +1,4 @@
-"""Real servers in threads, on free loopback ports, for the length of a test."""
+"""Real servers in threads, on free loopback ports, for the length of a test; and applications for them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,38 @@ import http.client
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-__all__ = ["SERVERS", "Answer", "asgi_on_uvicorn", "get", "wsgi_on_werkzeug", "wsgi_on_wsgiref"]
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind
 
+from tests.instrumentation.capture import Applied, Spans
+
+__all__ = [
+    "PARENT",
+    "SERVER",
+    "SERVERS",
+    "TRACE",
+    "TRACEPARENT",
+    "Answer",
+    "apply_frameworks",
+    "apply_servers",
+    "asgi_app",
+    "asgi_on_uvicorn",
+    "eventually",
+    "get",
+    "wsgi_app",
+    "wsgi_on_werkzeug",
+    "wsgi_on_wsgiref",
+]
+
+SERVER = SpanKind.SERVER
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+TRACEPARENT = ("traceparent", f"00-{TRACE}-{PARENT}-01")
 Answer = tuple[int, bytes]
 
 
@@ -111,3 +136,55 @@ SERVERS: dict[str, Callable[[Any], Any]] = {
     "wsgiref": wsgi_on_wsgiref,
     "uvicorn": wsgi_on_uvicorn,
 }
+
+
+def apply_servers(apply: Applied) -> Applied:
+    """Instrument the servers."""
+    import werkzeug.serving  # noqa: F401
+
+    from otelagent_instrumentation.server.uvicorn import Uvicorn
+    from otelagent_instrumentation.server.werkzeug import Werkzeug
+    from otelagent_instrumentation.server.wsgiref import Wsgiref
+
+    for cls in (Uvicorn, Werkzeug, Wsgiref):
+        apply(cls)
+    return apply
+
+
+def apply_frameworks(apply: Applied) -> None:
+    """Instrument the frameworks."""
+    import flask  # noqa: F401
+
+    from otelagent_instrumentation.server.fastapi import FastAPI
+    from otelagent_instrumentation.server.flask import Flask
+    from otelagent_instrumentation.server.starlette import Starlette
+
+    for cls in (Starlette, FastAPI, Flask):
+        apply(cls)
+
+
+def eventually(spans: Spans, count: int, **wanted: Any) -> list[ReadableSpan]:
+    """A server's thread ends the span after the client has its answer."""
+    deadline = time.monotonic() + 10
+    while len(found := spans.all(kind=SERVER, **wanted)) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(found) == count, spans.names()
+    return found
+
+
+def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    if path == "/boom":
+        raise ValueError("boom")
+    start_response("503 Busy" if path == "/busy" else "200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        return
+    if scope["path"] == "/boom":
+        raise ValueError("boom")
+    status = 503 if scope["path"] == "/busy" else 200
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})

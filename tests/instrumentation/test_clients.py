@@ -213,3 +213,27 @@ def test_cancelled_requests_are_not_failures_of_the_server(spans: Spans, apply: 
     span = spans.one(kind=SpanKind.CLIENT)
     assert (span.attributes or {})["error.type"] == "asyncio.exceptions.CancelledError"
     assert span.status.status_code is StatusCode.UNSET
+
+
+def test_a_request_may_be_passed_by_keyword(spans: Spans, server: Server, apply: Applied) -> None:
+    for cls in (Httpx, Requests, Urllib3):
+        apply(cls)
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        def send(self, request: Any, *_: Any, **options: Any) -> Any:
+            return super().send(request=request, **options)
+
+    class Transport(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            return super().handle_request(request=request)
+
+    with requests.Session() as session, httpx.Client(transport=Transport(), trust_env=False) as client:
+        session.trust_env = False
+        session.mount("http://", Adapter())
+        for recording in (True, False):
+            SWITCH.recording = recording
+            assert session.get(server.url("/"), timeout=10).status_code == 200
+            assert client.get(server.url("/")).status_code == 200
+    assert server.traceparents == [*map(sent_by, spans.all(kind=SpanKind.CLIENT)), None, None]
+    scopes = [span.instrumentation_scope.name for span in spans.all() if span.instrumentation_scope]
+    assert [scope.rpartition(".")[2] for scope in scopes] == ["requests", "httpx"]

@@ -5,72 +5,41 @@ from __future__ import annotations
 import asyncio
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import fastapi
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import StatusCode
 
 from otelagent.patching.switch import SWITCH
-from otelagent_instrumentation.server.fastapi import FastAPI as FastAPIInstrumentation
-from otelagent_instrumentation.server.flask import Flask as FlaskInstrumentation
-from otelagent_instrumentation.server.starlette import Starlette as StarletteInstrumentation
-from otelagent_instrumentation.server.uvicorn import Uvicorn
-from otelagent_instrumentation.server.werkzeug import Werkzeug
-from otelagent_instrumentation.server.wsgiref import Wsgiref
 from tests.instrumentation.capture import Applied, Spans, span_id
-from tests.instrumentation.serving import SERVERS, asgi_on_uvicorn, get, wsgi_on_werkzeug, wsgi_on_wsgiref
-
-SERVER = SpanKind.SERVER
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-PARENT = "b7ad6b7169203331"
-TRACEPARENT = ("traceparent", f"00-{TRACE}-{PARENT}-01")
+from tests.instrumentation.serving import (
+    PARENT,
+    SERVER,
+    SERVERS,
+    TRACE,
+    TRACEPARENT,
+    apply_frameworks,
+    apply_servers,
+    asgi_app,
+    asgi_on_uvicorn,
+    eventually,
+    get,
+    wsgi_app,
+    wsgi_on_werkzeug,
+    wsgi_on_wsgiref,
+)
 
 
 @pytest.fixture
 def servers(apply: Applied) -> Applied:
-    import werkzeug.serving  # noqa: F401
-
-    for cls in (Uvicorn, Werkzeug, Wsgiref):
-        apply(cls)
-    return apply
+    return apply_servers(apply)
 
 
 @pytest.fixture
-def frameworks(servers: Applied) -> None:
-    import flask  # noqa: F401
-
-    for cls in (StarletteInstrumentation, FastAPIInstrumentation, FlaskInstrumentation):
-        servers(cls)
-
-
-def eventually(spans: Spans, count: int, **wanted: Any) -> list[ReadableSpan]:
-    """A server's thread ends the span after the client has its answer."""
-    deadline = time.monotonic() + 10
-    while len(found := spans.all(kind=SERVER, **wanted)) < count and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert len(found) == count, spans.names()
-    return found
-
-
-def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    path = environ["PATH_INFO"]
-    if path == "/boom":
-        raise ValueError("boom")
-    start_response("503 Busy" if path == "/busy" else "200 OK", [("Content-Type", "text/plain")])
-    return [b"hello"]
-
-
-async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] == "lifespan":
-        return
-    if scope["path"] == "/boom":
-        raise ValueError("boom")
-    status = 503 if scope["path"] == "/busy" else 200
-    await send({"type": "http.response.start", "status": status, "headers": []})
-    await send({"type": "http.response.body", "body": b"hello"})
+def frameworks(apply: Applied) -> None:
+    apply_frameworks(apply_servers(apply))
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -108,6 +77,7 @@ def test_errors(spans: Spans, servers: Applied, server: str, capsys: pytest.Capt
     assert (busy.attributes or {})["error.type"] == "503"
     assert (busy.status.status_code, busy.status.description, busy.events) == (StatusCode.ERROR, None, ())
     assert (boom.attributes or {})["error.type"] == "ValueError"
+    assert (boom.attributes or {})["http.response.status_code"] == 500
     assert [event.name for event in boom.events] == ["exception"]
 
 

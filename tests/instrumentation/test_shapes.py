@@ -6,6 +6,7 @@ Each instrumentation here is a sketch of a real one, and short: where one isn't,
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -208,9 +209,20 @@ def carrier(call: Call) -> Any:
     return call.arg(3, "request") or {}
 
 
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """Puts the root logger back, of which a Celery worker makes its own."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("root_logger")
 def test_queue(spans: Spans, apply: Applied) -> None:
-    celery = pytest.importorskip("celery")
+    celery: Any = importlib.import_module("celery")
     for module in ("celery.app.base", "celery.worker.consumer.consumer"):
         importlib.import_module(module)
     start_worker: Any = importlib.import_module("celery.contrib.testing.worker").start_worker

@@ -10,7 +10,7 @@ from otelagent.semconv import http
 
 
 def _headers(call: Call) -> Any:
-    return call.args[0].headers
+    return call.arg(0, "request").headers
 
 
 class Httpx(Instrumentation):
@@ -27,7 +27,7 @@ class Httpx(Instrumentation):
     @hook("httpx", "AsyncHTTPTransport.handle_async_request", carrier=_headers)
     def send(self, call: Call) -> Generator[http.ClientRequest, Operation, None]:
         """Describe the request; read the status code off the response."""
-        request = call.args[0]
+        request = call.arg(0, "request")
         url = request.url
         operation = yield http.ClientRequest(
             request.method,

@@ -10,7 +10,7 @@ from otelagent.semconv import http
 
 
 def _headers(call: Call) -> Any:
-    return call.args[0].headers
+    return call.arg(0, "request").headers
 
 
 class Requests(Instrumentation):
@@ -25,7 +25,7 @@ class Requests(Instrumentation):
     @hook("requests.adapters", "HTTPAdapter.send", carrier=_headers)
     def send(self, call: Call) -> Generator[http.ClientRequest | None, Operation, None]:
         """Describe the prepared request; read the status code off the response."""
-        request = call.args[0]
+        request = call.arg(0, "request")
         retries = getattr(call.instance, "max_retries", None)
         if retries is not None and retries.total:
             yield None

@@ -14,9 +14,9 @@ from otelagent.protocols.request import accepted, current_request
 class FastAPI(Instrumentation):
     """Refines what `starlette` gives, with which it works together.
 
-    Newer FastAPI can give SERVER and operation spans itself, by the OpenTelemetry API. Its SERVER span would be a second
-    one beside the server's, so its tracing is left out for requests that were decided on where they entered, unless the
-    application has given it a TracerProvider of its own. Its metrics and logs are not touched.
+    Newer FastAPI can give SERVER and operation spans itself, by the OpenTelemetry API. Its SERVER span would be a
+    second one beside the server's, so its tracing is left out for requests that were decided on where they entered,
+    unless the application has given it a TracerProvider of its own. Its metrics and logs are not touched.
     """
 
     name = "fastapi"
@@ -36,7 +36,7 @@ class FastAPI(Instrumentation):
         """The matched route. Where routers are included lazily, the whole template is that of the effective route."""
 
         async def handle(route: Any, scope: Any, receive: Any, send: Any) -> None:
-            if (traced := current_request()) is not None:
+            if (traced := current_request(scope)) is not None:
                 effective: Any = (scope.get("fastapi") or {}).get("effective_route_context")
                 matched = effective if getattr(effective, "original_route", None) is route else route
                 traced.route(matched.path_format)
@@ -49,7 +49,7 @@ class FastAPI(Instrumentation):
         """FastAPI's own telemetry, without its spans where ours are."""
 
         async def __call__(telemetry: Any, **call: Any) -> None:
-            if accepted() and telemetry.config["tracer_provider"] is None:
+            if accepted(call.get("scope") or {}) and telemetry.config["tracer_provider"] is None:
                 telemetry = _without_tracing(telemetry)
             await original(telemetry, **call)
 

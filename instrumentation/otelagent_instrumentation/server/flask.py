@@ -31,7 +31,7 @@ class Flask(Instrumentation):
         from flask.globals import request as flask_request
 
         def full_dispatch_request(app: Any, *args: Any, **kwargs: Any) -> Any:
-            traced = current_request()
+            traced = current_request(flask_request.environ) if flask_request else None
             if traced is not None and (rule := flask_request.url_rule) is not None:
                 # Below a mount whose template is known that template counts, else the literal script name.
                 traced.route(rule.rule if traced.prefix else flask_request.root_path.rstrip("/") + rule.rule)
@@ -42,9 +42,10 @@ class Flask(Instrumentation):
     @replace("flask.app", "Flask.handle_exception")
     def handle_exception(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """An exception no error handler took becomes a plain 500; the span keeps the exception."""
+        from flask.globals import request as flask_request
 
         def handle_exception(app: Any, *args: Any) -> Any:
-            traced = current_request()
+            traced = current_request(flask_request.environ) if flask_request else None
             if traced is not None and args and isinstance(args[-1], BaseException):
                 traced.raised(args[-1])
             return original(app, *args)

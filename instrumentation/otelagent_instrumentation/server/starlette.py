@@ -32,7 +32,7 @@ class Starlette(Instrumentation):
         """A mount's path is the prefix of whatever route matches inside."""
 
         async def handle(mount: Any, scope: Any, receive: Any, send: Any) -> None:
-            if (traced := current_request()) is not None:
+            if (traced := current_request(scope)) is not None:
                 traced.prefix += mount.path
             await original(mount, scope, receive, send)
 
@@ -44,7 +44,7 @@ class Starlette(Instrumentation):
         """The route that was matched."""
 
         async def handle(route: Any, scope: Any, receive: Any, send: Any) -> None:
-            if (traced := current_request()) is not None:
+            if (traced := current_request(scope)) is not None:
                 traced.route(route.path_format)
             await original(route, scope, receive, send)
 

@@ -179,7 +179,7 @@ class Recorder:
     def pending(self) -> int:
         """How many spans wait."""
     def drain(self, max_items: int) -> tuple[bytes, int] | None:
-        """Takes the oldest spans, 32 MiB of them at most, as one `ExportTraceServiceRequest`, and says how many."""
+        """Takes the oldest spans, 4 MiB of them at most, as one `ExportTraceServiceRequest`, and says how many."""
     def discard(self, reason: str) -> None:
         """Drops every waiting span under `reason`."""
     def forget(self) -> None:

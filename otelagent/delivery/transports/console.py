@@ -8,6 +8,7 @@ import sys
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result
+from otelagent.fork_gate import whole_imports
 
 __all__ = ["ConsoleTransport"]
 
@@ -21,7 +22,8 @@ class ConsoleTransport:
     def send(self, payload: Payload, timeout_s: float) -> Result:
         if payload.signal != "traces":
             return Rejected("unsupported_signal", f"only traces can be shown, not {payload.signal}")
-        from google.protobuf.message import DecodeError
+        with whole_imports():
+            from google.protobuf.message import DecodeError
 
         try:
             line = json.dumps(request_to_json(payload.body), separators=(",", ":")) + "\n"

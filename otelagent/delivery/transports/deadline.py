@@ -59,7 +59,8 @@ class DeadlineNetwork(httpcore.NetworkBackend):
         """Connects to the first of the host's addresses that answers."""
         error: OSError = OSError(f"no address for {host}")
         try:
-            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            # As bytes, the name needs no codec; a str needs one that Python imports at that moment, fork or no fork.
+            addresses = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
         except OSError as failure:
             raise httpcore.ConnectError(f"{host}: {failure.strerror or failure}") from failure
         for number, (family, kind, protocol, _, address) in enumerate(addresses):

@@ -9,6 +9,7 @@ import os
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.fork_gate import whole_imports
 
 __all__ = ["FileTransport"]
 
@@ -23,7 +24,8 @@ class FileTransport:
 
     Source: OpenTelemetry specification, "OpenTelemetry Protocol File Exporter".
 
-    :param path: the file, made when it is missing; its directory must exist. Its mode is 0644 without the umask's bits.
+    :param path: the file, made when it is missing; its directory must exist. Only its owner may read it (0600): spans
+        tell what the application's users do.
     """
 
     def __init__(self, path: str) -> None:
@@ -37,7 +39,8 @@ class FileTransport:
     def send(self, payload: Payload, timeout_s: float) -> Result:
         if payload.signal != "traces":
             return Rejected("unsupported_signal", f"the file takes traces, not {payload.signal}")
-        from google.protobuf.message import DecodeError
+        with whole_imports():
+            from google.protobuf.message import DecodeError
 
         try:
             line = json.dumps(request_to_json(payload.body), separators=(",", ":")).encode() + b"\n"
@@ -65,7 +68,7 @@ class FileTransport:
     def _append(self, line: bytes) -> Result:
         if self._descriptor is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o644)
+            self._descriptor = os.open(self._path, flags, 0o600)
         # A disk that fills up takes a part of a line. That part can't be taken back (another process may have written
         # behind it), so that it is ended before the line is written again whole.
         whole = b"\n" + line if self._torn else line

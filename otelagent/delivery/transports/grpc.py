@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -16,10 +17,12 @@ from otelagent.delivery.otlp import (
     clean_text,
     read_error_status,
     read_response,
+    secrets_in,
     user_agent,
 )
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp
@@ -61,6 +64,7 @@ class GrpcTransport:
         self._gate = threading.RLock()
         self._call: _Call | None = None
         self._abandoned = False
+        self._closed_at_s = -math.inf
         _transports.add(self)
 
     def describe(self) -> str:
@@ -92,6 +96,7 @@ class GrpcTransport:
             if self._channel is not None:
                 self._channel.close()
                 self._channel = None
+                self._closed_at_s = time.monotonic()
 
     def after_fork_in_child(self) -> None:
         if self._channel is not None:
@@ -105,8 +110,13 @@ class GrpcTransport:
         deadline_s = time.monotonic() + timeout_s
         while True:
             with self._gate:
-                # What is imported here isn't inherited half imported either.
-                channel = self._channel = self._channel or _Channel(self._otlp)
+                if self._channel is None:
+                    with whole_imports():
+                        self._channel = _Channel(self._otlp)
+                channel = self._channel
+                if not _threads_start():
+                    # Only a call with a thread of its own can be cancelled. At the interpreter's end there is none.
+                    return channel.make(body, timeout_s)
                 call = self._call = channel.begin(body, max(deadline_s - time.monotonic(), 0.001))
             result = channel.result(call)
             self._call = None
@@ -116,6 +126,9 @@ class GrpcTransport:
     def _before_fork(self) -> bool:
         if not self._gate.acquire(timeout=_FORK_WAIT_S):
             return False
+        # gRPC takes a closed channel apart on its own threads, and a child forked meanwhile can inherit a lock of
+        # theirs.
+        time.sleep(max(0.0, self._closed_at_s + _CLOSING_S - time.monotonic()))
         call = self._call
         return call is None or call.cancel(_FORK_WAIT_S)
 
@@ -134,9 +147,13 @@ _transports: weakref.WeakSet[GrpcTransport] = weakref.WeakSet()
 _of_parents: list[_Channel] = []
 _quieted: list[tuple[GrpcTransport, bool]] = []
 
-# What a fork waits at most for a call to be begun and to be cancelled. Each takes milliseconds; importing gRPC, some
+# What a fork waits at most for a call to be begun and to be cancelled. Each takes milliseconds, importing gRPC some
 # hundred.
 _FORK_WAIT_S = 1.0
+
+# How long ago a channel must have been closed for a fork. Without this wait, one in a hundred children that were forked
+# right after it hung, in a thread that held the interpreter's lock; with it, none of a thousand.
+_CLOSING_S = 0.05
 
 
 def _before_fork() -> None:
@@ -168,7 +185,7 @@ class _Channel:
             # gRPC would fail each call and print the reason to standard error.
             if not _METADATA_NAME.fullmatch(name) or not _METADATA_VALUE.fullmatch(value):
                 raise ValueError(f"the header {name!r} is no valid gRPC metadata")
-        self._secrets = tuple(value for _, value in self._metadata if len(value) > 3)
+        self._secrets = secrets_in(dict(self._metadata), otlp.endpoint)
         self._compression = grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression
         options = [
             ("grpc.primary_user_agent", user_agent()),
@@ -191,7 +208,7 @@ class _Channel:
         else:
             self._channel = grpc.insecure_channel(url.netloc.rpartition("@")[2], options)
         # Without serializers bytes go in and out as they are.
-        self._export = self._channel.unary_unary(_EXPORT_TRACES, None, None)
+        self._export: Any = self._channel.unary_unary(_EXPORT_TRACES, None, None)
 
     def begin(self, body: bytes, timeout_s: float) -> _Call:
         return _Call(
@@ -208,6 +225,19 @@ class _Channel:
             return None
         except grpc.RpcError:
             return self._failure(call.future)
+        return self._answer(response)
+
+    def make(self, body: bytes, timeout_s: float) -> Result:
+        """A call on this thread from its begin to its end; no fork can cancel it."""
+        import grpc
+
+        try:
+            response = self._export(body, timeout=timeout_s, metadata=self._metadata, compression=self._compression)
+        except grpc.RpcError as error:
+            return self._failure(error)
+        return self._answer(response)
+
+    def _answer(self, response: Any) -> Result:
         result = read_response(bytes(response))
         if isinstance(result, Rejected):
             return result
@@ -226,6 +256,16 @@ class _Channel:
         if code in _RETRYABLE or (code == "RESOURCE_EXHAUSTED" and after_s is not None):
             return Retryable(reason, after_s, message)
         return Rejected(reason, message)
+
+
+def _threads_start() -> bool:
+    thread = threading.Thread(target=int, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
 
 
 class _Call:

@@ -20,11 +20,13 @@ from otelagent.delivery.otlp import (
     read_error_status,
     read_json_response,
     read_response,
+    secrets_in,
     user_agent,
 )
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import parse_http_date, parse_retry_after
+from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
     import ssl
@@ -76,7 +78,8 @@ class HttpTransport:
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
         if self._client is None:
             try:
-                self._client = _Client(self._otlp)
+                with whole_imports():
+                    self._client = _Client(self._otlp)
             except OSError as error:  # Those of ssl are too.
                 # A certificate may be put in place later, as when it is rotated.
                 return Retryable("certificate", None, f"can't load the certificates: {error}")
@@ -106,10 +109,10 @@ class _Client:
         _keep_own_requests_out_of_logs()
         url = urlsplit(otlp.endpoint)
         headers = {name.lower(): value.reveal() for name, value in otlp.headers.items()}
-        self._secrets = tuple(value for value in headers.values() if len(value) > 3)
         if url.username is not None and "authorization" not in headers:
             credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
             headers["authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+        self._secrets = secrets_in(headers, otlp.endpoint)
         self._gzip = otlp.compression == "gzip"
         headers |= {"content-type": "application/x-protobuf", "user-agent": user_agent(), "accept-encoding": "identity"}
         if self._gzip:
@@ -163,7 +166,8 @@ class _Client:
             return Accepted(result.rejected_items, clean_text(result.message, self._secrets))
         if 300 <= response.status < 400:
             target = urlsplit(headers.get("location", ""))
-            place = clean_text(f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path)
+            place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
+            place = clean_text(place, self._secrets)
             return Rejected("redirect", f"HTTP {response.status} to {place}, which isn't followed: check the endpoint")
         try:
             text = _error_text(_read(response, headers, _MAX_ERROR_BYTES), headers.get("content-type", ""))
@@ -205,13 +209,19 @@ def _read(response: httpcore.Response, headers: dict[str, str], max_bytes: int) 
         raise _MalformedBody(f"the answer has an unknown encoding, {clean_text(encoding)}")
     inflate = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
     body = b""
+    received = 0
     for chunk in response.iter_stream():
+        received += len(chunk)
         try:
             body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
         except zlib.error as error:
             raise _MalformedBody("the answer is broken gzip") from error
-        if len(body) > max_bytes:
+        # What is received counts too: gzip may be longer than what is in it.
+        if max(received, len(body)) > max_bytes:
             raise _MalformedBody(f"the answer is longer than {max_bytes} bytes")
+        if inflate and inflate.unused_data:
+            # Which zlib would keep, however much of it comes.
+            raise _MalformedBody("the answer goes on after the end of its gzip")
     return body
 
 
@@ -240,6 +250,8 @@ def _gzip(body: bytes) -> bytes:
 def _tls(otlp: Otlp) -> ssl.SSLContext:
     import ssl
 
+    # ssl needs this codec for host names, and Python would import it in the first handshake, see `whole_imports`.
+    "localhost".encode("idna")
     if otlp.certificate is None:
         import certifi
 

@@ -128,11 +128,11 @@ def test_an_application_that_set_a_provider_keeps_it_and_its_spans_are_exported(
     assert trace.get_tracer_provider() is mine
     with trace.get_tracer("mine").start_as_current_span("theirs"): pass
     assert otelagent.flush()
-    print(json.dumps(otelagent.status()["reason"]))
+    print(json.dumps(otelagent.status()["warnings"]))
     """),
     )
     assert outcome.code == 0, outcome.err
-    assert "set a TracerProvider first" in outcome.json
+    assert "set a TracerProvider first" in outcome.json[0]
     assert [span["name"] for span in outcome.spans] == ["theirs"]
 
 
@@ -259,3 +259,134 @@ def test_what_the_api_and_the_sdk_would_raise_for_is_ignored(tmp_path: Path, var
     assert outcome.json == ["RUNNING", "program"]
     assert [span["name"] for span in outcome.spans] == ["all the same"]
     assert outcome.err.count(variable) == (0 if variable == "OTEL_PYTHON_TRACER_PROVIDER" else 1)
+
+
+def test_patterns_with_flags_of_their_own_exclude_and_stop_cleanly(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init(excluded_urls=["(?i)/HEALTH$", "(?P<a>x)", "(?P<a>y)"])
+    from otelagent.patching.switch import SWITCH
+    state, excluded = otelagent.status()["state"], [SWITCH.excluded(path) for path in ("/health", "/")]
+    print(json.dumps([state, *excluded, otelagent.shutdown()]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == ["RUNNING", True, False, True]
+
+
+@pytest.mark.parametrize("off", ["before", "after", "disabled"])
+def test_a_log_format_with_our_fields_works_while_the_agent_is_off(tmp_path: Path, off: str) -> None:
+    outcome = run_program(
+        tmp_path,
+        program(f"""
+    import logging
+    otelagent.init(enabled={off != "disabled"})
+    if {off == "after"}: otelagent.shutdown()
+    logging.basicConfig(format="%(otelTraceID)s %(otelServiceName)s %(message)s")
+    logging.warning("told")
+    print(json.dumps(otelagent.status()["state"]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert [line for line in outcome.err.splitlines() if line.startswith("0 ") and line.endswith(" told")], outcome.err
+    assert "Logging error" not in outcome.err
+    assert outcome.json == {"before": "RUNNING", "after": "STOPPED", "disabled": "INIT"}[off]
+
+
+def test_all_instrumentations_can_be_off_and_unknown_ones_are_named(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init(disabled_instrumentations=["*", "htpx"])
+    status = otelagent.status()
+    print(json.dumps([{state["state"] for state in status["instrumentations"]} == {"disabled"}, status["warnings"]]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    everything, warnings = outcome.json
+    assert everything
+    assert [warning for warning in warnings if "'htpx'" in warning and "'httpx'" in warning], warnings
+
+
+def test_a_child_forked_inside_another_threads_init_can_init(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import os, threading, warnings
+    warnings.simplefilter("ignore")
+    from otelagent import agent
+    held, done = threading.Event(), threading.Event()
+    def hold():
+        with agent._agent_lock:
+            held.set(); done.wait()
+    thread = threading.Thread(target=hold); thread.start(); held.wait()
+    pid = os.fork()
+    if pid == 0:
+        otelagent.init(); os._exit(0 if otelagent.status()["state"] == "RUNNING" else 1)
+    done.set(); thread.join()
+    assert os.waitpid(pid, 0)[1] == 0
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    from otelagent.agent import Agent
+    def fail(self, provider): raise OSError("no")
+    Agent._install = fail
+    otelagent.init()
+    with otelagent.span("nothing"): pass
+    from otelagent.patching.switch import SWITCH
+    import signal
+    print(json.dumps([
+        otelagent.status()["state"], otelagent.status()["reason"], SWITCH.recording, otelagent.shutdown(),
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
+    ]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == ["STOPPED", "could not start: OSError: no", False, True, True]
+    assert outcome.spans == []
+
+
+def test_init_in_another_thread_says_that_sigterm_is_not_handled(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import threading
+    thread = threading.Thread(target=otelagent.init); thread.start(); thread.join()
+    print(json.dumps([otelagent.status()["handles_sigterm"], otelagent.status()["warnings"]]))
+    """),
+    )
+    handles, warnings = outcome.json
+    assert handles is False
+    assert any("SIGTERM" in warning for warning in warnings)
+
+
+def test_third_party_samplers_and_propagators_are_found_by_entry_point(tmp_path: Path) -> None:
+    metadata = tmp_path / "third_party-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(
+        "[opentelemetry_traces_sampler]\nnone_at_all = third_party:sampler\n"
+        "[opentelemetry_propagator]\nown = third_party:Propagator\n"
+    )
+    (tmp_path / "third_party.py").write_text(
+        "from opentelemetry.sdk.trace.sampling import ALWAYS_OFF\n"
+        "from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator as Propagator\n"
+        "def sampler(argument): return ALWAYS_OFF\n"
+    )
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init(sampler="none_at_all", propagators=["own"])
+    with otelagent.span("left out"): pass
+    print(json.dumps(otelagent.status()["ledger"]["traces"]["sampled_out"]))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == 1

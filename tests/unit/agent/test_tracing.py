@@ -206,3 +206,61 @@ def test_the_public_names_are_these() -> None:
         "shutdown", "span", "status",
     ]  # fmt: skip
     assert all(hasattr(otelagent, name) for name in otelagent.__all__)
+
+
+def test_one_span_object_serves_many_blocks(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        HEAD
+        + """
+again = otelagent.span("again")
+with again as outer:
+    with again as inner: assert inner is not outer
+with again: pass
+async def task():
+    with again:
+        await asyncio.sleep(0.01)
+async def main(): await asyncio.gather(*(task() for _ in range(5)))
+asyncio.run(main())
+from opentelemetry import trace
+assert trace.get_current_span() is trace.INVALID_SPAN
+""",
+    )
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.spans) == 8
+    assert sum(1 for span in outcome.spans if span.get("parentSpanId")) == 1
+
+
+def test_decorated_functions_record_wherever_spans_do(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        """
+import json, otelagent
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+exporter = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+@otelagent.instrument(name="decorated", arguments="who", kind=trace.SpanKind.CLIENT)
+def work(who): pass
+work("me")
+with otelagent.span("block", kind="CLIENT"): pass
+print(json.dumps([[span.name, span.kind.name, span.attributes.get("who")] for span in exporter.get_finished_spans()]))
+""",
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == [["decorated", "CLIENT", "me"], ["block", "CLIENT", None]]
+
+
+def test_wrong_kinds_and_collecting_parameters_are_refused_where_they_stand() -> None:
+    with pytest.raises(ValueError, match="must be one of internal, server"):
+        otelagent.span("x", kind="sideways")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be one of internal, server"):
+        otelagent.instrument(kind="sideways")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="collects several"):
+
+        @otelagent.instrument(arguments=["rest"])
+        def work(*rest: int) -> None: ...

@@ -225,7 +225,7 @@ def test_a_failing_hook_is_warned_of_once_then_off(
 ) -> None:
     from tests.unit.patching.test_wrap import drive
 
-    apply(instrumentation(body, path))
+    applied = apply(instrumentation(body, path))
     module = library()
     target = module.Parent().method if path == "Parent.method" else getattr(module, path)
     with caplog.at_level(logging.WARNING):
@@ -237,6 +237,7 @@ def test_a_failing_hook_is_warned_of_once_then_off(
     assert len(messages) == 2
     assert "failed, the call goes on without it" in messages[0]
     assert f"is off after {MAX_HOOK_FAILURES} failures" in messages[1]
+    assert f"off after repeated failures: {module.__name__}:{path}" in applied.problem()
     # A span that was begun is ended, also when the hook failed afterwards.
     begun = MAX_HOOK_FAILURES if body in (raises_after, yields_twice, yields_for_ever) else 0
     assert spans.names() == ["x"] * begun

@@ -219,3 +219,33 @@ def test_items_and_flushes_from_a_signal_handler_never_hang(bench: Bench) -> Non
     assert bench.batch.flush(soon())
     snapshot = bench.ledger.snapshot()
     assert snapshot.ended == snapshot.delivered == len(bench.got)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_request_whose_handing_on_is_interrupted_is_handed_on_again(bench: Bench, moment: str) -> None:
+    bodies: list[bytes] = []
+
+    def interrupted(signal: str, body: bytes, items: int) -> None:
+        bodies.append(body)
+        bench.batch._deliver = bench.deliver
+        raise KeyboardInterrupt
+
+    def again(signal: str, body: bytes, items: int) -> None:
+        bodies.append(body)
+        bench.deliver(signal, body, items)
+
+    bench.add(1, 2)
+    bench.batch._deliver = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        bench.batch.flush(soon())
+    bench.batch._deliver = again
+    assert bench.batch.flush(soon() if moment == "before" else time.monotonic() - 1)
+    assert bodies[0] is bodies[1]
+    assert bench.got == [1, 2]
+
+
+@pytest.mark.parametrize("deadline_s", [float("inf"), float("nan"), float("-inf")])
+def test_any_deadline_is_one(bench: Bench, deadline_s: float) -> None:
+    bench.add(1)
+    assert bench.batch.flush(deadline_s) is (deadline_s > 0)
+    bench.batch.shutdown(deadline_s)

@@ -79,3 +79,19 @@ def test_a_provider_of_the_application_can_feed_the_batch(record: Record) -> Non
     own.add_span_processor(recorder.engine.span_processor)
     own.get_tracer("app").start_span("theirs").end()
     assert [span.name for span in recorder.spans()] == ["theirs"]
+
+
+def test_the_providers_own_flush_tells_of_losses_once(record: Record) -> None:
+    recorder = record(lambda _: True, batch_max_queue_size=2)
+    for _ in range(5):
+        recorder.tracer.start_span("a").end()
+    recorder.ledger.ended(1)
+    recorder.ledger.dropped(1, "queue_full")
+    assert not recorder.engine.provider.force_flush()
+    assert recorder.engine.provider.force_flush()
+
+
+def test_the_providers_own_flush_may_wait_for_ever(record: Record) -> None:
+    recorder = record()
+    recorder.tracer.start_span("a").end()
+    assert recorder.engine.provider.force_flush(float("inf"))  # type: ignore[arg-type]

@@ -329,3 +329,16 @@ def test_bounded_getter_counts_characters_over_all_values() -> None:
     assert getter.get({"a": [""] * 65}, "a") is None
     assert getter.get({"a": []}, "a") is None
     assert len(getter.keys({str(number): [] for number in range(5000)})) == 1024
+
+
+def test_a_baggage_header_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    build_propagator(["baggage"])  # A second one, which doesn't log again what the first has.
+    for header in ("a," * 4000, ",".join(f"{number}==%" for number in range(900)), "=," * 4000):
+        for _ in range(10):
+            W3C.extract({"baggage": header}, Context())
+    assert len(caplog.records) < 5
+
+
+def test_members_of_baggage_without_a_value_keep_nobody_out() -> None:
+    header = "a," * 500 + ",".join(f"k{number}=1" for number in range(200))
+    assert len(baggage.get_all(W3C.extract({"baggage": header}, Context()))) == 180

@@ -80,11 +80,12 @@ def test_the_status_code_is_the_database_own(system: str, error: Exception, code
         ("no such table: users", "no such table: users"),
         ("UNIQUE constraint failed: users.email", "UNIQUE constraint failed: users.email"),
         ('near "FORM": syntax error', 'near "FORM": syntax error'),
-        ("unrecognized token: \"'hunter2\"", 'unrecognized token: "?"'),
+        ('unrecognized token: "\'hunter2"', 'unrecognized token: "?"'),
         ('column "emial" does not exist', 'column "?" does not exist'),
         ("Duplicate entry 'a@b.c' for key 'users'", "Duplicate entry '?' for key 'users'"),
         ("DETAIL:  Key (email)=(a@b.c) already exists.", "DETAIL:  Key (email)=(?) already exists."),
         ("DETAIL:  Failing row contains (1, a@b.c).", "DETAIL:  Failing row contains (?)."),
+        ("DETAIL:  Failing row contains (1, a@b.c, and so o", "DETAIL:  Failing row contains (?)"),
         ("syntax error\nLINE 1: SELECT 'a@b.c\n               ^", "syntax error\nLINE 1: ?"),
     ],
 )

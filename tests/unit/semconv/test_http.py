@@ -32,6 +32,9 @@ from otelagent.semconv.http import (
         ("http://shop/i?AWSAccessKeyId=AKIA&b=2", "http://shop/i?AWSAccessKeyId=REDACTED&b=2"),
         ("http://shop/i?b=2&X-Amz-Signature=abc#part", "http://shop/i?b=2&X-Amz-Signature=REDACTED#part"),
         ("http://shop/i?TOKEN=a&sig=b&X-Goog-Signature=c", "http://shop/i?TOKEN=REDACTED&sig=REDACTED&X-Goog-Signature=REDACTED"),
+        ("http://shop/i#access_token=a&x=1", "http://shop/i#access_token=REDACTED&x=1"),
+        ("http://shop/i?x=1#access_token=a", "http://shop/i?x=1#access_token=REDACTED"),
+        ("http://shop/i?x=1#/cb?code=a&x=1", "http://shop/i?x=1#/cb?code=REDACTED&x=1"),
         ("http://shop/i?tokens=3&postcode=10115", "http://shop/i?tokens=3&postcode=10115"),
     ],
 )  # fmt: skip
@@ -40,7 +43,9 @@ def test_urls_carry_no_credentials(url: str, expected: str) -> None:
     assert ClientRequest("GET", url).attributes["url.full"] == expected
 
 
-@given(st.text(max_size=40), st.sampled_from(["password", "Code", "api_key", "signature"]), st.text("ab%+=", max_size=20))
+@given(
+    st.text(max_size=40), st.sampled_from(["password", "Code", "api_key", "signature"]), st.text("ab%+=", max_size=20)
+)
 def test_a_secret_value_never_survives(before: str, key: str, secret: str) -> None:
     query = f"{before}&{key}=S3CRET{secret}&after=1"
     assert "S3CRET" not in redact_query(query)

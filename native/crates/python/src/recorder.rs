@@ -17,8 +17,9 @@ use crate::convert::{self, Collected};
 use crate::span::Span;
 use crate::tracer::{Tracer, TracerBase};
 
-/// Most bytes of spans in one request; the specification has 64 MiB as the most a receiver must take.
-const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// Most bytes of spans in one request, unless one alone has more: 4 MiB, the most that a gRPC server takes by default,
+/// without room for the resource and the scopes.
+const MAX_REQUEST_BYTES: usize = (4 << 20) - (64 << 10);
 
 /// Ended spans' records that wait for the next span.
 const POOLED_RECORDS: usize = 64;

@@ -1,0 +1,155 @@
+"""Worker processes of other libraries, which end and are told to end in ways of their own.
+
+The watch of the day (`otelagent.process`) is asked for when it is needed: what is registered here stays for the life
+of the process, because nothing of it but replaced methods can be taken back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otelagent.process import ProcessWatch
+
+__all__ = ["hook", "put", "restore"]
+
+# Among multiprocessing's finalizers, high numbers run first: ours is the last.
+_LAST = -(2**31)
+
+# Whose workers are terminated while they wait for a lock of the pool.
+_POOLS = frozenset(("multiprocessing.pool", "concurrent.futures.process"))
+
+# (class, method's name, ours, the original)
+_patched: list[tuple[Any, str, Any, Any]] = []
+
+
+def _nobody() -> ProcessWatch | None:
+    return None
+
+
+_current: Callable[[], ProcessWatch | None] = _nobody
+
+
+def hook(current: Callable[[], ProcessWatch | None]) -> None:
+    """Registers with the libraries that are imported, and with each other one when it is. Once.
+
+    :param current: the watch of the day.
+    """
+    global _current
+    _current = current
+    for name, register in _HOOKS.items():
+        _when_imported(name, register)
+
+
+def put() -> None:
+    """Puts our methods where the originals are."""
+    for owner, name, ours, original in _patched:
+        if getattr(owner, name) is original:
+            setattr(owner, name, ours)
+
+
+def restore() -> None:
+    """Puts the originals back where nobody has replaced ours."""
+    for owner, name, ours, original in _patched:
+        if getattr(owner, name) is ours:
+            setattr(owner, name, original)
+
+
+def _finish() -> None:
+    watch = _current()
+    if watch is not None:
+        watch.finish()
+
+
+def _when_imported(name: str, register: Callable[[Any], None]) -> None:
+    module = sys.modules.get(name)
+    if module is not None:
+        register(module)
+        return
+    # Instrumentations stand on wrapt, so it has been imported by now unless there are none.
+    from wrapt import register_post_import_hook
+
+    register_post_import_hook(register, name)
+
+
+def _patch(owner: Any, name: str, ours: Any) -> None:
+    """Replaces a method while there is a watch that isn't stopped."""
+    _patched.append((owner, name, ours, getattr(owner, name)))
+    watch = _current()
+    if watch is not None and not watch.stopped:
+        setattr(owner, name, ours)
+
+
+def _finish_in_children_of(util: Any) -> None:
+    """Has the children of multiprocessing (or billiard) deliver before they end by ``os._exit``.
+
+    :param util: ``multiprocessing.util``. A child forgets its parent's finalizers, then runs the hooks for after a
+        fork, whether it was forked or spawned; there the finalizer is registered anew.
+    """
+    util.register_after_fork(util, _finish_at_end_of_child)
+    parent_process = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    if util.__name__.startswith("multiprocessing.") and parent_process is not None and parent_process() is not None:
+        _finish_at_end_of_child(util)  # the child's own code started the agent, after those hooks
+
+
+def _finish_at_end_of_child(util: Any) -> None:
+    util.Finalize(None, _finish, exitpriority=_LAST)
+    process = getattr(sys.modules.get("multiprocessing.process"), "current_process", None)
+    target = getattr(process() if process is not None else None, "_target", None)
+    watch = _current()
+    if watch is not None and getattr(target, "__module__", None) in _POOLS:
+        watch.handle_sigterm_in_thread()
+
+
+def _finish_in_pool_workers_of(pool: ModuleType) -> None:
+    """Has the workers of Celery's prefork pool deliver: they end by ``os._exit`` before any finalizer."""
+    worker: Any = getattr(pool, "Worker", None)
+    end = getattr(worker, "_do_exit", None)
+    if end is None:
+        return
+
+    def _do_exit(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        on_exit = self.on_exit
+
+        def then_finish(*arguments: Any, **keywords: Any) -> None:
+            try:
+                if on_exit is not None:
+                    on_exit(*arguments, **keywords)  # Celery's worker_process_shutdown: may still end spans
+            finally:
+                _finish()
+
+        self.on_exit = then_finish
+        return end(self, *arguments, **keywords)
+
+    _patch(worker, "_do_exit", _do_exit)
+
+
+def _handle_signals_in_workers_of(base: ModuleType) -> None:
+    """Has the workers of gunicorn that leave their signals at the default deliver when one kills them.
+
+    uvicorn's worker class resets all of them; the server in it then puts back what it found and raises the signal
+    again.
+    """
+    worker: Any = getattr(base, "Worker", None)
+    load_wsgi = getattr(worker, "load_wsgi", None)
+    if load_wsgi is None:
+        return
+
+    def load(self: Any) -> Any:  # the first step of every worker after it has set its signals
+        watch = _current()
+        if watch is not None:
+            watch.handle_signals()
+        return load_wsgi(self)
+
+    _patch(worker, "load_wsgi", load)
+
+
+_HOOKS: dict[str, Callable[[Any], None]] = {
+    "multiprocessing.util": _finish_in_children_of,
+    "billiard.util": _finish_in_children_of,
+    "billiard.pool": _finish_in_pool_workers_of,
+    "gunicorn.workers.base": _handle_signals_in_workers_of,
+}

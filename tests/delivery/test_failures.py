@@ -1,0 +1,79 @@
+"""What a person reads in the log when delivery fails."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from otelagent.delivery import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.failures import FailureLog
+from tests.delivery.conftest import OpenBooks
+from tests.delivery.harness import FakeTransport, payload, wait_until
+
+DOWN = Retryable("connection")
+
+
+def test_an_outage_is_told_once_and_its_end_too(open_books: OpenBooks, caplog: pytest.LogCaptureFixture) -> None:
+    down = Retryable("connection", None, "refused")
+    books = open_books(FakeTransport(*[down] * 10, Accepted(), *[down] * 3, Accepted()))
+    books.submit(payload())
+    assert books.flush()
+    books.submit(payload())
+    assert books.flush()
+    wait_until(lambda: len(caplog.messages) == 4)
+    failed = "Telemetry to the test failed: connection: refused; it is kept and sent again"
+    recovered = "Telemetry to the test is delivered again after {} failed tries"
+    assert caplog.messages == [failed, recovered.format(10), failed, recovered.format(3)]
+    assert {record.name for record in caplog.records} == {"otelagent.delivery"}
+
+
+def test_each_kind_is_told_once_a_minute_with_the_number_of_repeats(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = FailureLog("there", lambda: now)
+    for _ in range(5):
+        log.failed("http_400", "1 items are lost")
+        log.failed("queue_full", "2 new items are dropped")
+    now = 59.9
+    log.failed("http_400", "1 items are lost")
+    now = 60.0
+    log.failed("http_400", "1 items are lost", "bad", logging.ERROR)
+    assert caplog.messages == [
+        "Telemetry to there failed: http_400; 1 items are lost",
+        "Telemetry to there failed: queue_full; 2 new items are dropped",
+        "Telemetry to there failed: http_400: bad; 1 items are lost (5 more since the last message)",
+    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (Rejected("http_400", "bad"), "failed: http_400: bad; 5 items are lost"),
+        (Accepted(2, "old"), "failed: partial_success: old; 2 of 5 items are lost"),
+        (Accepted(0, "slow"), "failed: server_warning: slow; everything is delivered"),
+    ],
+)
+def test_every_loss_is_told(
+    open_books: OpenBooks, caplog: pytest.LogCaptureFixture, result: Result, message: str
+) -> None:
+    books = open_books(FakeTransport(result))
+    books.submit(payload(5))
+    books.flush()
+    wait_until(lambda: bool(caplog.messages))
+    assert caplog.messages == [f"Telemetry to the test {message}"]
+
+
+def test_a_log_handler_that_raises_does_not_stop_delivery(open_books: OpenBooks) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError
+
+    logger, broken = logging.getLogger("otelagent.delivery"), Broken()
+    logger.addHandler(broken)
+    try:
+        books = open_books(FakeTransport(DOWN, Accepted()))
+        books.submit(payload())
+        assert books.flush()
+    finally:
+        logger.removeHandler(broken)
