@@ -94,4 +94,4 @@ def test_the_providers_own_flush_tells_of_losses_once(record: Record) -> None:
 def test_the_providers_own_flush_may_wait_for_ever(record: Record) -> None:
     recorder = record()
     recorder.tracer.start_span("a").end()
-    assert recorder.engine.provider.force_flush(float("inf"))  # type: ignore[arg-type]
+    assert recorder.engine.provider.force_flush(float("inf"))
