@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint format bench backends settings clean
+.PHONY: help demo native test e2e lint format bench backends settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,14 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) backends  ## the example shop, traced into the real Jaeger and Zipkin
 	@$(BIN)/python examples/shop/demo.py $(ARGS)
+
+native: $(READY)  ## build the native engine into the environment; needs Rust
+	@if command -v cargo >/dev/null; then \
+	  $(PIP) install -c constraints.txt maturin && \
+	  cd native && VIRTUAL_ENV=$(abspath $(VENV)) $(abspath $(BIN))/maturin develop -q --release; \
+	else \
+	  echo "no cargo here: the native engine is not built, the sdk engine serves (https://rustup.rs)"; \
+	fi
 
 test: $(READY)  ## unit, instrumentation and delivery tests
 	@$(BIN)/python -m pytest --ignore=tests/e2e $(ARGS)
@@ -50,4 +58,4 @@ settings: $(READY)  ## write the settings table into the README
 	@$(BIN)/python -m otelagent.config.table --write README.md
 
 clean:  ## remove the environment and caches, not the backends
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist native/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

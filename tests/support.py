@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,7 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Outcome", "run_program"]
+import pytest
+
+__all__ = ["ENGINE", "Outcome", "native_or_skip", "run_program"]
+
+
+#: The engine of programs under test, as an environment; a fixture fills it.
+ENGINE: dict[str, str] = {}
+
+
+def native_or_skip() -> None:
+    """Skip a test of the native engine where the extension isn't built; in CI it has to be."""
+    if importlib.util.find_spec("otelagent_native") is None:
+        if os.environ.get("CI"):
+            pytest.fail("the native engine is not built: make native")
+        pytest.skip("the native engine is not built (make native)")
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,6 @@ def run_program(folder: Path, source: str, *command: str, **environ: str) -> Out
         text=True,
         cwd=folder,
         timeout=60,
-        env={**inherited, "OTELAGENT_EXPORTER": "file", "OTELAGENT_FILE": str(spans), **environ},
+        env={**inherited, **ENGINE, "OTELAGENT_EXPORTER": "file", "OTELAGENT_FILE": str(spans), **environ},
     )
     return Outcome(done.returncode, done.stdout, done.stderr, spans)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -64,6 +64,7 @@ class Ledger:
 
     def __init__(self, signal: str) -> None:
         self.signal = signal
+        self._included: list[Callable[[], tuple[int, int, Mapping[str, int]]]] = []
         self._zero()
 
     def _zero(self) -> None:
@@ -109,26 +110,45 @@ class Ledger:
             self._dropped[reason] += n
             self._lost += n
 
+    def include(self, counts: Callable[[], tuple[int, int, Mapping[str, int]]], /) -> None:
+        """Adds to every snapshot what a recorder counts for itself, because a call here for each of its items would
+        cost more than the item.
+
+        :param counts: gives ended, sampled out and dropped by reason, at one moment; they only grow, and start over in
+            a fork child.
+        """
+        self._included.append(counts)
+
     # The spool moves items from queued to spooled and on from there; its methods come with it.
 
     @property
     def lost(self) -> int:
         """How many items were ever rejected or dropped."""
         with self._lock:
-            return self._lost
+            return self._lost + sum(sum(counts()[2].values()) for counts in self._included)
 
     def snapshot(self) -> LedgerSnapshot:
         """All counts at one moment."""
         with self._lock:
+            ended, sampled_out, dropped, queued = self._ended, self._sampled_out, dict(self._dropped), self._queued
+            delivered, rejected, spooled = self._delivered, dict(self._rejected), self._spooled
+            # After our own counts: what has been delivered by now has ended in theirs.
+            for counts in self._included:
+                more_ended, more_sampled_out, more_dropped = counts()
+                ended += more_ended
+                sampled_out += more_sampled_out
+                queued += more_ended - more_sampled_out - sum(more_dropped.values())
+                for reason, count in more_dropped.items():
+                    dropped[reason] = dropped.get(reason, 0) + count
             return LedgerSnapshot(
                 signal=self.signal,
-                ended=self._ended,
-                sampled_out=self._sampled_out,
-                delivered=self._delivered,
-                rejected=MappingProxyType(dict(self._rejected)),
-                dropped=MappingProxyType(dict(self._dropped)),
-                spooled=self._spooled,
-                queued=self._queued,
+                ended=ended,
+                sampled_out=sampled_out,
+                delivered=delivered,
+                rejected=MappingProxyType(rejected),
+                dropped=MappingProxyType(dropped),
+                spooled=spooled,
+                queued=queued,
             )
 
     def after_fork_in_child(self) -> None:

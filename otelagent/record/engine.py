@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["Deliver", "Engine", "FlushDelivery", "LedgerPort"]
+__all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort"]
+
+Counts = Callable[[], tuple[int, int, Mapping[str, int]]]
+"""Gives ended, sampled out and dropped by reason, each since the recorder was made (or the process forked)."""
 
 Deliver = Callable[[str, bytes, int], None]
 """Takes (signal, encoded OTLP request, item count). Never blocks, never raises, counts what it refuses.
@@ -37,6 +40,9 @@ class LedgerPort(Protocol):
 
     def dropped(self, n: int, reason: str, /) -> None:
         """Counts `n` waiting spans as given up for `reason`, a short stable token."""
+
+    def include(self, counts: Counts, /) -> None:
+        """Adds to every snapshot what a recorder has counted for itself."""
 
     @property
     def lost(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -27,16 +28,32 @@ class _Capture(SpanProcessor):
 _CAPTURE = _Capture()
 
 
-def provider() -> TracerProvider:
-    """The one provider of the process, made at the first use: the API lets nobody set a second one."""
-    current = trace.get_tracer_provider()
-    if not isinstance(current, TracerProvider):
-        current = TracerProvider(shutdown_on_exit=False)
+def provider() -> Any:
+    """The one provider of the process, made at the first use: the API lets nobody set a second one.
+
+    Of the native engine where the environment variable OTELAGENT_TEST_ENGINE says `native`, else the stock one.
+    """
+    current: Any = trace.get_tracer_provider()
+    if isinstance(current, trace.ProxyTracerProvider):
+        current = (
+            _native() if os.environ.get("OTELAGENT_TEST_ENGINE") == "native" else TracerProvider(shutdown_on_exit=False)
+        )
         trace.set_tracer_provider(current)
-    processors = current._active_span_processor._span_processors
+    pipeline = getattr(current, "_active_span_processor", None)
+    processors = current._processors if pipeline is None else pipeline._span_processors
     if _CAPTURE not in processors:
         current.add_span_processor(_CAPTURE)
     return current
+
+
+def _native() -> Any:
+    from otelagent.config import load
+    from otelagent.delivery.ledger import Ledger
+    from otelagent.record import open_engine
+
+    ledger = Ledger("traces")
+    settings = {"engine": "native", "sampler": "always_on"}
+    return open_engine(load(settings, {}), ledger, lambda signal, body, items: ledger.delivered(items)).provider
 
 
 class Spans:

@@ -179,7 +179,7 @@ def test_exporter_none_counts_what_goes_nowhere(tmp_path: Path) -> None:
         ("otelagent.init(samler='always_on')", "sampler"),
         ("otelagent.init(endpoint='ftp://x')", "endpoint"),
         ("otelagent.init(sampler='traceidratio', sampler_arg=1.5)", "sampler_arg"),
-        ("otelagent.init(engine='native')", "otelagent-native"),
+        ("import sys; sys.modules['otelagent_native'] = None; otelagent.init(engine='native')", "otelagent-native"),
     ],
 )
 def test_a_wrong_setting_is_a_config_error(tmp_path: Path, call: str, message: str) -> None:
@@ -398,7 +398,8 @@ def test_a_refused_start_leaves_log_formats_working_and_says_why(tmp_path: Path,
     outcome = run_program(
         tmp_path,
         program("""
-    import logging
+    import logging, sys
+    sys.modules["otelagent_native"] = None  # as where it isn't installed
     try: otelagent.init()
     except otelagent.ConfigError: pass
     else: raise AssertionError

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from tests.support import native_or_skip
 from tests.unit.record.recorder import Recorder
 
 
+@pytest.fixture(params=["sdk", "native"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The name of an engine: each test that uses it, or `record`, runs with both."""
+    name: str = request.param
+    if name == "native":
+        native_or_skip()
+    return name
+
+
 @pytest.fixture
-def record() -> Iterator[Callable[..., Recorder]]:
+def record(engine: str) -> Iterator[Callable[..., Recorder]]:
     """Opens recorders; at the end each is shut down and its books must balance."""
     recorders: list[Recorder] = []
 
-    def open_recorder(flush_delivery: Callable[[float], bool] | None = None, **settings: object) -> Recorder:
-        recorders.append(Recorder(flush_delivery, **settings))
+    def open_recorder(flush_delivery: Callable[[float], bool] | None = None, **settings: Any) -> Recorder:
+        recorders.append(Recorder(flush_delivery, engine, **settings))
         return recorders[-1]
 
     yield open_recorder

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -11,22 +13,35 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otelagent.config import load
 from otelagent.delivery.ledger import Ledger
-from otelagent.record.sdk import SdkEngine
+from otelagent.record import Engine, open_engine
 
 
 class Recorder:
     """An engine, its ledger and its requests. Settings are those of `otelagent.init()`."""
 
-    def __init__(self, flush_delivery: Callable[[float], bool] | None = None, **settings: object) -> None:
+    engine: Any
+    """The `Engine`; Any, because tests reach into it."""
+
+    def __init__(
+        self,
+        flush_delivery: Callable[[float], bool] | None = None,
+        engine: str = "sdk",
+        third_party_sampler: str | None = None,
+        **settings: object,
+    ) -> None:
         self.ledger = Ledger("traces")
         self.requests: list[tuple[str, bytes, int]] = []
-        self.engine = SdkEngine(
-            load({"service_name": "shop", **settings}, {}),
+        config = load({"service_name": "shop", "engine": engine, **settings}, {})
+        if third_party_sampler is not None:
+            config = replace(config, traces=replace(config.traces, sampler=third_party_sampler))
+        opened: Engine = open_engine(
+            config,
             self.ledger,
             self.deliver,
-            reason="test",
             flush_delivery=flush_delivery,
         )
+        assert opened.name == engine
+        self.engine = opened
         self.tracer = self.engine.provider.get_tracer("scope", "1.0")
 
     def deliver(self, signal: str, body: bytes, items: int) -> None:
@@ -34,7 +49,7 @@ class Recorder:
         self.ledger.delivered(items)
 
     def flush(self) -> bool:
-        return self.engine.flush(time.monotonic() + 10)
+        return bool(self.engine.flush(time.monotonic() + 10))
 
     def decoded(self) -> list[ExportTraceServiceRequest]:
         return [ExportTraceServiceRequest.FromString(body) for _, body, _ in self.requests]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.abc
 import subprocess
 import sys
 
@@ -9,19 +10,27 @@ from otelagent.config import load
 from otelagent.delivery.ledger import Ledger
 from otelagent.errors import ConfigError
 from otelagent.record import Engine, open_engine
+from tests.support import native_or_skip
 
 
 def deliver(signal: str, body: bytes, items: int) -> None:
     pass
 
 
-@pytest.mark.parametrize(("setting", "reason"), [("auto", "otelagent-native is not installed"), ("sdk", "set to sdk")])
-def test_the_engine_is_the_sdks_and_says_why(setting: str, reason: str) -> None:
+@pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "otelagent_native", None)
+
+
+@pytest.mark.usefixtures("without_native")
+@pytest.mark.parametrize(("setting", "reason"), [("auto", "is experimental"), ("sdk", "set to sdk")])
+def test_the_engine_is_the_sdks_without_native_and_says_why(setting: str, reason: str) -> None:
     opened: Engine = open_engine(load({"engine": setting}, {}), Ledger("traces"), deliver)
     assert opened.name == "sdk"
     assert reason in opened.reason
 
 
+@pytest.mark.usefixtures("without_native")
 def test_native_is_an_error_where_it_is_missing() -> None:
     with pytest.raises(ConfigError) as raised:
         open_engine(load({}, {"OTELAGENT_ENGINE": "native"}), Ledger("traces"), deliver)
@@ -30,9 +39,39 @@ def test_native_is_an_error_where_it_is_missing() -> None:
     assert "'auto'" in raised.value.hint
 
 
-def test_native_is_not_taken_before_it_can_be_driven(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert "can't drive" in open_engine(load({}, {}), Ledger("traces"), deliver).reason
+def test_an_extension_that_breaks_is_left_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> None:
+            if name == "otelagent_native":
+                raise ImportError("built for another interpreter")
+
+    monkeypatch.delitem(sys.modules, "otelagent_native", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(ConfigError, match="otelagent-native can't be imported: built for another interpreter"):
+        open_engine(load({"engine": "native"}, {}), Ledger("traces"), deliver)
+
+
+@pytest.mark.parametrize(("setting", "name"), [("auto", "sdk"), ("native", "native")])
+def test_the_native_engine_is_opened_where_it_is_asked_for(setting: str, name: str) -> None:
+    native_or_skip()
+    opened = open_engine(load({"engine": setting}, {}), Ledger("traces"), deliver)
+    assert opened.name == name
+
+
+def test_the_native_engine_imports_no_sdk() -> None:
+    native_or_skip()
+    code = """
+import sys
+from otelagent.config import load
+from otelagent.delivery.ledger import Ledger
+from otelagent.record import open_engine
+engine = open_engine(load({"engine": "native", "sampler": "parentbased_traceidratio"}, {}), Ledger("traces"), print)
+engine.provider.get_tracer("t").start_span("a").end()
+heavy = ("opentelemetry.sdk", "google.protobuf", "opentelemetry.exporter", "grpc", "httpx")
+assert not [name for name in heavy if name in sys.modules], [name for name in heavy if name in sys.modules]
+engine.shutdown(0.0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_nothing_heavy_is_imported_before_the_engine_opens() -> None:
@@ -43,7 +82,7 @@ heavy = ("opentelemetry.sdk", "google.protobuf", "opentelemetry.exporter", "grpc
 assert not [name for name in heavy if name in sys.modules], [name for name in heavy if name in sys.modules]
 from otelagent.config import load
 from otelagent.delivery.ledger import Ledger
-otelagent.record.open_engine(load({}, {}), Ledger("traces"), lambda *a: None)
+otelagent.record.open_engine(load({"engine": "sdk"}, {}), Ledger("traces"), lambda *a: None)
 assert "opentelemetry.sdk.trace" in sys.modules
 assert not [name for name in heavy[1:] if name in sys.modules], [name for name in heavy if name in sys.modules]
 """

@@ -30,7 +30,8 @@ def child_hook():
     requests.clear()
     engine.after_fork_in_child()
 
-settings = {"service_name": "shop", "batch_schedule_delay_ms": 60000, "batch_max_export_batch_size": BATCH_SIZE}
+settings = {"service_name": "shop", "engine": ENGINE}
+settings |= {"batch_schedule_delay_ms": 60000, "batch_max_export_batch_size": BATCH_SIZE}
 
 if HOOK_FIRST:
     os.register_at_fork(after_in_child=child_hook)
@@ -73,8 +74,17 @@ def in_child(work):
 """
 
 
+ENGINE = ["sdk"]
+
+
+@pytest.fixture(autouse=True)
+def either(engine: str) -> None:
+    """Runs each program with either engine."""
+    ENGINE[0] = engine
+
+
 def run(code: str, *, hook_first: bool = False, batch_size: int = 512, environ: dict[str, str] | None = None) -> Any:
-    constants = f"HOOK_FIRST = {hook_first}\nBATCH_SIZE = {batch_size}\n"
+    constants = f"ENGINE = {ENGINE[0]!r}\nHOOK_FIRST = {hook_first}\nBATCH_SIZE = {batch_size}\n"
     done = subprocess.run(
         [sys.executable, "-c", constants + PREAMBLE + code],
         capture_output=True,
@@ -197,6 +207,7 @@ print(json.dumps([answer, report()]))
     assert parent["flushed"]
 
 
+@pytest.mark.parametrize("engine", ["sdk"], indirect=True)
 def test_a_fork_during_the_import_of_the_encoder_does_not_hang_the_child() -> None:
     got = run(
         """

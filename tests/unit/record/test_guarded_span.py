@@ -169,13 +169,14 @@ def test_what_a_block_raises_is_recorded_as_by_the_stock_tracer(record: Record) 
 
 def test_the_decorator_covers_sync_and_async_functions(record: Record) -> None:
     recorder = record()
+    tracer: trace.Tracer = recorder.tracer
     during: list[str] = []
 
-    @recorder.tracer.start_as_current_span("sync")
+    @tracer.start_as_current_span("sync")
     def sync() -> None:
         during.append(trace.get_current_span().name)  # type: ignore[attr-defined]
 
-    @recorder.tracer.start_as_current_span("async")
+    @tracer.start_as_current_span("async")
     async def later() -> None:
         await asyncio.sleep(0.01)
         during.append(trace.get_current_span().name)  # type: ignore[attr-defined]
@@ -189,6 +190,7 @@ def test_the_decorator_covers_sync_and_async_functions(record: Record) -> None:
     assert spans[2].end_time_unix_nano - spans[2].start_time_unix_nano >= 9_000_000
 
 
+@pytest.mark.parametrize("engine", ["sdk"], indirect=True)
 def test_tracers_are_still_the_stock_kind_and_remembered(record: Record) -> None:
     provider = record().engine.provider
     tracer = provider.get_tracer("a")

@@ -135,9 +135,11 @@ def test_pausing_drops_with_the_parents_tracestate_and_keeps_the_description() -
     assert ledger.snapshot().sampled_out == 2
 
 
-def test_a_span_that_is_recorded_but_not_sampled_counts_when_it_ends(record: Callable[..., Recorder]) -> None:
-    recorder = record()
-    recorder.engine._sampler._inner = Fixed(lambda: SamplingResult(Decision.RECORD_ONLY))
+def test_a_span_that_is_recorded_but_not_sampled_counts_when_it_ends(
+    record: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_third_party", lambda *_: Fixed(lambda: SamplingResult(Decision.RECORD_ONLY)))
+    recorder = record(third_party_sampler="fixed")
     span = recorder.tracer.start_span("a")
     assert span.is_recording()
     assert recorder.ledger.snapshot().sampled_out == 0

@@ -15,6 +15,7 @@ Record = Callable[..., Recorder]
 MIB = 1024 * 1024
 
 
+@pytest.mark.parametrize("engine", ["sdk"], indirect=True)  # the native queue runs no Python code
 def test_an_interrupted_flush_leaves_the_spans_to_the_next(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = record()
 

@@ -1,0 +1,217 @@
+//! Attributes of a span, event, link, scope or resource, encoded as they are set.
+
+use crate::wire::{self, AnyValue};
+
+/// What a collection of attributes may hold. None is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttributeLimits {
+    /// Most attributes; a new key beyond it is refused and counted (specification, common, attribute limits).
+    pub count: Option<usize>,
+    /// Longest string, in characters, and byte string, in bytes; longer ones are cut.
+    pub value_length: Option<usize>,
+}
+
+struct Entry {
+    start: usize,
+    end: usize,
+    key: usize,
+    key_len: usize,
+}
+
+/// Encoded `KeyValue` fields in the order in which their keys came.
+///
+/// A key that comes again keeps its place and takes the new value.
+pub struct Attributes {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    live: usize,
+    dropped: u32,
+    tag: u8,
+}
+
+// What replaced values may leave behind in the buffer before it is tidied up.
+const SLACK: usize = 4096;
+
+impl Attributes {
+    /// :param field: number of the field that the attributes are in the message around them; below 16.
+    pub const fn new(field: u8) -> Self {
+        Self { bytes: Vec::new(), entries: Vec::new(), live: 0, dropped: 0, tag: wire::len_tag(field) }
+    }
+
+    #[inline]
+    fn position(&self, key: &[u8]) -> Option<usize> {
+        self.entries.iter().position(|entry| {
+            entry.key_len == key.len() && self.bytes.get(entry.key..entry.key + key.len()) == Some(key)
+        })
+    }
+
+    /// Sets one; refused and counted when the key is empty or one too many. The value is within its limits already.
+    pub fn set(&mut self, limits: &AttributeLimits, key: &str, value: &AnyValue<'_>) {
+        let known = self.position(key.as_bytes());
+        if known.is_none() && (key.is_empty() || limits.count.is_some_and(|most| self.entries.len() >= most)) {
+            self.dropped += 1;
+            return;
+        }
+        let start = self.bytes.len();
+        let key_start = wire::key_value(&mut self.bytes, self.tag, key, value);
+        let entry = Entry { start, end: self.bytes.len(), key: key_start, key_len: key.len() };
+        self.live += entry.end - entry.start;
+        match known {
+            None => self.entries.push(entry),
+            Some(position) => {
+                self.live -= self.entries[position].end - self.entries[position].start;
+                self.entries[position] = entry;
+                if self.bytes.len() > 2 * self.live + SLACK {
+                    self.tidy();
+                }
+            }
+        }
+    }
+
+    /// Counts attributes that could not be kept.
+    pub fn refuse(&mut self, count: u32) {
+        self.dropped = self.dropped.saturating_add(count);
+    }
+
+    /// How many were refused.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// How many are kept.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes that `write` appends.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Appends the fields.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.live == self.bytes.len() && self.in_order() {
+            out.extend_from_slice(&self.bytes);
+        } else {
+            for entry in &self.entries {
+                out.extend_from_slice(&self.bytes[entry.start..entry.end]);
+            }
+        }
+    }
+
+    // Nothing was ever replaced: replacing leaves bytes behind until `tidy`, which restores the order.
+    fn in_order(&self) -> bool {
+        self.entries.first().is_none_or(|entry| entry.start == 0)
+    }
+
+    fn tidy(&mut self) {
+        let mut bytes = Vec::with_capacity(self.live);
+        for entry in &mut self.entries {
+            let start = bytes.len();
+            bytes.extend_from_slice(&self.bytes[entry.start..entry.end]);
+            let moved = |position: usize| position - entry.start + start;
+            (entry.key, entry.end) = (moved(entry.key), moved(entry.end));
+            entry.start = start;
+        }
+        self.bytes = bytes;
+    }
+
+    /// Empties it for the next span and keeps the memory, unless that is much.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.live = 0;
+        self.dropped = 0;
+        self.bytes.shrink_to(SLACK);
+    }
+}
+
+/// Cuts a string after so many characters.
+pub fn cut_str<'a>(text: &'a str, limits: &AttributeLimits) -> &'a str {
+    match limits.value_length {
+        Some(most) if text.len() > most => match text.char_indices().nth(most) {
+            Some((end, _)) => &text[..end],
+            None => text,
+        },
+        _ => text,
+    }
+}
+
+/// Cuts a byte string after so many bytes.
+pub fn cut_bytes<'a>(bytes: &'a [u8], limits: &AttributeLimits) -> &'a [u8] {
+    match limits.value_length {
+        Some(most) if bytes.len() > most => &bytes[..most],
+        _ => bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: AttributeLimits = AttributeLimits { count: None, value_length: None };
+
+    fn written(attributes: &Attributes) -> Vec<u8> {
+        let mut out = Vec::new();
+        attributes.write(&mut out);
+        assert_eq!(out.len(), attributes.len());
+        out
+    }
+
+    fn expected(pairs: &[(&str, AnyValue<'_>)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (key, value) in pairs {
+            wire::key_value(&mut out, wire::len_tag(9), key, value);
+        }
+        out
+    }
+
+    #[test]
+    fn a_key_that_comes_again_keeps_its_place() {
+        let mut attributes = Attributes::new(9);
+        attributes.set(&NONE, "a", &AnyValue::Int(1));
+        attributes.set(&NONE, "b", &AnyValue::Int(2));
+        attributes.set(&NONE, "a", &AnyValue::Str("three"));
+        attributes.set(&NONE, "c", &AnyValue::Bool(true));
+        assert_eq!(
+            written(&attributes),
+            expected(&[("a", AnyValue::Str("three")), ("b", AnyValue::Int(2)), ("c", AnyValue::Bool(true))])
+        );
+    }
+
+    #[test]
+    fn the_newest_is_refused_and_counted() {
+        let limits = AttributeLimits { count: Some(1), value_length: None };
+        let mut attributes = Attributes::new(9);
+        for (key, number) in [("", 0), ("a", 1), ("b", 2), ("a", 3)] {
+            attributes.set(&limits, key, &AnyValue::Int(number));
+        }
+        assert_eq!(written(&attributes), expected(&[("a", AnyValue::Int(3))]));
+        assert_eq!((attributes.dropped(), attributes.count()), (2, 1));
+    }
+
+    #[test]
+    fn a_value_set_a_million_times_takes_no_room() {
+        let mut attributes = Attributes::new(9);
+        attributes.set(&NONE, "first", &AnyValue::Int(0));
+        for number in 0..100_000 {
+            attributes.set(&NONE, "n", &AnyValue::Int(number));
+        }
+        assert!(attributes.bytes.len() < 3 * SLACK);
+        assert_eq!(written(&attributes), expected(&[("first", AnyValue::Int(0)), ("n", AnyValue::Int(99_999))]));
+    }
+
+    #[test]
+    fn cuts_count_characters() {
+        let limits = AttributeLimits { count: None, value_length: Some(3) };
+        assert_eq!(cut_str("äöüß", &limits), "äöü");
+        assert_eq!(cut_str("äöü", &limits), "äöü");
+        assert_eq!(cut_str("", &limits), "");
+        assert_eq!(cut_bytes(b"abcd", &limits), b"abc");
+    }
+}

@@ -1,0 +1,10 @@
+//! Spans as data, from their start to the bytes of an OTLP request. Knows no Python, has no threads, touches no network.
+#![forbid(unsafe_code)]
+
+pub mod attributes;
+pub mod clock;
+pub mod ids;
+pub mod queue;
+pub mod sampler;
+pub mod span;
+pub mod wire;

@@ -1,0 +1,37 @@
+//! The Python side: conversions between the OpenTelemetry API's objects and `otelagent_core`.
+#![deny(unsafe_code)]
+
+use pyo3::prelude::*;
+
+mod api;
+mod convert;
+mod current;
+mod ffi;
+mod read;
+mod recorder;
+mod span;
+mod tracer;
+
+// Free-threaded builds take the GIL back: nothing here has been tested without it.
+#[pymodule(gil_used = true)]
+mod _otelagent_native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::current::CurrentSpan;
+    #[pymodule_export]
+    use super::recorder::Recorder;
+    #[pymodule_export]
+    use super::span::{Span, SpanBase};
+    #[pymodule_export]
+    use super::tracer::{Tracer, TracerBase};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        let trace = py.import("opentelemetry.trace")?;
+        trace.getattr("Span")?.call_method1("register", (py.get_type::<SpanBase>(),))?;
+        trace.getattr("Tracer")?.call_method1("register", (py.get_type::<TracerBase>(),))?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

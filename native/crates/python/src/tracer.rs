@@ -1,0 +1,244 @@
+//! The tracer: how a span starts.
+
+use otelagent_core::span::SpanIds;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::api::{Api, SpanContext};
+use crate::convert;
+use crate::current::{CurrentSpan, StartArguments};
+use crate::recorder::{Decider, Recorder};
+use crate::span::Span;
+
+/// Registered with the API's Tracer. Empty, because a class that is registered itself never gets into the ABC's cache.
+#[pyclass(frozen, subclass, module = "otelagent_native")]
+pub struct TracerBase;
+
+/// Starts spans of one instrumentation scope.
+#[pyclass(frozen, extends = TracerBase, module = "otelagent_native")]
+pub struct Tracer {
+    pub recorder: Py<Recorder>,
+    pub scope_index: u32,
+    /// What a span gives as its `instrumentation_scope`.
+    pub scope: Py<PyAny>,
+}
+
+const SAMPLED: u8 = 1;
+const RANDOM_TRACE_ID: u8 = 2;
+
+/// What a sampler answered.
+struct Decision<'py> {
+    records: bool,
+    samples: bool,
+    /// Instead of the caller's attributes and the parent's tracestate; only a Python sampler's.
+    instead: Option<(Bound<'py, PyAny>, Option<Py<PyAny>>)>,
+}
+
+/// Arguments of `start_span`, borrowed.
+pub struct Start<'a, 'py> {
+    pub name: &'a Bound<'py, PyAny>,
+    pub context: Option<&'a Bound<'py, PyAny>>,
+    pub kind: Option<&'a Bound<'py, PyAny>>,
+    pub attributes: Option<&'a Bound<'py, PyAny>>,
+    pub links: Option<&'a Bound<'py, PyAny>>,
+    pub start_time: Option<&'a Bound<'py, PyAny>>,
+    pub record_exception: bool,
+    pub set_status_on_exception: bool,
+}
+
+impl Tracer {
+    /// Starts a span. Returns an error only for what must come through.
+    pub fn start<'py>(slf: &Bound<'py, Self>, start: &Start<'_, 'py>) -> PyResult<Bound<'py, Span>> {
+        let py = slf.py();
+        let api = Api::get(py)?;
+        let recorder = slf.get().recorder.get();
+        let parent = parent(py, api, start.context)?;
+        let parent_trace_id = parent.as_ref().map(|parent| parent.trace_id);
+        let mut flags = parent.as_ref().map_or(RANDOM_TRACE_ID, |parent| parent.flags & RANDOM_TRACE_ID);
+        let mut trace_state = parent.as_ref().and_then(|parent| Some(parent.trace_state.as_ref()?.clone_ref(py)));
+        let mut attributes = start.attributes.filter(|attributes| !attributes.is_none()).cloned();
+        let (trace_id, span_id, mut record) = match &recorder.decider {
+            Decider::Standard { root, parent_based } => {
+                let paused = recorder.is_paused();
+                let decided = match &parent {
+                    Some(parent) if *parent_based => Some(parent.flags & SAMPLED != 0),
+                    _ => None,
+                };
+                let begun = recorder
+                    .begin(parent_trace_id, |trace_id| !paused && decided.unwrap_or_else(|| root.samples(trace_id)));
+                if begun.2.is_some() {
+                    flags |= SAMPLED;
+                }
+                begun
+            }
+            Decider::Python(sampler) => {
+                // Ids first, without counting anything, because the sampler is told the trace's.
+                let trace_id = parent_trace_id.unwrap_or_else(|| recorder.new_trace_id());
+                let decision = recorder.ask(sampler.bind(py), trace_id, start)?;
+                if decision.samples {
+                    flags |= SAMPLED;
+                }
+                if let Some((other_attributes, other_state)) = decision.instead {
+                    (attributes, trace_state) = (Some(other_attributes), other_state);
+                }
+                recorder.begin(Some(trace_id), |_| decision.records)
+            }
+        };
+        let ids = SpanIds {
+            trace_id,
+            span_id,
+            parent_span_id: parent.as_ref().map_or(0, |parent| parent.span_id),
+            parent_is_remote: parent.as_ref().is_some_and(|parent| parent.is_remote),
+        };
+        let recorded = record.is_some();
+        if let Some(record) = &mut record {
+            record.kind = start.kind.map_or(1, |kind| api.kind_number(kind));
+            if let Ok(name) = start.name.cast::<PyString>() {
+                record.name.push_str(&convert::text(name));
+            }
+            record.start_ns = convert::time_ns(start.start_time.filter(|time| !time.is_none()));
+        }
+        let span = Span::make(slf, ids, flags, parent, trace_state, record, start)?;
+        if recorded {
+            span.get().begin(&span, attributes.as_ref(), start)?;
+        }
+        Ok(span)
+    }
+}
+
+impl Recorder {
+    /// Asks a sampler; one that fails leaves the span out, as a pause does.
+    fn ask<'py>(&self, sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>) -> PyResult<Decision<'py>> {
+        let py = sampler.py();
+        let left_out = Decision { records: false, samples: false, instead: None };
+        if self.is_paused() {
+            return Ok(left_out);
+        }
+        match ask(sampler, trace_id, start) {
+            Err(error) if convert::isolated(py, &error) => {
+                self.complain(py, "sampler", "The sampler failed; its span is not recorded", Some(error));
+                Ok(left_out)
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// Asks a sampler of the SDK's interface.
+fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>) -> PyResult<Decision<'py>> {
+    let py = sampler.py();
+    let kind = match start.kind {
+        Some(kind) => kind.clone(),
+        None => Api::get(py)?.kind(py, 1),
+    };
+    let links = match start.links {
+        Some(links) if links.is_truthy()? => links.clone(),
+        _ => pyo3::types::PyTuple::empty(py).into_any(),
+    };
+    let result = sampler.call_method1(
+        "should_sample",
+        (start.context, trace_id, start.name, kind, start.attributes, links, py.None()),
+    )?;
+    // DROP, RECORD_ONLY, RECORD_AND_SAMPLE.
+    let decision: u8 = result.getattr("decision")?.getattr("value")?.extract()?;
+    let attributes = result.getattr("attributes")?;
+    let trace_state = result.getattr("trace_state")?;
+    let trace_state = (!trace_state.is_none() && trace_state.is_truthy()?).then(|| trace_state.unbind());
+    Ok(Decision { records: decision > 0, samples: decision > 1, instead: Some((attributes, trace_state)) })
+}
+
+/// The valid span context in a Context, the current one by default.
+fn parent(py: Python<'_>, api: &Api, context: Option<&Bound<'_, PyAny>>) -> PyResult<Option<SpanContext>> {
+    let current;
+    let context = match context.filter(|context| !context.is_none()) {
+        Some(context) => context,
+        None => {
+            current = api.context(py)?;
+            &current
+        }
+    };
+    let key = api.span_key.bind(py);
+    let span = match context.cast::<PyDict>() {
+        Ok(context) => context.get_item(key)?,
+        Err(_) => match context.call_method1("get", (key,)) {
+            Ok(span) => Some(span),
+            Err(error) if convert::isolated(py, &error) => None,
+            Err(error) => return Err(error),
+        },
+    };
+    let Some(span) = span else { return Ok(None) };
+    if let Ok(span) = span.cast_exact::<Span>() {
+        return Ok(Some(span.get().context_parts(py)));
+    }
+    if span.is_none() || !span.is_instance(api.span_type.bind(py))? {
+        return Ok(None);
+    }
+    let context = match span.call_method0("get_span_context") {
+        Ok(context) => context,
+        Err(error) if convert::isolated(py, &error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(api.read_span_context(&context).filter(SpanContext::is_valid))
+}
+
+#[pymethods]
+impl Tracer {
+    #[pyo3(signature = (name, context=None, kind=None, attributes=None, links=None, start_time=None, record_exception=true, set_status_on_exception=true))]
+    #[expect(clippy::too_many_arguments)]
+    fn start_span<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+        kind: Option<&Bound<'py, PyAny>>,
+        attributes: Option<&Bound<'py, PyAny>>,
+        links: Option<&Bound<'py, PyAny>>,
+        start_time: Option<&Bound<'py, PyAny>>,
+        record_exception: bool,
+        set_status_on_exception: bool,
+    ) -> PyResult<Bound<'py, Span>> {
+        let start =
+            Start { name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception };
+        Self::start(slf, &start)
+    }
+
+    #[pyo3(signature = (name, context=None, kind=None, attributes=None, links=None, start_time=None, record_exception=true, set_status_on_exception=true, end_on_exit=true))]
+    #[expect(clippy::too_many_arguments)]
+    fn start_as_current_span(
+        slf: &Bound<'_, Self>,
+        name: Py<PyAny>,
+        context: Option<Py<PyAny>>,
+        kind: Option<Py<PyAny>>,
+        attributes: Option<Py<PyAny>>,
+        links: Option<Py<PyAny>>,
+        start_time: Option<Py<PyAny>>,
+        record_exception: bool,
+        set_status_on_exception: bool,
+        end_on_exit: bool,
+    ) -> CurrentSpan {
+        CurrentSpan::new(
+            slf.clone().unbind(),
+            StartArguments {
+                name,
+                context,
+                kind,
+                attributes,
+                links,
+                start_time,
+                record_exception,
+                set_status_on_exception,
+                end_on_exit,
+            },
+        )
+    }
+
+    /// The instrumentation scope, as its provider gave it.
+    #[getter]
+    fn instrumentation_scope(&self, py: Python<'_>) -> Py<PyAny> {
+        self.scope.clone_ref(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let scope = self.scope.bind(py).repr().map(|text| text.to_string()).unwrap_or_default();
+        format!("<otelagent_native.Tracer of {}>", PyString::new(py, &scope))
+    }
+}

@@ -1,0 +1,8 @@
+"""The native engine of otelagent: spans of the OpenTelemetry API, recorded and encoded in Rust.
+
+Used by `otelagent` (engine `native`); no public interface of its own.
+"""
+
+from otelagent_native._otelagent_native import CurrentSpan, Recorder, Span, SpanBase, Tracer, TracerBase, __version__
+
+__all__ = ["CurrentSpan", "Recorder", "Span", "SpanBase", "Tracer", "TracerBase", "__version__"]

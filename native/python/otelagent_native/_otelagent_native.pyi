@@ -1,0 +1,186 @@
+"""The extension's classes. They follow the OpenTelemetry API; what they do besides is said here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.util.types import Attributes, AttributeValue
+
+__all__ = ["CurrentSpan", "Recorder", "Span", "SpanBase", "Tracer", "TracerBase", "__version__"]
+
+__version__: str
+
+class SpanBase:
+    """Registered with `opentelemetry.trace.Span`, so that `isinstance` holds."""
+
+class TracerBase:
+    """Registered with `opentelemetry.trace.Tracer`, so that `isinstance` holds."""
+
+@final
+class Span(SpanBase):
+    """A span of the OpenTelemetry API. No method raises for a telemetry reason.
+
+    Values are made fit for the wire or refused, which the span counts: see `native/crates/python/src/convert.rs`.
+    What is read of a span whose recording was left out is empty.
+    """
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None: ...
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None: ...
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None: ...
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None: ...
+    def update_name(self, name: str) -> None: ...
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None: ...
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool | None = None,
+    ) -> None: ...
+    def end(self, end_time: int | None = None) -> None: ...
+    def is_recording(self) -> bool: ...
+    def get_span_context(self) -> SpanContext: ...
+    def __enter__(self) -> Span: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def context(self) -> SpanContext: ...
+    @property
+    def kind(self) -> SpanKind: ...
+    @property
+    def parent(self) -> SpanContext | None: ...
+    @property
+    def start_time(self) -> int | None:
+        """Nanoseconds since the Unix epoch."""
+    @property
+    def end_time(self) -> int | None:
+        """Nanoseconds since the Unix epoch; None before the end."""
+    @property
+    def status(self) -> Status: ...
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """A copy; sequences are tuples."""
+    @property
+    def events(self) -> tuple[tuple[str, dict[str, Any], int, int], ...]:
+        """Of each its name, attributes, time in nanoseconds and number of dropped attributes."""
+    @property
+    def links(self) -> tuple[Link, ...]: ...
+    @property
+    def dropped_attributes(self) -> int: ...
+    @property
+    def dropped_events(self) -> int: ...
+    @property
+    def dropped_links(self) -> int: ...
+    @property
+    def instrumentation_scope(self) -> Any:
+        """What `Recorder.tracer` was given as `scope`."""
+
+@final
+class CurrentSpan:
+    """Makes a span the current one for a block; as a decorator, a span for each call of a function."""
+
+    def __enter__(self) -> Span: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> Literal[False]: ...
+    def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]: ...
+    def again(self) -> CurrentSpan:
+        """Another one with the same arguments."""
+
+@final
+class Tracer(TracerBase):
+    """A tracer of the OpenTelemetry API."""
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span: ...
+    def start_as_current_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> CurrentSpan: ...
+    @property
+    def instrumentation_scope(self) -> Any:
+        """What `Recorder.tracer` was given as `scope`."""
+
+@final
+class Recorder:
+    """Records the spans of one provider and gives them as OTLP requests; a `Source` of `otelagent.record.batch`.
+
+    :param sampler: `always_on`, `always_off`, `traceidratio`, or an object with the SDK's `should_sample`.
+    :param ratio: of `traceidratio`, 0 to 1.
+    :param parent_based: whether a span with a parent is sampled as its parent was; not for a sampler object.
+    :param limits: most attributes of a span, longest value (characters, bytes), most events and links of a span, most
+        attributes of an event and of a link; None is no limit.
+    :param max_queue_size: most spans that wait; the newest is dropped as `queue_full`.
+    :param max_batch_items: the batch is told whenever a multiple of it waits.
+    :param complain: hears of what went wrong: a topic, a message, the exception if there was one. May be called often.
+    :raises ValueError: the sampler's name is unknown.
+    """
+
+    def __new__(
+        cls,
+        *,
+        sampler: object,
+        ratio: float,
+        parent_based: bool,
+        limits: Sequence[int | None],
+        max_queue_size: int,
+        max_batch_items: int,
+        complain: Callable[[str, str, BaseException | None], None],
+    ) -> Recorder: ...
+    def tracer(self, name: str, version: str, schema_url: str, attributes: Attributes, scope: object) -> Tracer:
+        """A tracer of a new instrumentation scope.
+
+        :param scope: what its spans give as their `instrumentation_scope`.
+        """
+    def set_resource(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Takes the resource of every request drained from now on."""
+    def set_batch(self, batch: object) -> None:
+        """Takes the object whose `added(pending)` is called when the first span waits and when a batch is full."""
+    def set_listener(self, listener: object | None) -> None:
+        """Takes the object whose `on_start(span, context)` and `on_end(span)` are called for each recorded span."""
+    def pause(self) -> None:
+        """Leaves new spans out, counted as sampled out."""
+    def resume(self) -> None:
+        """Ends a pause."""
+    def close(self) -> None:
+        """Drops every span that ends from now on as `shutdown`."""
+    def reseed(self) -> None:
+        """Starts a new sequence of ids, for a fork child."""
+    def counts(self) -> tuple[int, int, dict[str, int]]:
+        """Spans ended, sampled out, and dropped by reason, since the recorder was made or `forget`."""
+    def pending(self) -> int:
+        """How many spans wait."""
+    def drain(self, max_items: int) -> tuple[bytes, int] | None:
+        """Takes the oldest spans, 4 MiB of them at most, as one `ExportTraceServiceRequest`, and says how many."""
+    def discard(self, reason: str) -> None:
+        """Drops every waiting span under `reason`."""
+    def forget(self) -> None:
+        """Lets go of every waiting span and starts the counts over."""
