@@ -180,7 +180,7 @@ def test_collector_that_comes_later_and_goes_away_gets_everything(
             collector.kill()
             assert client.get("/products").status == 200
             collector.start()
-        gateway = [span for span in bench.settle() if span.service == "gateway"]
+        gateway = [span for span in bench.settle(killed=True) if span.service == "gateway"]
         assert len(servers(gateway, client)) == len(untraced) + 1
         assert len(servers_of(bench, "inventory")) == 13
     finally:
