@@ -82,10 +82,11 @@ class Agent:
         :raises ConfigError: a propagator is unknown or can't be built.
         """
         from otelagent.patching.operation import propagate
-        from otelagent.record import build_propagator
+        from otelagent.record import build_propagator, headers
 
-        names = self.config.propagators
-        propagate.set_global_textmap(build_propagator(names, str(self.config.sources["propagators"])))
+        names, source = self.config.propagators, str(self.config.sources["propagators"])
+        codec = headers if self.engine is None else self.engine.codec
+        propagate.set_global_textmap(build_propagator(names, source, codec))
 
     def start(self) -> None:
         """INIT → RUNNING. Whatever can fail comes before anything is global.

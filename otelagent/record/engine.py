@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
+    from otelagent.record.headers import Codec
+
 __all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort"]
 
 Counts = Callable[[], tuple[int, int, Mapping[str, int]]]
@@ -59,6 +61,10 @@ class Engine(Protocol):
     @property
     def reason(self) -> str:
         """Why this engine was chosen, in words for `otelagent doctor`."""
+
+    @property
+    def codec(self) -> Codec:
+        """Reads and writes the text of propagation headers."""
 
     @property
     def provider(self) -> TracerProvider:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import otelagent_native
 from otelagent.environment import SDK_VARIABLES, hidden
 from otelagent.errors import ConfigError
 from otelagent.record.batch import Batch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from otelagent.config import Config
     from otelagent.record.engine import Deliver, FlushDelivery, LedgerPort
+    from otelagent.record.headers import Codec
     from otelagent.record.sdk import SdkEngine
 
 __all__ = ["NativeEngine"]
@@ -39,6 +41,7 @@ class NativeEngine:
     """
 
     name = "native"
+    codec: Codec = otelagent_native
 
     def __init__(
         self,

@@ -19,6 +19,8 @@ from opentelemetry.propagators.textmap import (
 )
 
 from otelagent.errors import ConfigError
+from otelagent.record import headers
+from otelagent.record.headers import Codec
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 
 __all__ = ["ENTRY_POINT_GROUP", "BoundedGetter", "SafePropagator", "build_propagator"]
@@ -37,36 +39,43 @@ _MAX_BAGGAGE_MEMBERS = 180
 _baggage_log_filter = RateLimitFilter()
 
 
-def build_propagator(names: Sequence[str], source: str = "the configuration") -> TextMapPropagator:
+def build_propagator(
+    names: Sequence[str], source: str = "the configuration", codec: Codec = headers
+) -> TextMapPropagator:
     """Builds one propagator of several, which extracts and injects in their order.
 
     :param names: names of `OTEL_PROPAGATORS` (SDK environment variables specification): tracecontext, baggage, b3,
         b3multi, jaeger, none; any other is looked up in the entry-point group `opentelemetry_propagator`. Duplicates
         count once.
     :param source: where the names were set, for the error.
+    :param codec: reads and writes the text of our own propagators' headers.
     :raises ConfigError: a name is unknown or its propagator can't be built.
     """
-    return SafePropagator([_build(name, source) for name in dict.fromkeys(names) if name != "none"])
+    return SafePropagator([_build(name, source, codec) for name in dict.fromkeys(names) if name != "none"])
 
 
-_KNOWN = {
+_OWN = {
     "tracecontext": ("otelagent.record.trace_context", "TraceContext"),
+    "b3": ("otelagent.record.b3", "B3"),
+    "b3multi": ("otelagent.record.b3", "B3Multi"),
+}
+_MAINTAINED = {
     "baggage": ("opentelemetry.baggage.propagation", "W3CBaggagePropagator"),
-    # From the maintained packages, which otelagent depends on.
-    "b3": ("opentelemetry.propagators.b3", "B3SingleFormat"),
-    "b3multi": ("opentelemetry.propagators.b3", "B3MultiFormat"),
     "jaeger": ("opentelemetry.propagators.jaeger", "JaegerPropagator"),
 }
 
 
-def _build(name: str, source: str) -> TextMapPropagator:
+def _build(name: str, source: str, codec: Codec) -> TextMapPropagator:
     if name == "baggage":
         # It logs each member of a header that it can't read, and whoever can reach the application writes headers.
         logging.getLogger("opentelemetry.baggage.propagation").addFilter(_baggage_log_filter)
-    if name in _KNOWN:
-        module, attribute = _KNOWN[name]
-        ours = cast("TextMapPropagator", getattr(import_module(module), attribute)())
-        return SampledFlagOnly(ours) if name == "jaeger" else ours
+    if name in _OWN:
+        module, attribute = _OWN[name]
+        return cast("TextMapPropagator", getattr(import_module(module), attribute)(codec))
+    if name in _MAINTAINED:
+        module, attribute = _MAINTAINED[name]
+        theirs = cast("TextMapPropagator", getattr(import_module(module), attribute)())
+        return SampledFlagOnly(theirs) if name == "jaeger" else theirs
     from importlib.metadata import entry_points
 
     found = next(iter(entry_points(group=ENTRY_POINT_GROUP, name=name)), None)

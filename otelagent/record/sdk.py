@@ -11,6 +11,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import SpanLimits, Tracer, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from otelagent.record import headers
 from otelagent.record.batch import Batch
 from otelagent.record.guarded_span import GuardedTracer
 from otelagent.record.pipeline import Pipeline
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from otelagent.config import Config
     from otelagent.record.engine import Deliver, FlushDelivery, LedgerPort
+    from otelagent.record.headers import Codec
 
 __all__ = ["SdkEngine"]
 
@@ -47,6 +49,7 @@ class SdkEngine:
     """
 
     name = "sdk"
+    codec: Codec = headers
 
     def __init__(
         self,

@@ -3,6 +3,34 @@
 Used by `otelagent` (engine `native`); no public interface of its own.
 """
 
-from otelagent_native._otelagent_native import CurrentSpan, Recorder, Span, SpanBase, Tracer, TracerBase, __version__
+from otelagent_native._otelagent_native import (
+    CurrentSpan,
+    Recorder,
+    Span,
+    SpanBase,
+    Tracer,
+    TracerBase,
+    __version__,
+    format_b3,
+    format_traceparent,
+    parse_b3,
+    parse_b3_multi,
+    parse_traceparent,
+    parse_tracestate,
+)
 
-__all__ = ["CurrentSpan", "Recorder", "Span", "SpanBase", "Tracer", "TracerBase", "__version__"]
+__all__ = [
+    "CurrentSpan",
+    "Recorder",
+    "Span",
+    "SpanBase",
+    "Tracer",
+    "TracerBase",
+    "__version__",
+    "format_b3",
+    "format_traceparent",
+    "parse_b3",
+    "parse_b3_multi",
+    "parse_traceparent",
+    "parse_tracestate",
+]

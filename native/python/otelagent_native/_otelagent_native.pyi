@@ -8,7 +8,21 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
-__all__ = ["CurrentSpan", "Recorder", "Span", "SpanBase", "Tracer", "TracerBase", "__version__"]
+__all__ = [
+    "CurrentSpan",
+    "Recorder",
+    "Span",
+    "SpanBase",
+    "Tracer",
+    "TracerBase",
+    "__version__",
+    "format_b3",
+    "format_traceparent",
+    "parse_b3",
+    "parse_b3_multi",
+    "parse_traceparent",
+    "parse_tracestate",
+]
 
 __version__: str
 
@@ -184,3 +198,15 @@ class Recorder:
         """Drops every waiting span under `reason`."""
     def forget(self) -> None:
         """Lets go of every waiting span and starts the counts over."""
+
+# Propagation headers: the functions of `otelagent.record.headers`, in Rust. Ids are trace id, span id, flags.
+
+def parse_traceparent(value: str) -> tuple[int, int, int] | None: ...
+def format_traceparent(trace_id: int, span_id: int, flags: int) -> str:
+    """:raises OverflowError: an id has more than 128, or 64, bits, or the flags more than 8."""
+
+def parse_tracestate(values: Sequence[str]) -> dict[str, str]: ...
+def parse_b3(value: str) -> tuple[int, int, int] | None: ...
+def parse_b3_multi(trace_id: str, span_id: str, sampled: str, flags: str) -> tuple[int, int, int] | None: ...
+def format_b3(trace_id: int, span_id: int, flags: int) -> str:
+    """As `format_traceparent`."""

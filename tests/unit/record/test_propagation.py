@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -15,6 +16,7 @@ from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
 from otelagent.errors import ConfigError
 from otelagent.record.propagation import ENTRY_POINT_GROUP, BoundedGetter, SafePropagator, build_propagator
 from otelagent.record.trace_context import Level2TraceState
+from tests.support import native_or_skip
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -38,9 +40,13 @@ def test_the_names_of_the_specification() -> None:
     assert (raised.value.setting, raised.value.value, raised.value.source) == ("propagators", "b33", "OTEL_PROPAGATORS")
 
 
+@pytest.mark.parametrize("module", ["otelagent.record.headers", "otelagent_native"])
 @pytest.mark.parametrize("name", ["tracecontext", "b3", "b3multi", "jaeger"])
-def test_each_reads_what_it_writes(name: str) -> None:
-    propagator = build_propagator((name,))
+def test_each_reads_what_it_writes(name: str, module: str) -> None:
+    if module == "otelagent_native":
+        native_or_skip()
+    codec: Any = import_module(module)
+    propagator = build_propagator((name,), codec=codec)
     sent = trace.SpanContext(int(TRACE, 16), int(SPAN, 16), False, trace.TraceFlags(1))
     carrier: dict[str, str] = {}
     propagator.inject(carrier, trace.set_span_in_context(trace.NonRecordingSpan(sent), Context()))
@@ -65,51 +71,22 @@ def test_none_leaves_the_context_alone() -> None:
     assert propagator.extract(carrier) == context.get_current()
 
 
-@pytest.mark.parametrize(
-    "traceparent",
-    [
-        PARENT,
-        f" {PARENT}\t",
-        f"01-{TRACE}-{SPAN}-01-later",
-        f"cc-{TRACE}-{SPAN}-01",
-        [PARENT],
-    ],
-)
+@pytest.mark.parametrize("traceparent", [PARENT, [PARENT], (PARENT,)])
 def test_a_valid_parent(traceparent: object) -> None:
     got = extracted({"traceparent": traceparent})
-    assert (got.trace_id, got.span_id) == (int(TRACE, 16), int(SPAN, 16))
+    assert (got.trace_id, got.span_id, got.trace_flags) == (int(TRACE, 16), int(SPAN, 16), 1)
     assert got.is_remote
 
 
-@pytest.mark.parametrize(
-    ("flags", "kept"), [("00", 0), ("01", 1), ("02", 2), ("03", 3), ("ff", 3), ("80", 0)], ids=lambda value: str(value)
-)
-def test_only_flags_with_a_meaning_are_kept(flags: str, kept: int) -> None:
-    assert extracted({"traceparent": f"00-{TRACE}-{SPAN}-{flags}"}).trace_flags == kept
-
-
+# What one header holds is in test_headers.
 HOSTILE_PARENTS: list[object] = [
-    "",
     "garbage",
-    PARENT.upper(),
-    f"ff-{TRACE}-{SPAN}-01",
-    f"00-{'0' * 32}-{SPAN}-01",
-    f"00-{TRACE}-{'0' * 16}-01",
-    f"00-{TRACE}-{SPAN}-1",
-    f"00-{TRACE}-{SPAN}",
-    f"00-{TRACE}-{SPAN}-01-extra",
-    f"00-{TRACE}-{SPAN}-01.extra",
-    f"01-{TRACE}-{SPAN}-01.extra",
-    f"{PARENT}\n",
     f"{PARENT},{PARENT}",
     [PARENT, PARENT],
     [PARENT, f"00-{TRACE}-{SPAN}-00"],
     [PARENT] * 10_000,
     [],
-    PARENT + "x" * 1_000_000,
     f"01-{TRACE}-{SPAN}-01-" + "x" * 1_000_000,
-    "0" * 1_000_000,
-    "\u0660\u0660-" + PARENT[3:],
     "\ud800",
     None,
     7,
@@ -126,55 +103,20 @@ def test_a_bad_parent_is_a_new_root(traceparent: object) -> None:
     assert time.perf_counter() - started_s < 0.1
 
 
-def state(*headers: str) -> dict[str, str]:
-    got = extracted({"traceparent": PARENT, "tracestate": list(headers)})
+def state(*values: str) -> dict[str, str]:
+    got = extracted({"traceparent": PARENT, "tracestate": list(values)})
     assert got.is_valid  # Whatever is wrong with tracestate, the parent stands.
     return dict(got.trace_state)
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        (["a=1,b=2"], {"a": "1", "b": "2"}),
-        (["a=1", "b=2"], {"a": "1", "b": "2"}),
-        (["a=1 ,\t b=2", "", ",,"], {"a": "1", "b": "2"}),
-        # Level 2: digits first, @ anywhere but first, 256 characters.
-        (["1a=1"], {"1a": "1"}),
-        (["foo@=1,foo@bar=2,a@b@c=3"], {"foo@": "1", "foo@bar": "2", "a@b@c": "3"}),
-        ([f"{'a' * 256}=1"], {"a" * 256: "1"}),
-        ([f"{'t' * 241}@{'v' * 14}=1"], {f"{'t' * 241}@{'v' * 14}": "1"}),
-        # Duplicates: one stays.
-        (["a=1,b=2,a=3"], {"a": "1", "b": "2"}),
-        (["a=1", "a=2"], {"a": "1"}),
-        ([f"a={'v' * 256}"], {"a": "v" * 256}),
-        ([",".join(f"k{number}=1" for number in range(32))], {f"k{number}": "1" for number in range(32)}),
-        # Malformed: none of it.
-        ([",".join(f"k{number}=1" for number in range(33))], {}),
-        (["@a=1"], {}),
-        ([f"{'a' * 257}=1"], {}),
-        ([f"a={'v' * 257}"], {}),
-        (["A=1"], {}),
-        (["a=1,b"], {}),
-        (["a=1,=2"], {}),
-        (["a=1=2"], {}),
-        (["a="], {}),
-        (["a=ü"], {}),
-        (["a=\ud800"], {}),
-        (["a b=1"], {}),
-        ([f"a=1,b={'v' * 9000}"], {}),
-        (["a=1"] * 10_000, {}),
-        (["," * 1_000_000], {}),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_tracestate(headers: list[str], expected: dict[str, str]) -> None:
-    started_s = time.perf_counter()
-    assert state(*headers) == expected
-    assert time.perf_counter() - started_s < 0.1
+def test_a_wrong_tracestate_costs_only_itself() -> None:
+    assert state("a=1", "b=2,a=3") == {"a": "1", "b": "2"}
+    for wrong in (["a=1,b"], ["a=\ud800"], ["a=1"] * 10_000, ["," * 1_000_000]):
+        assert state(*wrong) == {}
 
 
 def test_a_level_2_tracestate_survives_being_changed_and_sent_on() -> None:
-    before = Level2TraceState.from_header(["foo@=1,1a=2"])
+    before = Level2TraceState([("foo@", "1"), ("1a", "2")])
     assert before.add("new", "3").to_header() == "new=3,foo@=1,1a=2"
     assert before.update("1a", "4").to_header() == "1a=4,foo@=1"
     assert before.update("new", "4").to_header() == "new=4,foo@=1,1a=2"
@@ -210,6 +152,32 @@ def test_baggage(header: object, expected: dict[str, str]) -> None:
     started_s = time.perf_counter()
     assert dict(baggage.get_all(W3C.extract({"baggage": header}, Context()))) == expected
     assert time.perf_counter() - started_s < 0.1
+
+
+@pytest.mark.parametrize(
+    ("carrier", "valid"),
+    [
+        ({"b3": f"{TRACE}-{SPAN}-1"}, True),
+        ({"x-b3-traceid": TRACE, "x-b3-spanid": SPAN, "x-b3-sampled": "1"}, True),
+        ({"x-b3-traceid": TRACE, "x-b3-spanid": SPAN, "x-b3-flags": "1"}, True),
+        ({"x-b3-traceid": TRACE, "x-b3-spanid": SPAN}, False),
+        ({"b3": [f"{TRACE}-{SPAN}-1"] * 2}, None),
+        ({"b3": "0", "x-b3-traceid": TRACE, "x-b3-spanid": SPAN, "x-b3-sampled": "1"}, None),
+        ({"x-b3-traceid": TRACE, "x-b3-spanid": [SPAN] * 2, "x-b3-sampled": "1"}, None),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+@pytest.mark.parametrize("name", ["b3", "b3multi"])
+def test_both_forms_of_b3_are_read_by_either(name: str, carrier: dict[str, Any], valid: bool | None) -> None:
+    """:param valid: whether the parent is sampled; None where there is none."""
+    got = extracted(carrier, build_propagator((name,)))
+    assert (got.trace_flags.sampled if got.is_valid else None) is valid
+
+
+def test_b3_that_names_no_parent_leaves_one_of_another_format() -> None:
+    both = build_propagator(("tracecontext", "b3"))
+    for wrong in ("0", f"{'0' * 32}-{SPAN}-1", "garbage"):
+        assert extracted({"traceparent": PARENT, "b3": wrong}, both).span_id == int(SPAN, 16)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod attributes;
+pub mod b3;
 pub mod clock;
 pub mod ids;
 pub mod queue;
 pub mod sampler;
 pub mod span;
+pub mod trace_context;
 pub mod wire;

@@ -7,6 +7,7 @@ mod api;
 mod convert;
 mod current;
 mod ffi;
+mod propagation;
 mod read;
 mod recorder;
 mod span;
@@ -19,6 +20,10 @@ mod _otelagent_native {
 
     #[pymodule_export]
     use super::current::CurrentSpan;
+    #[pymodule_export]
+    use super::propagation::{
+        format_b3, format_traceparent, parse_b3, parse_b3_multi, parse_traceparent, parse_tracestate,
+    };
     #[pymodule_export]
     use super::recorder::Recorder;
     #[pymodule_export]
