@@ -1,14 +1,40 @@
-# Every target works on a fresh clone with Python 3.11+, make, and for the real backends Go, Java and Maven.
+# Every target works on a fresh clone with Python 3.11+, make, and for the real backends Go, Java and Maven. With Rust the
+# native engine is built and used; without it the sdk engine serves, and that is said.
 # `make demo` shows traces; `make test` runs the tests. The rest builds on the same environment, .venv.
 
 PYTHON ?= python3
 VENV := .venv
+ifeq ($(ENGINE),sdk)  # an environment that never had the native engine
+VENV := .venv-sdk
+endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/otelagent
+
+RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' native/Cargo.toml)
+RUST_FOUND := $(shell cargo --version 2>/dev/null | cut -d ' ' -f 2)
+RUST := $(shell printf '%s\n' $(RUST_NEEDED) $(RUST_FOUND) | sort -C -V && echo $(RUST_FOUND))
+NO_RUST := no Rust $(RUST_NEEDED) or newer here (https://rustup.rs)
+# For pyo3, which otherwise takes whatever python is on PATH.
+export PYO3_PYTHON = $(abspath $(BIN))/python
+
+NATIVE := $(VENV)/.native
+NATIVE_SOURCES := $(shell find native -type d \( -name target -o -name fuzz -o -name __pycache__ \) -prune -o -type f ! -name '*.so' -print)
+ifeq ($(ENGINE),sdk)
+BUILT :=
+else ifeq ($(RUST),)
+BUILT := sdk-serves
+else
+BUILT := $(NATIVE)
+endif
+
+FUZZ_SECONDS ?= 30
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo native test e2e lint format bench backends settings clean
+.PHONY: help demo native sdk-serves test e2e lint lint-python lint-rust format bench fuzz corpus backends wheel settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,36 +46,76 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt -e . --group dev
 	@touch $@
 
-demo: $(READY) backends  ## the example shop, traced into the real Jaeger and Zipkin
+demo: $(READY) $(BUILT) backends  ## the example shop, traced into the real Jaeger and Zipkin
 	@$(BIN)/python examples/shop/demo.py $(ARGS)
 
-native: $(READY)  ## build the native engine into the environment; needs Rust
-	@if command -v cargo >/dev/null; then \
-	  $(PIP) install -c constraints.txt maturin && \
-	  cd native && VIRTUAL_ENV=$(abspath $(VENV)) $(abspath $(BIN))/maturin develop -q --release; \
-	else \
-	  echo "no cargo here: the native engine is not built, the sdk engine serves (https://rustup.rs)"; \
-	fi
+native: $(if $(RUST),$(NATIVE))  ## build the native engine into the environment; needs Rust
+	@$(if $(RUST),:,echo "$(NO_RUST)" >&2; exit 1)
 
-test: $(READY)  ## unit, instrumentation and delivery tests
+$(NATIVE): $(READY) $(NATIVE_SOURCES)
+	@echo "building the native engine"
+	@$(PIP) install -c constraints.txt --group native
+	@cd native && VIRTUAL_ENV=$(abspath $(VENV)) $(abspath $(BIN))/maturin develop -q --release
+	@touch $@
+
+sdk-serves:
+	@echo "$(NO_RUST): the native engine is not built, the sdk engine serves"
+
+test: $(READY) $(BUILT)  ## unit, instrumentation and delivery tests; ENGINE=sdk: in an environment without the native engine
 	@$(BIN)/python -m pytest --ignore=tests/e2e $(ARGS)
 
-e2e: $(READY) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
+e2e: $(READY) $(BUILT) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-lint: $(READY)  ## ruff, mypy, import-linter
+lint: lint-python lint-rust  ## ruff, mypy, import-linter; rustfmt, clippy, cargo test, stubtest
+
+lint-python: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --config pyproject.toml
 	@$(BIN)/python -m otelagent.config.table --check README.md
 
-format: $(READY)  ## let ruff format and sort
+ifeq ($(RUST),)
+lint-rust:
+	@echo "$(NO_RUST): left out rustfmt, clippy, cargo test and stubtest"
+	@test -z "$$CI"
+else
+lint-rust: $(READY) $(NATIVE)
+	@cd native && cargo fmt --check
+	@cd native && cargo clippy -q --locked --all-targets -- -D warnings
+	@cd native && cargo test -q --locked
+	@cd native/fuzz && cargo fmt --check
+	@cd native/fuzz && cargo clippy -q --locked --all-targets -- -D warnings
+	@MYPYPATH=native/python $(BIN)/python -m mypy.stubtest otelagent_native
+endif
+
+format: $(READY)  ## let ruff and rustfmt format and sort
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(if $(RUST),for folder in native native/fuzz; do (cd $$folder && cargo fmt); done,echo "$(NO_RUST): left out rustfmt")
 
-bench: $(READY)  ## benchmarks, side by side with the stock SDK
+bench: $(READY) $(BUILT)  ## benchmarks, side by side with the stock SDK
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+$(CARGO_FUZZ):
+	@$(if $(RUST),:,echo "$(NO_RUST)" >&2; exit 1)
+	@echo "building cargo-fuzz $(CARGO_FUZZ_VERSION) into the cache"
+	@cargo install -q --locked --root $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION) cargo-fuzz@$(CARGO_FUZZ_VERSION)
+
+# The core has no unsafe code, so no sanitizer is needed, and without one stable Rust will do. What a run finds stays in
+# native/fuzz/target/corpus; an input that fails is in native/fuzz/artifacts.
+fuzz: $(CARGO_FUZZ)  ## fuzz each target of native/fuzz for FUZZ_SECONDS; needs Rust
+	@cd native && run() { $(CARGO_FUZZ) run -s none "$$@"; }; for target in $$($(CARGO_FUZZ) list); do \
+	  echo "== $$target"; mkdir -p fuzz/target/corpus/$$target; \
+	  run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
+corpus: $(CARGO_FUZZ)  ## add to the committed corpora what earlier runs of fuzz found and they don't reach yet
+	@cd native && run() { $(CARGO_FUZZ) run -s none "$$@"; }; for target in $$($(CARGO_FUZZ) list); do \
+	  run $$target fuzz/corpus/$$target fuzz/target/corpus/$$target -- -merge=1 || exit 1; \
+	done
 
 backends: $(READY)  ## build or fetch the real collector, Jaeger and Zipkin into the cache
 	@cd collector-config && $(abspath $(BIN))/python -m backends build
@@ -57,5 +123,5 @@ backends: $(READY)  ## build or fetch the real collector, Jaeger and Zipkin into
 settings: $(READY)  ## write the settings table into the README
 	@$(BIN)/python -m otelagent.config.table --write README.md
 
-clean:  ## remove the environment and caches, not the backends
-	rm -rf $(VENV) build dist native/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## remove the environments and caches, not the backends
+	rm -rf .venv .venv-sdk build dist native/target native/fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,9 +22,9 @@ ENGINE: dict[str, str] = {}
 
 
 def native_or_skip() -> None:
-    """Skip a test of the native engine where the extension isn't built; in CI it has to be."""
+    """Skip a test of the native engine where it isn't built; in CI that is for `make test ENGINE=sdk` alone."""
     if importlib.util.find_spec("otelagent_native") is None:
-        if os.environ.get("CI"):
+        if os.environ.get("CI") and os.environ.get("ENGINE") != "sdk":
             pytest.fail("the native engine is not built: make native")
         pytest.skip("the native engine is not built (make native)")
 

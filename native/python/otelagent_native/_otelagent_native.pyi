@@ -40,22 +40,49 @@ class Span(SpanBase):
     What is read of a span whose recording was left out is empty.
     """
 
-    def set_attribute(self, key: str, value: AttributeValue) -> None: ...
-    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None: ...
-    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None: ...
-    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None: ...
-    def update_name(self, name: str) -> None: ...
-    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None: ...
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        """Sets an attribute; a key that is there already keeps its place and takes the new value."""
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Sets each attribute of a mapping, in its order."""
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        """Appends an event; one over the limit is dropped and counted.
+
+        :param timestamp: nanoseconds since the Unix epoch; None is now.
+        """
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """Appends a link; one over the limit is dropped and counted.
+
+        :param context: an invalid one is ignored, unless it has a tracestate or there are attributes.
+        """
+    def update_name(self, name: str) -> None:
+        """Gives the span another name. Samplers have seen the first one."""
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Sets the status: OK is final, UNSET changes nothing, only an error keeps its description.
+
+        :param description: ignored when `status` is a `Status`, which has one itself.
+        """
     def record_exception(
         self,
         exception: BaseException,
         attributes: Attributes = None,
         timestamp: int | None = None,
         escaped: bool | None = None,
-    ) -> None: ...
-    def end(self, end_time: int | None = None) -> None: ...
-    def is_recording(self) -> bool: ...
-    def get_span_context(self) -> SpanContext: ...
+    ) -> None:
+        """Appends the event `exception` with the exception's type, message and stack trace.
+
+        :param attributes: added to these, and stronger.
+        :param timestamp: nanoseconds since the Unix epoch; None is now.
+        :param escaped: what `exception.escaped` says; None is false.
+        """
+    def end(self, end_time: int | None = None) -> None:
+        """Ends the span and queues it. Whatever is done to it afterwards is ignored, and complained of.
+
+        :param end_time: nanoseconds since the Unix epoch; None or 0 is now.
+        """
+    def is_recording(self) -> bool:
+        """Whether it is recorded and hasn't ended."""
+    def get_span_context(self) -> SpanContext:
+        """Ids, flags and tracestate: what children and other processes are told of it."""
     def __enter__(self) -> Span: ...
     def __exit__(
         self,
@@ -64,13 +91,17 @@ class Span(SpanBase):
         exc_tb: TracebackType | None,
     ) -> None: ...
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name it has now."""
     @property
-    def context(self) -> SpanContext: ...
+    def context(self) -> SpanContext:
+        """As `get_span_context()`."""
     @property
-    def kind(self) -> SpanKind: ...
+    def kind(self) -> SpanKind:
+        """INTERNAL unless its start said otherwise."""
     @property
-    def parent(self) -> SpanContext | None: ...
+    def parent(self) -> SpanContext | None:
+        """None for a root."""
     @property
     def start_time(self) -> int | None:
         """Nanoseconds since the Unix epoch."""
@@ -78,7 +109,8 @@ class Span(SpanBase):
     def end_time(self) -> int | None:
         """Nanoseconds since the Unix epoch; None before the end."""
     @property
-    def status(self) -> Status: ...
+    def status(self) -> Status:
+        """UNSET unless it was set."""
     @property
     def attributes(self) -> dict[str, Any]:
         """A copy; sequences are tuples."""
@@ -86,13 +118,17 @@ class Span(SpanBase):
     def events(self) -> tuple[tuple[str, dict[str, Any], int, int], ...]:
         """Of each its name, attributes, time in nanoseconds and number of dropped attributes."""
     @property
-    def links(self) -> tuple[Link, ...]: ...
+    def links(self) -> tuple[Link, ...]:
+        """In the order in which they were added."""
     @property
-    def dropped_attributes(self) -> int: ...
+    def dropped_attributes(self) -> int:
+        """Attributes over the limit, and those that no wire can carry."""
     @property
-    def dropped_events(self) -> int: ...
+    def dropped_events(self) -> int:
+        """Events over the limit."""
     @property
-    def dropped_links(self) -> int: ...
+    def dropped_links(self) -> int:
+        """Links over the limit."""
     @property
     def instrumentation_scope(self) -> Any:
         """What `Recorder.tracer` was given as `scope`."""
@@ -126,7 +162,15 @@ class Tracer(TracerBase):
         start_time: int | None = None,
         record_exception: bool = True,
         set_status_on_exception: bool = True,
-    ) -> Span: ...
+    ) -> Span:
+        """Starts a span; it isn't made the current one.
+
+        :param context: where the parent is; None is the current context.
+        :param kind: None is INTERNAL.
+        :param start_time: nanoseconds since the Unix epoch; None is now.
+        :param record_exception: whether the exception that leaves a `with span:` is recorded.
+        :param set_status_on_exception: whether that exception makes the status an error.
+        """
     def start_as_current_span(
         self,
         name: str,
@@ -138,7 +182,13 @@ class Tracer(TracerBase):
         record_exception: bool = True,
         set_status_on_exception: bool = True,
         end_on_exit: bool = True,
-    ) -> CurrentSpan: ...
+    ) -> CurrentSpan:
+        """A context manager, or decorator, that starts a span and makes it the current one.
+
+        The arguments of `start_span`, and:
+
+        :param end_on_exit: whether the span ends with the block.
+        """
     @property
     def instrumentation_scope(self) -> Any:
         """What `Recorder.tracer` was given as `scope`."""
@@ -201,12 +251,23 @@ class Recorder:
 
 # Propagation headers: the functions of `otelagent.record.headers`, in Rust. Ids are trace id, span id, flags.
 
-def parse_traceparent(value: str) -> tuple[int, int, int] | None: ...
-def format_traceparent(trace_id: int, span_id: int, flags: int) -> str:
-    """:raises OverflowError: an id has more than 128, or 64, bits, or the flags more than 8."""
+def parse_traceparent(value: str) -> tuple[int, int, int] | None:
+    """The ids of a traceparent header of W3C Trace Context level 2; None for an invalid one."""
 
-def parse_tracestate(values: Sequence[str]) -> dict[str, str]: ...
-def parse_b3(value: str) -> tuple[int, int, int] | None: ...
-def parse_b3_multi(trace_id: str, span_id: str, sampled: str, flags: str) -> tuple[int, int, int] | None: ...
+def format_traceparent(trace_id: int, span_id: int, flags: int) -> str:
+    """A traceparent header.
+
+    :raises OverflowError: an id has more than 128, or 64, bits, or the flags more than 8.
+    """
+
+def parse_tracestate(values: Sequence[str]) -> dict[str, str]:
+    """The members of the tracestate headers; empty when any is malformed or they are too many or too long."""
+
+def parse_b3(value: str) -> tuple[int, int, int] | None:
+    """The ids of the header `b3`; None for an invalid one, or one without ids."""
+
+def parse_b3_multi(trace_id: str, span_id: str, sampled: str, flags: str) -> tuple[int, int, int] | None:
+    """The ids of the headers `x-b3-…`, each empty where it is absent; None for invalid ones."""
+
 def format_b3(trace_id: int, span_id: int, flags: int) -> str:
-    """As `format_traceparent`."""
+    """The header `b3`; raises as `format_traceparent` does."""

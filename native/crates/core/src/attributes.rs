@@ -49,7 +49,7 @@ impl Attributes {
     pub fn set(&mut self, limits: &AttributeLimits, key: &str, value: &AnyValue<'_>) {
         let known = self.position(key.as_bytes());
         if known.is_none() && (key.is_empty() || limits.count.is_some_and(|most| self.entries.len() >= most)) {
-            self.dropped += 1;
+            self.refuse(1);
             return;
         }
         let start = self.bytes.len();
