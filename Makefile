@@ -34,7 +34,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo native sdk-serves test e2e lint lint-python lint-rust format bench fuzz corpus backends wheel settings clean
+.PHONY: help demo native sdk-serves test e2e lint lint-python lint-rust format bench fuzz corpus backends settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -112,9 +112,9 @@ fuzz: $(CARGO_FUZZ)  ## fuzz each target of native/fuzz for FUZZ_SECONDS; needs 
 	    -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-corpus: $(CARGO_FUZZ)  ## add to the committed corpora what earlier runs of fuzz found and they don't reach yet
+corpus: $(CARGO_FUZZ)  ## add to the committed corpora what runs of fuzz have reached since, as few small inputs as will do
 	@cd native && run() { $(CARGO_FUZZ) run -s none "$$@"; }; for target in $$($(CARGO_FUZZ) list); do \
-	  run $$target fuzz/corpus/$$target fuzz/target/corpus/$$target -- -merge=1 || exit 1; \
+	  run $$target fuzz/corpus/$$target fuzz/target/corpus/$$target -- -set_cover_merge=1 -use_counters=0 -max_len=512 || exit 1; \
 	done
 
 backends: $(READY)  ## build or fetch the real collector, Jaeger and Zipkin into the cache
