@@ -6,10 +6,14 @@ words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from otelagent.config.settings import SETTINGS
+from otelagent.struct import struct
 
-from otelagent.config.settings import SETTINGS, Setting
+TYPE_CHECKING = False  # typing's own costs an import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otelagent.config.settings import Setting
 
 __all__ = ["CommandLine", "UsageError", "read_command_line"]
 
@@ -18,7 +22,8 @@ class UsageError(Exception):
     """The command line is wrong; the message is for the terminal."""
 
 
-class CommandLine(NamedTuple):
+@struct(frozen=True)
+class CommandLine:
     """What was asked for.
 
     :ivar values: by the setting's name, as its environment variable takes it; of a repeated option the last one.

@@ -1,19 +1,15 @@
 """``otelagent-run``: becomes a command, in an environment in which every Python interpreter starts otelagent.
 
 The process stays the same one: pid, signals, standard streams and exit code are the command's. Nothing of OpenTelemetry
-is
-imported here; the time this module takes is added to the start of every traced application.
+is imported here; the time this module takes is added to the start of every traced application.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of, without the enumerations: they cost 3 ms
 import errno
 import os
-import re
-import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from otelagent.bootstrap.interpreter import read_program
 from otelagent.bootstrap.start import ANNOUNCED, UNTRACED, with_bootstrap, without_bootstrap
@@ -23,9 +19,12 @@ from otelagent.config.settings import OPTIONS_VARIABLE, SETTINGS_BY_NAME
 from otelagent.errors import ConfigError
 from otelagent.version import VERSION
 
-__all__ = ["main"]
+TYPE_CHECKING = False  # typing's own costs an import
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
-_PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
+__all__ = ["main"]
 
 
 def main() -> int:
@@ -35,8 +34,8 @@ def main() -> int:
     """
     # Python ignores these two, and a new program inherits what is ignored: `yes | head` would not end quietly any more.
     for name in ("SIGPIPE", "SIGXFSZ"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        if hasattr(_signal, name):
+            _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
     try:
         line = read_command_line(sys.argv[1:])
     except UsageError as error:
@@ -128,7 +127,8 @@ def _hint(command: Sequence[str]) -> str:
 
 
 def _warn_of_isolation(command: Sequence[str]) -> None:
-    if _PYTHON.fullmatch(os.path.basename(command[0])):
+    # python, python3, python3.13t, pypy3
+    if os.path.basename(command[0]).rstrip("t").rstrip("0123456789.") in ("python", "pypy"):
         for flag in read_program(command[1:]).flags:
             if flag in "IES":
                 _say(f"python -{flag} does not look at PYTHONPATH's sitecustomize; {command[0]} runs untraced")

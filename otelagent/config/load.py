@@ -8,9 +8,7 @@ place asks for. A value that a stronger source hides is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
 
 from otelagent.config.mask import display, quoted
 from otelagent.config.model import (
@@ -23,7 +21,6 @@ from otelagent.config.model import (
     Retry,
     Service,
     Source,
-    SourceKind,
     Traces,
 )
 from otelagent.config.parse import Invalid, parse, suggest
@@ -37,6 +34,13 @@ from otelagent.config.settings import (
     Setting,
 )
 from otelagent.errors import ConfigError, UnknownSettingError
+
+TYPE_CHECKING = False  # see otelagent.config.settings
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any, NoReturn
+
+    from otelagent.config.model import SourceKind
 
 __all__ = ["load"]
 
@@ -148,16 +152,16 @@ class _Loader:
         for raw, source in self.given(setting):
             spec = source.kind == "otel_env"
             try:
-                value, note = parse(setting, raw, spec)
+                parsed = parse(setting, raw, spec)
             except Invalid as error:
                 if error.fatal or not spec:
                     self.fail(setting, raw, source, error.problem, error.hint)
                 hint = f" ({error.hint})" if error.hint else ""
                 self.ignored.append((setting, f"{source.name}={quoted(setting.kind, raw)!r}", error.problem + hint))
                 continue
-            if note:
-                self.warnings.append(f"{source.name}={quoted(setting.kind, raw)!r}: {note}")
-            yield (not value if spec and setting.inverted else value), source
+            if parsed.note:
+                self.warnings.append(f"{source.name}={quoted(setting.kind, raw)!r}: {parsed.note}")
+            yield (not parsed.value if spec and setting.inverted else parsed.value), source
 
     def take_first(self, setting: Setting) -> None:
         self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), (setting.default, _DEFAULT))

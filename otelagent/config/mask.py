@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+TYPE_CHECKING = False  # see otelagent.config.settings
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeGuard
 
-__all__ = ["Secret", "display", "quoted"]
+__all__ = ["Secret", "display", "is_mapping", "quoted"]
 
 MASK = "***"
 
-# Patterns are compiled at their first use, which most processes never come to.
+# Patterns are compiled, and `re` imported, at their first use, which most processes never come to.
 # Everything before the last "@": a password with a raw "/" or "@" in it must not leak from a malformed URL.
 _USERINFO = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?.*@"
 # Some vendors take their token in the query.
@@ -50,17 +52,29 @@ def display(kind: str, value: object) -> str:
         return "(not set)"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         if kind == "headers":
             return ", ".join(f"{name}={MASK}" for name in value) or "(none)"
         return ", ".join(f"{name}={item}" for name, item in value.items()) or "(none)"
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+    if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(map(str, value)) or "(none)"
     if kind == "headers":
         return MASK
-    if kind == "endpoint":
-        return re.sub(_QUERY, f"?{MASK}", re.sub(_USERINFO, rf"\1{MASK}@", str(value)))
-    return str(value)
+    text = str(value)
+    if kind == "endpoint" and ("@" in text or "?" in text):
+        import re
+
+        return re.sub(_QUERY, f"?{MASK}", re.sub(_USERINFO, rf"\1{MASK}@", text))
+    return text
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Whether a value is a mapping."""
+    if isinstance(value, str | int | float | tuple | list):
+        return False  # nearly always: what is left is worth an import
+    from collections.abc import Mapping
+
+    return isinstance(value, Mapping)
 
 
 def quoted(kind: str, value: object) -> object:

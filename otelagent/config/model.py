@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from operator import attrgetter
-from typing import Literal, NamedTuple
-
-from otelagent.config.frozen import section
 from otelagent.config.mask import Secret, display
+from otelagent.struct import struct
+
+TYPE_CHECKING = False  # see otelagent.config.settings
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    SourceKind = Literal["keyword", "option", "otelagent_env", "otel_env", "file", "default"]
 
 __all__ = [
     "Batch",
@@ -20,14 +23,12 @@ __all__ = [
     "Secret",
     "Service",
     "Source",
-    "SourceKind",
     "Traces",
 ]
 
-SourceKind = Literal["keyword", "option", "otelagent_env", "otel_env", "file", "default"]
 
-
-class Source(NamedTuple):
+@struct(frozen=True)
+class Source:
     """Where a value came from.
 
     :ivar kind: the kind of source; the kinds are in order of precedence in `otelagent.config.load`.
@@ -42,7 +43,7 @@ class Source(NamedTuple):
         return self.name
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Service:
     """Who emits the telemetry. `resource_attributes` holds the attributes that have no field of their own here."""
 
@@ -53,7 +54,7 @@ class Service:
     resource_attributes: Mapping[str, str]
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Traces:
     """Where spans go and which are kept. `sampler_arg` is a probability, and None for a sampler that takes none."""
 
@@ -62,7 +63,7 @@ class Traces:
     sampler_arg: float | None
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Otlp:
     """The OTLP exporter.
 
@@ -94,7 +95,7 @@ class Otlp:
         return f"Otlp({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Batch:
     """How spans are grouped before they are encoded; sizes in spans."""
 
@@ -104,14 +105,14 @@ class Batch:
     max_export_batch_size: int
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Queue:
     """Encoded requests that wait for the destination."""
 
     max_bytes: int
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Retry:
     """The backoff between attempts to deliver one request."""
 
@@ -119,7 +120,7 @@ class Retry:
     max_backoff_ms: int
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Limits:
     """What one span may hold. `attribute_value_length` is in characters, None for no limit."""
 
@@ -131,7 +132,7 @@ class Limits:
     link_attribute_count: int
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Instrumentation:
     """Which instrumentations run, and what they leave out. `excluded_urls` are regular expressions that compile."""
 
@@ -141,7 +142,7 @@ class Instrumentation:
     excluded_urls: tuple[str, ...]
 
 
-@section(frozen=True, kw_only=True)
+@struct(frozen=True, kw_only=True)
 class Config:
     """Everything a user may set, resolved.
 
@@ -169,6 +170,8 @@ class Config:
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value as it may be shown, source), in the table's order."""
+        from operator import attrgetter
+
         from otelagent.config.settings import SETTINGS
 
         return [

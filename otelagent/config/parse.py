@@ -7,16 +7,18 @@ Specification" and "OpenTelemetry Protocol Exporter"); False is otelagent's own,
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from otelagent.config.mask import Secret, is_mapping
+from otelagent.struct import struct
 
-from otelagent.config.mask import Secret
-from otelagent.config.settings import Kind, Setting
+TYPE_CHECKING = False  # see otelagent.config.settings
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from otelagent.config.settings import Kind, Setting
 
 __all__ = ["Invalid", "Parsed", "parse", "suggest"]
 
-# Compiled at their first use: all of them at import would cost 2 ms.
+# Compiled at their first use, and `re` is imported at it.
 _INTEGER = r"[+-]?[0-9]{1,19}"
 _WITH_UNIT = r"([0-9]{1,9})\s*(ms|s|m|min|h)"
 _PERCENT = r"([0-9]{1,3})\s*%"
@@ -51,7 +53,8 @@ class Invalid(ValueError):
         super().__init__(problem)
 
 
-class Parsed(NamedTuple):
+@struct(frozen=True)
+class Parsed:
     """A setting's value, and what was left out of it or assumed (for a warning)."""
 
     value: object
@@ -102,6 +105,8 @@ def _int(setting: Setting, value: object, spec: bool) -> Parsed:
     unit = f" of {setting.unit}" if setting.unit else ""
     problem = f"must be a whole number{unit} from {low} to {high}"
     if isinstance(value, str):
+        import re
+
         if not re.fullmatch(_INTEGER, value):
             with_unit = re.fullmatch(_WITH_UNIT, value.lower()) if setting.unit == "ms" else None
             raise Invalid(problem, f"try {int(with_unit[1]) * _MILLISECONDS[with_unit[2]]}" if with_unit else "")
@@ -116,6 +121,8 @@ def _int(setting: Setting, value: object, spec: bool) -> Parsed:
 def _ratio(setting: Setting, value: object, spec: bool) -> Parsed:
     problem = "must be a number between 0 and 1"
     if isinstance(value, str):
+        import re
+
         percent = re.fullmatch(_PERCENT, value)
         try:
             number = float(value)
@@ -170,6 +177,8 @@ def _names(setting: Setting, value: object, spec: bool) -> Parsed:
 
 
 def _patterns(setting: Setting, value: object, spec: bool) -> Parsed:
+    import re
+
     patterns = _items(value)
     for pattern in patterns:
         try:
@@ -185,7 +194,7 @@ def _attributes(setting: Setting, value: object, spec: bool) -> Parsed:
     One malformed pair spoils the whole value, as the specification says ("Resource SDK", "Specifying resource
     information via an environment variable").
     """
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         attributes: dict[str, str] = {}
         for key, item in value.items():
             if not isinstance(key, str) or not key:
@@ -200,9 +209,11 @@ def _attributes(setting: Setting, value: object, spec: bool) -> Parsed:
 
 def _headers(setting: Setting, value: object, spec: bool) -> Parsed:
     """Headers of the exporter (specification, "OpenTelemetry Protocol Exporter", "Specifying headers")."""
+    import re
+
     headers: dict[str, Secret] = {}
     try:
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             pairs = [(name, item.reveal() if isinstance(item, Secret) else item) for name, item in value.items()]
         else:
             # A value that isn't percent-encoded is taken as it is ("Authorization=Bearer …"), as the stock SDKs do.
@@ -296,6 +307,8 @@ def _pairs(value: object, form: str, strict: bool) -> list[tuple[str, str]]:
     """
     if not isinstance(value, str):
         raise Invalid(f"must be a mapping or a text {form}, not {_type(value)}")
+    import re
+
     decoded = []
     for item in _split(value):
         key, equals, text = item.partition("=")

@@ -5,7 +5,26 @@ A setting's name is the keyword of `otelagent.init()`; ``OTELAGENT_<NAME>`` and 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from otelagent.struct import struct
+
+TYPE_CHECKING = False  # typing's own costs an import that otelagent-run doesn't need
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Kind = Literal[
+        "text",
+        "bool",
+        "int",
+        "ratio",
+        "choice",
+        "choices",
+        "names",
+        "patterns",
+        "attributes",
+        "headers",
+        "endpoint",
+        "certificate",
+    ]
 
 __all__ = [
     "CONFIG_FILE",
@@ -15,23 +34,7 @@ __all__ = [
     "PREFIX",
     "SETTINGS",
     "SETTINGS_BY_NAME",
-    "Kind",
     "Setting",
-]
-
-Kind = Literal[
-    "text",
-    "bool",
-    "int",
-    "ratio",
-    "choice",
-    "choices",
-    "names",
-    "patterns",
-    "attributes",
-    "headers",
-    "endpoint",
-    "certificate",
 ]
 
 PREFIX = "OTELAGENT_"
@@ -47,7 +50,8 @@ CONFIG_FILE = "OTEL_CONFIG_FILE"
 MAX_INT = 2**31 - 1
 
 
-class Setting(NamedTuple):
+@struct(frozen=True)
+class Setting:
     """One thing a user may set.
 
     :ivar name: flat; the keyword.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from otelagent.struct import struct
 
 __all__ = ["Ledger", "LedgerSnapshot"]
 
 
-@dataclass(frozen=True, slots=True)
+@struct(frozen=True)
 class LedgerSnapshot:
     """The counts of one signal at one moment. `rejected` and `dropped` are by reason; `spooled` counts what is on
     disk."""

@@ -6,13 +6,14 @@ secret and may be empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from otelagent.struct import struct
 
 __all__ = ["Accepted", "Rejected", "Result", "Retryable"]
 
 
-@dataclass(frozen=True, slots=True)
+@struct(frozen=True)
 class Accepted:
     """The server has taken the payload, without `rejected_items` of it that it refused for good (partial success)."""
 
@@ -20,7 +21,7 @@ class Accepted:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@struct(frozen=True)
 class Retryable:
     """The payload may be sent again.
 
@@ -32,7 +33,7 @@ class Retryable:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@struct(frozen=True)
 class Rejected:
     """The payload must not be sent again."""
 
