@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from otelagent.import_hooks import when_imported
+
 if TYPE_CHECKING:
     from otelagent.process import ProcessWatch
 
@@ -41,7 +43,7 @@ def hook(current: Callable[[], ProcessWatch | None]) -> None:
     global _current
     _current = current
     for name, register in _HOOKS.items():
-        _when_imported(name, register)
+        when_imported(name, register)
 
 
 def put() -> None:
@@ -62,17 +64,6 @@ def _finish() -> None:
     watch = _current()
     if watch is not None:
         watch.finish()
-
-
-def _when_imported(name: str, register: Callable[[Any], None]) -> None:
-    module = sys.modules.get(name)
-    if module is not None:
-        register(module)
-        return
-    # Instrumentations stand on wrapt, so it has been imported by now unless there are none.
-    from wrapt import register_post_import_hook
-
-    register_post_import_hook(register, name)
 
 
 def _patch(owner: Any, name: str, ours: Any) -> None:

@@ -10,15 +10,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import wrapt
-
+from otelagent.import_hooks import when_imported
 from otelagent.patching.entry_points import Found, find
-from otelagent.patching.instrumentation import Instrumentation
+
+if TYPE_CHECKING:
+    from otelagent.patching.instrumentation import Instrumentation
 
 __all__ = ["Catalogue", "State"]
 
@@ -56,7 +55,6 @@ _LASTING = frozenset({"logging"})
 _METRICS_ONLY = frozenset({"system_metrics"})
 
 
-@dataclass
 class State:
     """One instrumentation's state.
 
@@ -68,14 +66,19 @@ class State:
     :ivar source: the entry point that provides it.
     """
 
-    name: str
-    kind: str
-    source: str
-    state: str = "waiting"
-    reason: str = ""
-    modules: tuple[str, ...] = ()
-    found: Found | None = field(default=None, repr=False)
-    active: Any = field(default=None, repr=False)
+    __slots__ = ("active", "kind", "modules", "name", "reason", "source", "state")
+
+    def __init__(self, name: str, kind: str, source: str, state: str = "waiting", reason: str = "") -> None:
+        self.name = name
+        self.kind = kind
+        self.source = source
+        self.state = state
+        self.reason = reason
+        self.modules: tuple[str, ...] = ()
+        self.active: Any = None
+
+    def __repr__(self) -> str:
+        return f"State({self.name!r}, {self.kind!r}, {self.source!r}, {self.state!r}, {self.reason!r})"
 
 
 class Catalogue:
@@ -112,7 +115,7 @@ class Catalogue:
         )
         for entry in entries:
             kind = "own" if entry.group == OWN_GROUP else "contrib"
-            state = State(entry.name, kind, entry.value, found=entry)
+            state = State(entry.name, kind, entry.value)
             if ALL in disabled_names or entry.name.lower() in disabled_names:
                 state.state, state.reason = "disabled", "by the setting disabled_instrumentations"
             elif kind == "own":
@@ -145,7 +148,7 @@ class Catalogue:
             os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
         for state in waiting:
             for module in state.modules:
-                wrapt.register_post_import_hook(self._loader(state), module)
+                when_imported(module, self._loader(state))
 
     def stop(self) -> None:
         """Undo every instrumentation, the last one first: where two patch the same point, each finds its own there."""
@@ -162,7 +165,7 @@ class Catalogue:
             elif on and state.state == "disabled" and state.reason == "at run time":
                 state.state, state.reason = "waiting", ""
                 for module in state.modules:
-                    wrapt.register_post_import_hook(self._loader(state), module)
+                    when_imported(module, self._loader(state))
         return bool(states)
 
     def states(self) -> list[State]:
@@ -254,9 +257,9 @@ def _modules(entry: Found) -> tuple[str, ...]:
 def _seen(state: State) -> State:
     """A state as it looks from outside. It is still waited for what is absent: the import path may grow."""
     if state.state == "waiting" and not any(map(_installed, state.modules)):
-        return changed(state, state="absent", reason="the library is not installed")
+        return State(state.name, state.kind, state.source, "absent", "the library is not installed")
     if state.state == "applied" and state.kind == "own" and (problem := state.active.problem()):
-        return changed(state, reason=problem)
+        return State(state.name, state.kind, state.source, state.state, problem)
     return state
 
 

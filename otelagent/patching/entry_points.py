@@ -11,7 +11,8 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from otelagent.struct import struct
 
 __all__ = ["Found", "find"]
 
@@ -19,7 +20,7 @@ __all__ = ["Found", "find"]
 _SUFFIXES = (".dist-info", ".egg-info")
 
 
-@dataclass(frozen=True)
+@struct(frozen=True)
 class Found:
     """One entry point.
 
@@ -41,10 +42,11 @@ class Found:
     def instruments(self) -> list[str]:
         """The distributions this one says it instruments: its ``instruments`` and ``instruments-any`` extras."""
         names = []
-        for line in _text(os.path.join(self.metadata, "METADATA")).splitlines():
+        headers = _read(os.path.join(self.metadata, "METADATA")).decode("utf-8", "replace")
+        for line in headers.splitlines():
             if not line:
                 break  # the end of the headers
-            match = re.match(r"Requires-Dist:\s*([\w.\-]+).*;.*extra\s*==\s*['\"]instruments", line)
+            match = "extra" in line and re.match(r"Requires-Dist:\s*([\w.\-]+).*;.*extra\s*==\s*['\"]instruments", line)
             if match:
                 names.append(match[1])
         return names
@@ -55,7 +57,7 @@ def find(groups: Iterable[str], path: Iterable[str] | None = None) -> Iterator[F
 
     :param path: directories to look in; `sys.path` by default.
     """
-    wanted = {group: f"[{group}]" for group in groups}
+    wanted = {group: (f"[{group}]", f"[{group}]".encode()) for group in groups}
     seen: set[str] = set()
     for directory in sys.path if path is None else path:
         try:
@@ -64,25 +66,26 @@ def find(groups: Iterable[str], path: Iterable[str] | None = None) -> Iterator[F
             continue
         for entry in entries:
             distribution, _, version = entry.rpartition(".")[0].partition("-")
-            key = re.sub(r"[-_.]+", "_", distribution).lower()
+            key = "_".join(filter(None, distribution.replace("-", "_").replace(".", "_").lower().split("_")))
             if key in seen:
                 continue
             seen.add(key)
             metadata = os.path.join(directory, entry)
-            text = _text(os.path.join(metadata, "entry_points.txt"))
-            for group, header in wanted.items():
-                if header not in text:
+            raw = _read(os.path.join(metadata, "entry_points.txt"))
+            for group, (header, sought) in wanted.items():
+                if sought not in raw:
                     continue
-                for name, value in _section(text, header):
+                for name, value in _section(raw.decode("utf-8", "replace"), header):
                     yield Found(group, name, value, distribution.replace("_", "-"), version, metadata)
 
 
-def _text(path: str) -> str:
+def _read(path: str) -> bytes:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        # Neither buffered nor decoded: most of a hundred files are read to be put away.
+        with open(path, "rb", buffering=0) as file:
             return file.read()
     except OSError:
-        return ""
+        return b""
 
 
 def _section(text: str, header: str) -> Iterator[tuple[str, str]]:

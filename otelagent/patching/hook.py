@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from opentelemetry import trace
@@ -23,6 +22,7 @@ from otelagent.patching.operation import (
 )
 from otelagent.patching.switch import SWITCH
 from otelagent.semconv.call import CallDescription
+from otelagent.struct import struct
 
 __all__ = ["Call", "PatchPoint", "Site", "hook", "replace"]
 
@@ -63,7 +63,7 @@ class Call:
 Describe = Callable[[Call], "CallDescription | Generator[CallDescription | None, Operation, None] | None"]
 
 
-@dataclass(frozen=True)
+@struct(frozen=True)
 class PatchPoint:
     """Where a hook or replacement goes: data, so that it can be listed without importing the target.
 

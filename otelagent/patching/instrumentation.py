@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import inspect
 import logging
 from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
 
-import wrapt
 from opentelemetry import trace
 
+from otelagent.import_hooks import when_imported
 from otelagent.patching.hook import MAX_HOOK_FAILURES, Call, Describe, PatchPoint, Site
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
@@ -53,9 +52,7 @@ class Instrumentation:
     def points(cls) -> list[tuple[PatchPoint, str]]:
         """Every patch point of the class with the name of the method that is marked with it."""
         return [
-            (point, name)
-            for name, member in inspect.getmembers(cls, inspect.isfunction)
-            for point in getattr(member, "_patch_points", ())
+            (point, name) for name in sorted(dir(cls)) for point in getattr(getattr(cls, name), "_patch_points", ())
         ]
 
     def problem(self) -> str:
@@ -68,16 +65,18 @@ class Instrumentation:
         """Why the installed version of the library can't be instrumented; ``None`` when it can."""
         if not self.supports:
             return None
+        from importlib.metadata import PackageNotFoundError, version
+
         from packaging.specifiers import SpecifierSet
 
         name = self.distribution or self.name
         try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            installed = version(name)
+        except PackageNotFoundError:
             return f"{name}: no installed distribution tells its version"
-        if SpecifierSet(self.supports).contains(version, prereleases=True):
+        if SpecifierSet(self.supports).contains(installed, prereleases=True):
             return None
-        return f"{name} {version} is outside {self.supports}"
+        return f"{name} {installed} is outside {self.supports}"
 
     @property
     def on(self) -> bool:
@@ -116,7 +115,7 @@ class Instrumentation:
         if not self._registered:
             self._registered = True
             for point, method in self.points():
-                wrapt.register_post_import_hook(self._patcher(point, getattr(self, method)), point.module)
+                when_imported(point.module, self._patcher(point, getattr(self, method)))
 
     def undo(self) -> None:
         """Restore every patched attribute that is still ours, and silence the wrappers that others have kept."""

@@ -21,7 +21,9 @@ def work(end):
     if end == "raise": raise RuntimeError
     if end == "wait": time.sleep(20)
 
-def square(number): return number * number
+def square(number):
+    time.sleep(.4)  # or one worker does it all, and the other is terminated before it has come to anything
+    return number * number
 
 if __name__ == "__main__":
     method, end = sys.argv[1:]
