@@ -13,7 +13,6 @@ from otelagent.fork_gate import whole_imports
 from otelagent.version import VERSION
 
 __all__ = [
-    "MAX_REQUEST_BYTES",
     "MAX_RESPONSE_BYTES",
     "clean_text",
     "read_error_status",
@@ -22,9 +21,6 @@ __all__ = [
     "secrets_in",
     "user_agent",
 ]
-
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
-"""Larger requests are not sent (OTLP specification, "Maximum request size"), in bytes before compression."""
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 """Larger responses are not read, in bytes after decompression."""

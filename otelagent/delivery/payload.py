@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from otelagent.struct import struct
 
-__all__ = ["Payload"]
+__all__ = ["MAX_REQUEST_BYTES", "Payload"]
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Larger requests are not sent (OTLP specification, "Maximum request size"), in bytes before compression."""
 
 
-@dataclass(frozen=True, slots=True)
+@struct(frozen=True)
 class Payload:
     """An encoded OTLP request; nothing behind this seam looks inside it or changes it.
 

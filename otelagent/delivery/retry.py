@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from otelagent.fork_gate import whole_imports
+from otelagent.struct import struct
 
 __all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "parse_http_date", "parse_retry_after"]
 
@@ -16,7 +15,14 @@ MAX_RETRY_AFTER_S = 300.0
 agent."""
 
 
-@dataclass(frozen=True, slots=True)
+def _uniform() -> float:
+    with whole_imports():
+        import random  # 1 ms that only a failure costs
+
+    return random.random()
+
+
+@struct(frozen=True)
 class RetryPolicy:
     """Exponential backoff with full jitter: the n-th wait is anywhere between 0 and `initial_s * 2**(n-1)`, evenly.
 
@@ -35,7 +41,7 @@ class RetryPolicy:
     initial_s: float = 1.0
     max_s: float = 30.0
     max_retry_after_s: float = MAX_RETRY_AFTER_S
-    uniform: Callable[[], float] = random.random
+    uniform: Callable[[], float] = _uniform
 
     def requested_s(self, after_s: float | None) -> float:
         """The wait that the server asked for as it is honoured: from 0 to `max_retry_after_s` seconds."""

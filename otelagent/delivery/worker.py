@@ -7,17 +7,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.ledger import Ledger
-from otelagent.delivery.otlp import MAX_REQUEST_BYTES
-from otelagent.delivery.payload import Payload
+from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.queue import PayloadQueue
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
 from otelagent.delivery.transports import Transport
 from otelagent.loss import LossReport
+from otelagent.struct import struct
 from otelagent.suppression import instrumentation_suppressed
 from otelagent.waiting import left_s
 
@@ -35,7 +34,7 @@ _REFUSALS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@struct(frozen=True)
 class Limits:
     """What a destination may use.
 

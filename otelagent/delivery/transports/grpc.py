@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from otelagent.delivery.otlp import (
-    MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
     clean_text,
     read_error_status,
@@ -20,7 +19,7 @@ from otelagent.delivery.otlp import (
     secrets_in,
     user_agent,
 )
-from otelagent.delivery.payload import Payload
+from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.fork_gate import whole_imports
 
