@@ -8,22 +8,24 @@ from collections.abc import Sequence
 
 __all__ = ["container_id", "program_name"]
 
+# Patterns are compiled at their first use, which most processes never come to.
 # Of the interpreter's one-letter options, which may be written in one word (`-Im`), those that take an argument.
-_OPTION_WITH_ARGUMENT = re.compile(r"-[^cmWX]*([cmWX])(.*)", re.DOTALL)
+_OPTION_WITH_ARGUMENT = r"(?s)-[^cmWX]*([cmWX])(.*)"
 
 # Programs that only carry an application; the application is what the service should be called after.
 _CARRIERS = frozenset(
     {"gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "waitress", "celery", "flask"}
 )
-_APPLICATION = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(\))?")
+_APPLICATION = r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(\))?"
 _NOT_AN_APPLICATION = frozenset({"unix", "fd", "http", "https", "localhost"})
 
-_HEX_ID = r"[0-9a-f]{64}"
+_ID_LENGTH = 64
+_HEX_ID = rf"[0-9a-f]{{{_ID_LENGTH}}}"
 # cgroup v1, and v2 without a cgroup namespace: the last part of the path is the id, perhaps dressed by the runtime:
 # /docker/<id>, /kubepods/burstable/pod<uid>/<id>, /system.slice/docker-<id>.scope, .../cri-containerd-<id>.scope
-_IN_CGROUP = re.compile(rf"/(?:[^/\n]*[-:])?({_HEX_ID})(?:\.scope)?$", re.MULTILINE)
+_IN_CGROUP = rf"(?m)/(?:[^/\n]*[-:])?({_HEX_ID})(?:\.scope)?$"
 # cgroup v2 in a namespace hides the path; the runtime's bind mounts of /etc/hostname and its like still name the id.
-_IN_MOUNTINFO = re.compile(rf"/(?:overlay-)?containers/({_HEX_ID})/")
+_IN_MOUNTINFO = rf"/(?:overlay-)?containers/({_HEX_ID})/"
 
 
 def program_name(orig_argv: Sequence[str], argv: Sequence[str]) -> str | None:
@@ -47,7 +49,7 @@ def program_name(orig_argv: Sequence[str], argv: Sequence[str]) -> str | None:
             if word == "-":
                 break
             del words[:1]
-        option = None if word.startswith("--") else _OPTION_WITH_ARGUMENT.match(word)
+        option = None if word.startswith("--") else re.match(_OPTION_WITH_ARGUMENT, word)
         if option is None:
             continue
         letter, argument = option.groups()
@@ -79,7 +81,7 @@ def _carried(program: str | None, arguments: Sequence[str]) -> str | None:
         if option in ("-A", "--app"):
             argument = argument or "".join(arguments[position + 1 : position + 2])
             return argument.partition(":")[0] or program
-        match = _APPLICATION.fullmatch(word)
+        match = re.fullmatch(_APPLICATION, word)
         if match and match[1] not in _NOT_AN_APPLICATION:
             return match[1]
     return program
@@ -94,9 +96,10 @@ def container_id(cgroup: str = "/proc/self/cgroup", mountinfo: str = "/proc/self
     for path, pattern in ((cgroup, _IN_CGROUP), (mountinfo, _IN_MOUNTINFO)):
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
-                match = pattern.search(file.read(1 << 20))
+                text = file.read(1 << 20)
         except OSError:
             continue
-        if match:
+        # Outside of a container nothing in there is as long as an id, and the patterns needn't be compiled.
+        if max(map(len, text.split("/"))) >= _ID_LENGTH and (match := re.search(pattern, text)):
             return match[1]
     return None

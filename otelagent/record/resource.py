@@ -82,8 +82,6 @@ def _configured(config: Config) -> dict[str, AttributeValue]:
 
 
 def _telemetry() -> dict[str, AttributeValue]:
-    from importlib.metadata import PackageNotFoundError, version
-
     attributes: dict[str, AttributeValue] = {
         "telemetry.sdk.name": "opentelemetry",
         "telemetry.sdk.language": "python",
@@ -91,8 +89,11 @@ def _telemetry() -> dict[str, AttributeValue]:
         "telemetry.distro.version": VERSION,
     }
     try:
-        attributes["telemetry.sdk.version"] = version("opentelemetry-sdk")
-    except PackageNotFoundError:  # put on the path without its metadata
+        # A module of one line; asking the distribution's metadata would import a hundred.
+        from opentelemetry.sdk.version import __version__
+
+        attributes["telemetry.sdk.version"] = __version__
+    except ImportError:
         pass
     return attributes
 
@@ -127,8 +128,8 @@ def _host_and_os() -> dict[str, AttributeValue]:
         attributes["os.description"] = f"{system.system} {system.release}"
     for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
         try:
-            with open(path, encoding="ascii") as file:
-                machine = file.read(64).strip()
+            with open(path, "rb") as file:
+                machine = file.read(64).strip().decode("ascii")
         except (OSError, UnicodeError):
             continue
         if machine:
