@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,24 +52,92 @@ def test_an_instrumentation_imports_no_target_at_its_top() -> None:
         assert standard or not any(name.partition(".")[0] == target for name in top), path
 
 
-def loaded_by(program: str) -> set[str]:
+def loaded_by(program: str, *commands: str) -> set[str]:
+    """Every module that an interpreter has imported, or tried to, when a program is over."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PYTHON"))}
+    code = f"{program}\nimport os, sys\nos.write(1, ' '.join(sys.modules).encode())\nos._exit(0)"
     done = subprocess.run(
-        [sys.executable, "-c", program + "\nimport sys; print(' '.join(sys.modules))"],
+        [*commands, sys.executable, "-X", "importtime", "-c", code],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
+        env=environ,
     )
-    return set(done.stdout.splitlines()[-1].split())
+    # importlib's own functions import past the interpreter's clock, and what failed isn't in sys.modules.
+    timed = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {*timed, *done.stdout.split()} - {"imported package"}
 
 
-def test_import_otelagent_loads_neither_opentelemetry_nor_a_client() -> None:
-    heavy = {"opentelemetry.trace", "opentelemetry.sdk", "httpx", "grpc", "wrapt", "google.protobuf", "asyncio"}
-    assert not heavy & loaded_by("import otelagent")
+def foreign(names: set[str]) -> set[str]:
+    return {name for name in names if name.partition(".")[0] not in OWN}
 
 
-def test_init_loads_no_transport_and_no_target() -> None:
-    loaded = loaded_by("import otelagent; otelagent.init()")
-    heavy = {"httpx", "grpc", "google.protobuf", "opentelemetry.exporter", "packaging"}
-    targets = {"flask", "fastapi", "requests", "uvicorn", "sqlite3"}
-    assert not (heavy | targets) & loaded
+OWN = frozenset({"otelagent", "otelagent_instrumentation", "otelagent_native"})
+
+# What the API needs to be there for the application, and whoever uses it has imported anyway.
+API = "import opentelemetry.trace, opentelemetry.propagate"
+
+# What `init()` may import besides, by engine: names, and the program whose imports may come along.
+ALLOWED = {
+    "native": (
+        API,
+        {"heapq", "importlib._abc", "importlib.util", "math", "queue", "signal"}
+        | {"_heapq", "_queue", "opentelemetry.sdk", "opentelemetry.sdk.version", "collections.abc"},
+    ),
+    "sdk": (
+        f"{API}\nimport opentelemetry.sdk.trace",
+        {"heapq", "importlib._abc", "importlib.util", "math", "queue", "signal", "_heapq", "_queue", "collections.abc"},
+    ),
+}
+
+# Our own that wait for the first payload, for the library that they describe, or for a setting that needs them.
+LATE = (
+    "otelagent.config.endpoint",
+    "otelagent.config.table",
+    "otelagent.delivery.otlp",
+    "otelagent.delivery.transports.deadline",
+    "otelagent.delivery.transports.grpc",
+    "otelagent.delivery.transports.http_client",
+    "otelagent.protocols.",
+    "otelagent.semconv.db",
+    "otelagent.semconv.http",
+    "otelagent.semconv.sql",
+    "otelagent.tracing",
+    "otelagent_instrumentation.client.",
+    "otelagent_instrumentation.db.",
+    "otelagent_instrumentation.server.",
+)
+
+
+def native_is_there(engine: str) -> str:
+    if engine == "native":
+        pytest.importorskip("otelagent_native", reason="the native engine is not built")
+    return engine
+
+
+def test_import_otelagent_loads_nothing() -> None:
+    assert foreign(loaded_by("import otelagent") - loaded_by("pass")) <= {"__future__"}
+
+
+@pytest.mark.parametrize("engine", ALLOWED)
+def test_init_loads_what_is_listed(engine: str) -> None:
+    loaded = loaded_by(f"import otelagent; otelagent.init(engine={native_is_there(engine)!r})")
+    program, allowed = ALLOWED[engine]
+    assert foreign(loaded) - loaded_by(program) - allowed == set()
+    assert not [name for name in loaded if name.startswith(LATE)]
+
+
+@pytest.mark.parametrize("engine", ALLOWED)
+def test_the_launcher_adds_nothing_to_that(engine: str) -> None:
+    launcher = str(Path(sys.executable).with_name("otelagent-run"))
+    loaded = loaded_by("pass", launcher, "--engine", native_is_there(engine))
+    program, allowed = ALLOWED[engine]
+    assert "otelagent.agent" in loaded
+    assert foreign(loaded) - loaded_by(program) - allowed - {"sitecustomize"} == set()
+
+
+def test_the_launcher_itself_needs_next_to_nothing() -> None:
+    program = "import otelagent.cli.run as run\nrun._execute = lambda *_: None\nrun._become(['true'], {})\n"
+    program += "from otelagent.config import load\nload({}, {'OTELAGENT_SERVICE_NAME': 'shop'})"
+    assert foreign(loaded_by(program) - loaded_by("pass")) <= {"__future__", "_signal", "errno", "types"}
