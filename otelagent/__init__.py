@@ -9,12 +9,14 @@ TYPE_CHECKING = False  # typing's own costs an import that most of this package'
 if TYPE_CHECKING:
     from otelagent.agent import flush, get_tracer, init, pause, resume, shutdown, status
     from otelagent.errors import ConfigError, OtelAgentError
+    from otelagent.record.provider import TracerProvider
     from otelagent.tracing import instrument, span
     from otelagent.version import VERSION as __version__
 
 __all__ = [
     "ConfigError",
     "OtelAgentError",
+    "TracerProvider",
     "__version__",
     "flush",
     "get_tracer",
@@ -31,6 +33,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("flush", "get_tracer", "init", "pause", "resume", "shutdown", "status"), "otelagent.agent"),
     **dict.fromkeys(("ConfigError", "OtelAgentError"), "otelagent.errors"),
+    "TracerProvider": "otelagent.record.provider",
     **dict.fromkeys(("instrument", "span"), "otelagent.tracing"),
 }
 

@@ -17,8 +17,8 @@ import pytest
 __all__ = ["ENGINE", "Outcome", "native_or_skip", "run_program"]
 
 
-#: The engine of programs under test, as an environment; a fixture fills it.
-ENGINE: dict[str, str] = {}
+#: The engine of programs under test, as an environment: what the tests themselves run with; a fixture may fill it.
+ENGINE: dict[str, str] = {name: os.environ[name] for name in ("OTELAGENT_ENGINE",) if name in os.environ}
 
 
 def native_or_skip() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from otelagent.environment import SDK_VARIABLES, hidden
 from otelagent.errors import ConfigError
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from otelagent.config import Config
     from otelagent.record.engine import Deliver, Engine, FlushDelivery, LedgerPort
 
-__all__ = ["open_engine"]
+__all__ = ["choose", "open_engine"]
 
 
 def open_engine(
@@ -19,29 +19,19 @@ def open_engine(
 ) -> Engine:
     """Opens the engine that the configuration asks for. This is what imports an engine; nothing before it does.
 
+    `auto` is the native engine where it can be had, else the stock SDK's.
+
     :param ledger: the ledger of the traces signal.
     :param deliver: gets each encoded request.
     :param flush_delivery: continues `TracerProvider.force_flush()` behind `deliver`, so that a user who calls the
         OpenTelemetry API alone gets a truthful answer; `Engine.flush` doesn't use it.
     :raises ConfigError: the `native` engine is asked for and missing; a sampler is unknown or can't be built.
     """
-    reason = f"engine is set to {config.engine}"
-    if config.engine == "native":
-        absence = _native_absence()
-        if absence is not None:
-            raise ConfigError(
-                "engine",
-                "native",
-                str(config.sources.get("engine", "the configuration")),
-                absence,
-                "use 'auto' or 'sdk'",
-            )
+    name, reason = choose(config)
+    if name == "native":
         from otelagent.record.native import NativeEngine
 
         return NativeEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
-    if config.engine == "auto":
-        # Until the native engine has been through the end-to-end tests it has to be asked for.
-        reason = "engine is auto, and the native engine is experimental"
 
     with hidden(*SDK_VARIABLES):
         from otelagent.record.sdk import SdkEngine
@@ -49,14 +39,34 @@ def open_engine(
     return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
 
 
+def choose(config: Config) -> tuple[Literal["native", "sdk"], str]:
+    """The engine that the configuration asks for and why it is this one, in words.
+
+    :raises ConfigError: the native engine is asked for and can't be had.
+    """
+    asked = f"engine is set to {config.engine}"
+    if config.engine == "sdk":
+        return "sdk", asked
+    absence = _native_absence()
+    if config.engine == "native":
+        if absence is not None:
+            source = str(config.sources.get("engine", "the configuration"))
+            raise ConfigError("engine", "native", source, absence, "use 'auto' or 'sdk'")
+        return "native", asked
+    if absence is not None:
+        return "sdk", f"engine is auto, and {absence}"
+    return "native", "engine is auto, and otelagent-native is installed"
+
+
 def _native_absence() -> str | None:
-    """Why the native engine can't be had, or None."""
+    """Why the native engine can't be had in this interpreter, or None."""
     try:
         import otelagent_native  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name == "otelagent_native":
             return "the distribution otelagent-native is not installed"
         return f"otelagent-native can't be imported: {error}"
-    except Exception as error:  # a wheel of another interpreter, a subinterpreter, another version of the API
+    # A wheel of another interpreter, a subinterpreter, an API or a context runtime of it that it can't work with.
+    except Exception as error:
         return f"otelagent-native can't be imported: {error}"
     return None

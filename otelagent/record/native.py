@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import otelagent_native
 from otelagent.environment import SDK_VARIABLES, hidden
 from otelagent.errors import ConfigError
 from otelagent.record.batch import Batch
-from otelagent.record.native_provider import NativeProvider
-from otelagent.record.rate_limited_log import RateLimitedLog
-from otelagent.record.resource import process_attributes, static_attributes
+from otelagent.record.native_provider import NativeProvider, complain
+from otelagent.record.pipeline import Delivering
+from otelagent.record.resource import AttributeValue, process_attributes, static_attributes
 from otelagent_native import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from otelagent.record.sdk import SdkEngine
 
 __all__ = ["NativeEngine"]
-
-_log = RateLimitedLog(logging.getLogger(__name__))
 
 _PARENT_BASED = "parentbased_"
 _STANDARD_SAMPLERS = frozenset({"always_on", "always_off", "traceidratio"})
@@ -71,10 +69,11 @@ class NativeEngine:
                 limits.link_count,
                 limits.event_attribute_count,
                 limits.link_attribute_count,
+                limits.attribute_value_length,
             ],
             max_queue_size=config.batch.max_queue_size,
             max_batch_items=max_batch_items,
-            complain=_complain,
+            complain=complain,
         )
         self._batch = Batch(
             self._recorder,
@@ -85,21 +84,16 @@ class NativeEngine:
         )
         self._recorder.set_batch(self._batch)
         ledger.include(self._recorder.counts)
-        self._static = static_attributes(config)
-        self._renew_resource()
-        self._provider = NativeProvider(
-            self._recorder,
+        self._resource = _Resource(static_attributes(config))
+        self._recorder.set_resource(self._resource.attributes)
+        self._pipeline = Delivering(
             self._batch,
             ledger,
-            lambda: self._resource,
             flush_timeout_s=config.batch.export_timeout_ms / 1000,
             flush_delivery=flush_delivery,
         )
+        self._provider = NativeProvider(self._recorder, self._pipeline, self._resource.stock)
         self._guest: SdkEngine | None = None
-
-    def _renew_resource(self) -> None:
-        self._resource: dict[str, str | int] = {**self._static, **process_attributes(self._static)}
-        self._recorder.set_resource(self._resource)
 
     @property
     def provider(self) -> TracerProvider:
@@ -121,7 +115,7 @@ class NativeEngine:
     @property
     def resource(self) -> Mapping[str, object]:
         """The resource attributes as they are now."""
-        return self._resource
+        return self._resource.attributes
 
     def pause(self) -> None:
         """New spans are not recorded until `resume`."""
@@ -140,17 +134,42 @@ class NativeEngine:
         """Flushes and closes the batch, then shuts down the processors that others added; see `Engine.shutdown`."""
         self._recorder.close()
         done = self._batch.shutdown(deadline_s)
-        self._provider.shutdown_others()
+        self._pipeline.shutdown_others()
+        self._recorder.set_listener(None)
         return done if self._guest is None else self._guest.shutdown(deadline_s) and done
 
     def after_fork_in_child(self) -> None:
         """Starts over in a fork child; see `Engine.after_fork_in_child`."""
-        self._renew_resource()
-        self._recorder.reseed()
+        self._resource.renew()
+        self._recorder.set_resource(self._resource.attributes)
         self._provider.after_fork_in_child()
         self._batch.after_fork_in_child()
         if self._guest is not None:
             self._guest.after_fork_in_child()
+
+
+class _Resource:
+    """The resource of this process; what a fork changes is renewed.
+
+    :param static: attributes that a fork doesn't change.
+    """
+
+    def __init__(self, static: Mapping[str, AttributeValue]) -> None:
+        self._static = static
+        self.renew()
+
+    def renew(self) -> None:
+        """Gives the process-dependent attributes new values."""
+        self.attributes = {**self._static, **process_attributes(self._static)}
+        self._stock: Resource | None = None
+
+    def stock(self) -> Resource:
+        """The same as the stock SDK has it, which is imported when somebody asks."""
+        if self._stock is None:
+            from opentelemetry.sdk.resources import Resource
+
+            self._stock = Resource(self.attributes)
+        return self._stock
 
 
 def _sampler(config: Config) -> tuple[object, float, bool]:
@@ -166,13 +185,3 @@ def _sampler(config: Config) -> tuple[object, float, bool]:
     if root == "traceidratio" and not 0.0 <= ratio <= 1.0:
         raise ConfigError("sampler_arg", arg, source, "must be a number between 0 and 1", "try 1.0")
     return root, ratio, name.startswith(_PARENT_BASED)
-
-
-def _complain(topic: str, message: str, error: BaseException | None) -> None:
-    if error is None:
-        _log.warning(topic, "%s", message)
-        return
-    try:
-        raise error
-    except BaseException:
-        _log.warning(topic, "%s", message, exc_info=True)

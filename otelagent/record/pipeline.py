@@ -1,16 +1,14 @@
-"""What the stock provider calls for each span: our batch, then the processors that users added, isolated."""
+"""What stands behind a provider of either engine: its batch, and the processors that users added, isolated."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
-
 from otelagent.loss import LossReport
-from otelagent.record.guarded_span import GuardedSpan
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.waiting import left_s
 
@@ -20,9 +18,8 @@ if TYPE_CHECKING:
 
     from otelagent.record.batch import Batch
     from otelagent.record.engine import FlushDelivery, LedgerPort
-    from otelagent.record.span_queue import SpanQueue
 
-__all__ = ["Pipeline"]
+__all__ = ["Delivering", "Pipeline"]
 
 _log = RateLimitedLog(logging.getLogger(__name__))
 
@@ -30,65 +27,120 @@ _log = RateLimitedLog(logging.getLogger(__name__))
 _ISOLATED = (Exception, SystemExit)
 
 
-class Pipeline(SynchronousMultiSpanProcessor):
-    """What the provider calls: our batch first, then the processors that others added, which can't harm it.
+class Pipeline:
+    """The processors that users added to a provider: called in their order, none can harm another or the application.
 
-    :param flush_timeout_s: how long the provider's own shutdown may take, seconds.
-    :param flush_delivery: continues a flush behind the batch.
+    :param active: a processor that takes the later ones itself, as the SDK's `ConcurrentMultiSpanProcessor` does.
+    :param shutdown_on_exit: whether they are shut down when the interpreter exits; keeps this object until then.
     """
 
-    def __init__(
-        self,
-        spans: SpanQueue,
-        batch: Batch,
-        ledger: LedgerPort,
-        flush_timeout_s: float,
-        flush_delivery: FlushDelivery | None,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._queue = spans
-        self._batch = batch
-        self._ledger = ledger
-        self._flush_timeout_s = flush_timeout_s
-        self._flush_delivery = flush_delivery
-        self._losses = LossReport(lambda: ledger.lost)
+    def __init__(self, active: SpanProcessor | None = None, *, shutdown_on_exit: bool = False) -> None:
+        self._lock = threading.Lock()
+        self._active = active
+        self._shutdown_on_exit = shutdown_on_exit
+        self._processors: tuple[SpanProcessor, ...] = ()
+        if active is not None:
+            self._append(active)
+
+    @property
+    def processors(self) -> tuple[SpanProcessor, ...]:
+        """What is called."""
+        return self._processors
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Adds a processor of the stock SDK's interface; it hears of spans that start or end from now on."""
+        if self._active is None:
+            self._append(span_processor)
+        else:
+            self._active.add_span_processor(span_processor)  # type: ignore[attr-defined]
+
+    def _append(self, processor: SpanProcessor) -> None:
+        with self._lock:
+            if not self._processors and self._shutdown_on_exit:
+                atexit.register(self.shutdown)
+            self._processors += (processor,)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Guards the span, then tells the others."""
-        GuardedSpan.guard(span)
-        for processor in self._span_processors:
+        """Tells of a span that starts."""
+        for processor in self._processors:
             try:
                 processor.on_start(span, parent_context=parent_context)
             except _ISOLATED:
                 _complain(processor)
 
-    def _on_ending(self, span: Span) -> None:
-        for processor in self._span_processors:
+    def on_ending(self, span: Span) -> None:
+        """Tells of a span that has got its end."""
+        for processor in self._processors:
             try:
                 processor._on_ending(span)
             except _ISOLATED:
                 _complain(processor)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Counts the span and puts it into the batch. Takes no lock but the ledger's."""
-        if not span.context.trace_flags & 1:
-            self._ledger.sampled_out(1)  # Recorded for the processors that others added (RECORD_ONLY), never exported.
-        else:
-            self._ledger.ended(1)
-            if self._batch.closed:
-                self._ledger.dropped(1, "shutdown")
-            elif pending := self._queue.offer(span):
-                self._batch.added(pending)
-        for processor in self._span_processors:
+        """Tells of a span that has ended."""
+        for processor in self._processors:
             try:
                 processor.on_end(span)
             except _ISOLATED:
                 _complain(processor)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """What `TracerProvider.force_flush` does: batch, delivery, then the others, all within the timeout.
+        """What `TracerProvider.force_flush` does.
 
-        :param timeout_millis: milliseconds.
+        :param timeout_millis: milliseconds for all together.
+        :returns: whether everything that ended before the call has been flushed by all of them.
+        """
+        return self._flush_others(time.monotonic() + timeout_millis / 1000)
+
+    def _flush_others(self, deadline_s: float) -> bool:
+        done = True
+        for processor in self._processors:
+            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
+            if left_ms <= 0:
+                return False
+            try:
+                done = processor.force_flush(left_ms) is not False and done
+            except _ISOLATED:
+                _complain(processor)
+                done = False
+        return done
+
+    def shutdown(self) -> None:
+        """What `TracerProvider.shutdown` does: each processor is shut down, once, and hears of nothing any more."""
+        with self._lock:
+            processors, self._processors = self._processors, ()
+        for processor in processors:
+            try:
+                processor.shutdown()
+            except _ISOLATED:
+                _complain(processor)
+        if self._shutdown_on_exit:
+            atexit.unregister(self.shutdown)
+
+    def after_fork_in_child(self) -> None:
+        """Takes a new lock: the parent's may have been held at the fork."""
+        self._lock = threading.Lock()
+
+
+class Delivering(Pipeline):
+    """The pipeline of an engine, whose batch is flushed and closed before the processors are.
+
+    :param flush_timeout_s: how long the provider's own shutdown may take, seconds.
+    :param flush_delivery: continues a flush behind the batch.
+    """
+
+    def __init__(
+        self, batch: Batch, ledger: LedgerPort, *, flush_timeout_s: float, flush_delivery: FlushDelivery | None
+    ) -> None:
+        super().__init__()
+        self._batch = batch
+        self._flush_timeout_s = flush_timeout_s
+        self._flush_delivery = flush_delivery
+        self._losses = LossReport(lambda: ledger.lost)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Flushes batch, delivery, then the processors, all within the timeout.
+
         :returns: whether everything that ended before the call has been flushed by all of them, and no span was lost
             since a flush before this one said so.
         """
@@ -97,20 +149,11 @@ class Pipeline(SynchronousMultiSpanProcessor):
         done = self._batch.flush(deadline_s)
         if self._flush_delivery is not None:
             done = self._flush_delivery(deadline_s) and done
-        for processor in self._span_processors:
-            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
-            if left_ms <= 0:
-                done = False
-                break
-            try:
-                done = processor.force_flush(left_ms) is not False and done
-            except _ISOLATED:
-                _complain(processor)
-                done = False
+        done = self._flush_others(deadline_s) and done
         return self._losses.end(told) and done
 
     def shutdown(self) -> None:
-        """What `TracerProvider.shutdown` does: as `force_flush`, and nothing is taken any more."""
+        """As `force_flush`, and nothing is taken any more."""
         deadline_s = time.monotonic() + self._flush_timeout_s
         self._batch.shutdown(deadline_s)
         if self._flush_delivery is not None:
@@ -118,18 +161,12 @@ class Pipeline(SynchronousMultiSpanProcessor):
         self.shutdown_others()
 
     def shutdown_others(self) -> None:
-        """Shuts down the processors that others added, once."""
-        with self._lock:
-            processors, self._span_processors = self._span_processors, ()
-        for processor in processors:
-            try:
-                processor.shutdown()
-            except _ISOLATED:
-                _complain(processor)
+        """Shuts down the processors alone."""
+        super().shutdown()
 
     def after_fork_in_child(self) -> None:
-        """Takes a new lock: the parent's may have been held at the fork."""
-        self._lock = threading.Lock()
+        """Starts over in a fork child."""
+        super().after_fork_in_child()
         self._losses.after_fork_in_child()
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk.trace import SpanLimits, Tracer, TracerProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 from otelagent.record import headers
 from otelagent.record.batch import Batch
-from otelagent.record.guarded_span import GuardedTracer
-from otelagent.record.pipeline import Pipeline
+from otelagent.record.guarded_span import GuardedSpan, GuardedTracer
+from otelagent.record.ids import ProcessIdGenerator
+from otelagent.record.pipeline import Delivering, Pipeline
 from otelagent.record.rate_limited_log import RateLimitFilter
 from otelagent.record.resource import static_attributes
 from otelagent.record.sampling import CountingSampler, build_sampler
@@ -22,11 +22,12 @@ from otelagent.record.sdk_resource import ProcessResource
 from otelagent.record.span_queue import SpanQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry import trace as api
+    from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace import ReadableSpan, Span
     from opentelemetry.sdk.trace.sampling import Sampler
     from opentelemetry.util.types import Attributes
 
@@ -63,7 +64,6 @@ class SdkEngine:
         self.reason = reason
         _attributes_log.addFilter(_attributes_log_filter)
         self._resource = ProcessResource(static_attributes(config))
-        self._ids = ProcessIdGenerator()
         sampler_source = str(config.sources.get("sampler", "the configuration"))
         sampler = build_sampler(config.traces.sampler, config.traces.sampler_arg, sampler_source)
         self._sampler = CountingSampler(sampler, ledger)
@@ -75,9 +75,14 @@ class SdkEngine:
             schedule_delay_s=config.batch.schedule_delay_ms / 1000,
             max_batch_items=min(config.batch.max_export_batch_size, config.batch.max_queue_size),
         )
-        flush_timeout_s = config.batch.export_timeout_ms / 1000
-        self._pipeline = Pipeline(self._queue, self._batch, ledger, flush_timeout_s, flush_delivery)
-        self._provider = Provider(self._sampler, self._resource, self._pipeline, self._ids, _span_limits(config))
+        self._pipeline = Delivering(
+            self._batch,
+            ledger,
+            flush_timeout_s=config.batch.export_timeout_ms / 1000,
+            flush_delivery=flush_delivery,
+        )
+        self._feed = Feed(self._queue, self._batch, ledger, self._pipeline)
+        self._provider = Provider(self._sampler, self._resource, self._feed, ProcessIdGenerator(), _span_limits(config))
 
     @property
     def provider(self) -> TracerProvider:
@@ -87,7 +92,7 @@ class SdkEngine:
     @property
     def span_processor(self) -> SpanProcessor:
         """Feeds the batch; for a provider that the application set before the agent started."""
-        return self._pipeline
+        return self._feed
 
     @property
     def resource(self) -> Mapping[str, object]:
@@ -115,26 +120,84 @@ class SdkEngine:
     def after_fork_in_child(self) -> None:
         """Starts over in a fork child; see `Engine.after_fork_in_child`."""
         self._resource.renew()
-        self._ids.reseed()
         self._pipeline.after_fork_in_child()
         self._batch.after_fork_in_child()
+
+
+class Calls(SpanProcessor):
+    """What the stock provider calls: guards its spans and tells a pipeline.
+
+    :param pipeline: the processors that users add.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.add_span_processor = pipeline.add_span_processor
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Guards the span, then tells the others."""
+        GuardedSpan.guard(span)
+        self._pipeline.on_start(span, parent_context)
+
+    def _on_ending(self, span: Span) -> None:
+        self._pipeline.on_ending(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Tells the others."""
+        self._pipeline.on_end(span)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """See `Pipeline.force_flush`."""
+        return self._pipeline.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        """See `Pipeline.shutdown`."""
+        self._pipeline.shutdown()
+
+
+class Feed(Calls):
+    """Puts the spans into the engine's batch besides."""
+
+    def __init__(self, spans: SpanQueue, batch: Batch, ledger: LedgerPort, pipeline: Pipeline) -> None:
+        super().__init__(pipeline)
+        self._queue = spans
+        self._batch = batch
+        self._ledger = ledger
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Counts the span and puts it into the batch, then tells the others. Takes no lock but the ledger's."""
+        if not span.context.trace_flags & 1:
+            self._ledger.sampled_out(1)  # Recorded for the processors that others added (RECORD_ONLY), never exported.
+        else:
+            self._ledger.ended(1)
+            if self._batch.closed:
+                self._ledger.dropped(1, "shutdown")
+            elif pending := self._queue.offer(span):
+                self._batch.added(pending)
+        self._pipeline.on_end(span)
 
 
 class Provider(TracerProvider):
     """The stock provider without its reading of the environment and with our way through a fork."""
 
     def __init__(
-        self, sampler: Sampler, resource: Resource, pipeline: Pipeline, ids: IdGenerator, limits: SpanLimits
+        self,
+        sampler: Sampler,
+        resource: Resource,
+        calls: Calls,
+        ids: IdGenerator,
+        limits: SpanLimits,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         super().__init__(
             sampler=sampler,
             resource=resource,
             shutdown_on_exit=False,
-            active_span_processor=pipeline,
+            active_span_processor=calls,  # type: ignore[arg-type]
             id_generator=ids,
             span_limits=limits,
             # The ledger counts spans; the SDK would make its own metrics if an environment variable told it to.
-            meter_provider=NoOpMeterProvider(),
+            meter_provider=meter_provider or NoOpMeterProvider(),
         )
         # The constructor reads OTEL_SDK_DISABLED, but whether otelagent runs was decided when this was called.
         self._disabled = False
@@ -157,33 +220,6 @@ class Provider(TracerProvider):
         # instance id over ours, all in every fork child. ProcessResource is renewed by the engine instead, so this
         # and the engine's hook may run in either order.
         self._tracers_lock = threading.Lock()
-
-
-class ProcessIdGenerator(IdGenerator):
-    """Random ids from a generator of its own, seeded by the system.
-
-    The stock one draws from the `random` module's shared state, so that an application which calls `random.seed(1)`
-    makes the same trace ids in every process.
-    """
-
-    def __init__(self) -> None:
-        self.reseed()
-
-    def reseed(self) -> None:
-        """Starts a new sequence from the system's entropy: a fork child must not repeat its parent's ids."""
-        self._bits: Callable[[int], int] = random.Random().getrandbits
-
-    def generate_span_id(self) -> int:
-        """A random non-zero 64-bit integer."""
-        return self._bits(64) or self.generate_span_id()
-
-    def generate_trace_id(self) -> int:
-        """A random non-zero 128-bit integer."""
-        return self._bits(128) or self.generate_trace_id()
-
-    def is_trace_id_random(self) -> bool:
-        """True: the W3C random-trace-id flag may be set."""
-        return True
 
 
 def _span_limits(config: Config) -> SpanLimits:

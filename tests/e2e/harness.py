@@ -20,6 +20,7 @@ import backends
 from backends import Backends, Collector, Port, Span, wait_for
 from examples.shop.serve import group_members
 from tests.e2e.web import Client, accepts
+from tests.support import ENGINE
 
 __all__ = ["Application", "Bench", "Sink", "Stack", "servers", "shape"]
 
@@ -161,7 +162,7 @@ class Bench:
         return port.number
 
     def environ(self, *, books: bool = True, service: str = "app", **changes: str) -> dict[str, str]:
-        """The environment of an application: a user's, without the settings of whoever runs the tests."""
+        """The environment of an application: a user's, with no setting of whoever runs the tests but the engine."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -174,6 +175,7 @@ class Bench:
             "PYTHONUNBUFFERED": "1",
             "OTEL_SERVICE_NAME": service,
             "OTEL_RESOURCE_ATTRIBUTES": f"e2e.bench={self.mark}",
+            **ENGINE,
             **self.sink.environ,
         }
         if books:

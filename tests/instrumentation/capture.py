@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind
 
+from otelagent import TracerProvider
 from otelagent.patching import Instrumentation
 
 I = TypeVar("I", bound=Instrumentation)  # noqa: E741
@@ -31,29 +32,15 @@ _CAPTURE = _Capture()
 def provider() -> Any:
     """The one provider of the process, made at the first use: the API lets nobody set a second one.
 
-    Of the native engine where the environment variable OTELAGENT_TEST_ENGINE says `native`, else the stock one.
+    Its engine is the one that `OTELAGENT_ENGINE` says.
     """
     current: Any = trace.get_tracer_provider()
     if isinstance(current, trace.ProxyTracerProvider):
-        current = (
-            _native() if os.environ.get("OTELAGENT_TEST_ENGINE") == "native" else TracerProvider(shutdown_on_exit=False)
-        )
+        current = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
         trace.set_tracer_provider(current)
-    pipeline = getattr(current, "_active_span_processor", None)
-    processors = current._processors if pipeline is None else pipeline._span_processors
-    if _CAPTURE not in processors:
+    if _CAPTURE not in current._pipeline.processors:
         current.add_span_processor(_CAPTURE)
     return current
-
-
-def _native() -> Any:
-    from otelagent.config import load
-    from otelagent.delivery.ledger import Ledger
-    from otelagent.record import open_engine
-
-    ledger = Ledger("traces")
-    settings = {"engine": "native", "sampler": "always_on"}
-    return open_engine(load(settings, {}), ledger, lambda signal, body, items: ledger.delivered(items)).provider
 
 
 class Spans:

@@ -1,8 +1,8 @@
 """The extension's classes. They follow the OpenTelemetry API; what they do besides is said here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final, type_check_only
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
@@ -25,6 +25,28 @@ __all__ = [
 ]
 
 __version__: str
+
+@type_check_only
+class ScopeView(Protocol):
+    """What the spans of a tracer are read by; gives the classes that the stock SDK has for it."""
+
+    @property
+    def instrumentation_scope(self) -> Any:
+        """Name, version, schema URL and attributes."""
+    @property
+    def instrumentation_info(self) -> Any:
+        """What the SDK had before it had scopes."""
+    @property
+    def resource(self) -> Any:
+        """The resource of the process."""
+    def deprecated_info(self) -> Any:
+        """`instrumentation_info`, of a span."""
+    def events(self, items: Iterable[tuple[str, Mapping[str, Any], int, int]]) -> tuple[Any, ...]:
+        """Of each event its name, attributes, time in nanoseconds and number of dropped attributes."""
+    def links(self, items: Iterable[tuple[SpanContext, Mapping[str, Any], int]]) -> tuple[Link, ...]:
+        """Of each link its context, attributes and number of dropped attributes."""
+    def readable(self, span: Span) -> Any:
+        """A span as it is now, for exporters."""
 
 class SpanBase:
     """Registered with `opentelemetry.trace.Span`, so that `isinstance` holds."""
@@ -112,14 +134,14 @@ class Span(SpanBase):
     def status(self) -> Status:
         """UNSET unless it was set."""
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> Mapping[str, Any]:
         """A copy; sequences are tuples."""
     @property
-    def events(self) -> tuple[tuple[str, dict[str, Any], int, int], ...]:
-        """Of each its name, attributes, time in nanoseconds and number of dropped attributes."""
+    def events(self) -> tuple[Any, ...]:
+        """In the order in which they were added, as `ScopeView.events` makes them."""
     @property
     def links(self) -> tuple[Link, ...]:
-        """In the order in which they were added."""
+        """In the order in which they were added, as `ScopeView.links` makes them."""
     @property
     def dropped_attributes(self) -> int:
         """Attributes over the limit, and those that no wire can carry."""
@@ -131,7 +153,17 @@ class Span(SpanBase):
         """Links over the limit."""
     @property
     def instrumentation_scope(self) -> Any:
-        """What `Recorder.tracer` was given as `scope`."""
+        """The scope's, see `ScopeView`."""
+    @property
+    def instrumentation_info(self) -> Any:
+        """The scope's, see `ScopeView.deprecated_info`."""
+    @property
+    def resource(self) -> Any:
+        """The scope's, see `ScopeView`."""
+    def to_json(self, indent: int | None = 4) -> str:
+        """As `ReadableSpan` of the SDK writes it."""
+    def _readable_span(self) -> Any:
+        """What the scope makes of the span, see `ScopeView.readable`."""
 
 @final
 class CurrentSpan:
@@ -191,7 +223,13 @@ class Tracer(TracerBase):
         """
     @property
     def instrumentation_scope(self) -> Any:
-        """What `Recorder.tracer` was given as `scope`."""
+        """The scope's, see `ScopeView`."""
+    @property
+    def instrumentation_info(self) -> Any:
+        """The scope's, see `ScopeView`."""
+    @property
+    def resource(self) -> Any:
+        """The scope's, see `ScopeView`."""
 
 @final
 class Recorder:
@@ -201,10 +239,11 @@ class Recorder:
     :param ratio: of `traceidratio`, 0 to 1.
     :param parent_based: whether a span with a parent is sampled as its parent was; not for a sampler object.
     :param limits: most attributes of a span, longest value (characters, bytes), most events and links of a span, most
-        attributes of an event and of a link; None is no limit.
+        attributes of an event and of a link, longest value of these; None is no limit.
     :param max_queue_size: most spans that wait; the newest is dropped as `queue_full`.
     :param max_batch_items: the batch is told whenever a multiple of it waits.
     :param complain: hears of what went wrong: a topic, a message, the exception if there was one. May be called often.
+    :param id_generator: an object with the SDK's `generate_trace_id`, `generate_span_id` and `is_trace_id_random`.
     :raises ValueError: the sampler's name is unknown.
     """
 
@@ -218,18 +257,20 @@ class Recorder:
         max_queue_size: int,
         max_batch_items: int,
         complain: Callable[[str, str, BaseException | None], None],
+        id_generator: object | None = None,
     ) -> Recorder: ...
-    def tracer(self, name: str, version: str, schema_url: str, attributes: Attributes, scope: object) -> Tracer:
+    def tracer(self, name: str, version: str, schema_url: str, attributes: Attributes, scope: ScopeView) -> Tracer:
         """A tracer of a new instrumentation scope.
 
-        :param scope: what its spans give as their `instrumentation_scope`.
+        :param scope: what its spans are read by.
         """
     def set_resource(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Takes the resource of every request drained from now on."""
     def set_batch(self, batch: object) -> None:
         """Takes the object whose `added(pending)` is called when the first span waits and when a batch is full."""
     def set_listener(self, listener: object | None) -> None:
-        """Takes the object whose `on_start(span, context)` and `on_end(span)` are called for each recorded span."""
+        """Takes the object that hears of each recorded span: `on_start(span, context)`, and at its end
+        `on_ending(span)`, `on_end(span)`."""
     def pause(self) -> None:
         """Leaves new spans out, counted as sampled out."""
     def resume(self) -> None:

@@ -202,8 +202,8 @@ def test_only_functions_are_decorated() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(otelagent.__all__) == [
-        "ConfigError", "OtelAgentError", "__version__", "flush", "get_tracer", "init", "instrument", "pause", "resume",
-        "shutdown", "span", "status",
+        "ConfigError", "OtelAgentError", "TracerProvider", "__version__", "flush", "get_tracer", "init", "instrument",
+        "pause", "resume", "shutdown", "span", "status",
     ]  # fmt: skip
     assert all(hasattr(otelagent, name) for name in otelagent.__all__)
 

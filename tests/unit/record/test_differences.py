@@ -164,9 +164,9 @@ def test_a_span_that_has_ended_complains_seldom(
 ) -> None:
     # A loop that does it a million times must not fill the application's log.
     if expected == 1:
-        from otelagent.record import native
+        from otelagent.record import native_provider
 
-        monkeypatch.setattr(native._log, "_topics", {})
+        monkeypatch.setattr(native_provider._log, "_topics", {})
     recorder = record()
     span = recorder.tracer.start_span("a")
     span.end()

@@ -23,7 +23,10 @@ def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_native")
-@pytest.mark.parametrize(("setting", "reason"), [("auto", "is experimental"), ("sdk", "set to sdk")])
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("auto", "distribution otelagent-native is not installed"), ("sdk", "set to sdk")],
+)
 def test_the_engine_is_the_sdks_without_native_and_says_why(setting: str, reason: str) -> None:
     opened: Engine = open_engine(load({"engine": setting}, {}), Ledger("traces"), deliver)
     assert opened.name == "sdk"
@@ -47,15 +50,21 @@ def test_an_extension_that_breaks_is_left_and_named(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.delitem(sys.modules, "otelagent_native", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    with pytest.raises(ConfigError, match="otelagent-native can't be imported: built for another interpreter"):
+    problem = "otelagent-native can't be imported: built for another interpreter"
+    with pytest.raises(ConfigError, match=problem):
         open_engine(load({"engine": "native"}, {}), Ledger("traces"), deliver)
+    opened: Engine = open_engine(load({"engine": "auto"}, {}), Ledger("traces"), deliver)
+    assert (opened.name, opened.reason) == ("sdk", f"engine is auto, and {problem}")
 
 
-@pytest.mark.parametrize(("setting", "name"), [("auto", "sdk"), ("native", "native")])
-def test_the_native_engine_is_opened_where_it_is_asked_for(setting: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("auto", "engine is auto, and otelagent-native is installed"), ("native", "engine is set to native")],
+)
+def test_the_native_engine_is_opened_where_it_is_installed(setting: str, reason: str) -> None:
     native_or_skip()
-    opened = open_engine(load({"engine": setting}, {}), Ledger("traces"), deliver)
-    assert opened.name == name
+    opened: Engine = open_engine(load({"engine": setting}, {}), Ledger("traces"), deliver)
+    assert (opened.name, opened.reason) == ("native", reason)
 
 
 def test_the_native_engine_imports_no_sdk() -> None:

@@ -25,7 +25,6 @@ pub struct Api {
     status_codes: [Py<PyAny>; 3],
     pub sequence_type: Py<PyAny>,
     pub mapping_type: Py<PyAny>,
-    pub link_type: Py<PyAny>,
     pub format_exception: Py<PyAny>,
 }
 
@@ -63,7 +62,6 @@ impl Api {
             status_codes: [code("UNSET")?, code("OK")?, code("ERROR")?],
             sequence_type: abc.getattr("Sequence")?.unbind(),
             mapping_type: abc.getattr("Mapping")?.unbind(),
-            link_type: trace.getattr("Link")?.unbind(),
             format_exception: py.import("traceback")?.getattr("format_exception")?.unbind(),
         })
     }

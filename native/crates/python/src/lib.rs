@@ -34,6 +34,8 @@ mod _otelagent_native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        // An API that lacks what is needed fails the import, so that nobody starts what can't work.
+        super::api::Api::get(py)?;
         let trace = py.import("opentelemetry.trace")?;
         trace.getattr("Span")?.call_method1("register", (py.get_type::<SpanBase>(),))?;
         trace.getattr("Tracer")?.call_method1("register", (py.get_type::<TracerBase>(),))?;

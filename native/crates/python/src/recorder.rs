@@ -53,10 +53,12 @@ struct Supply {
 /// Records spans; the batch's source.
 ///
 /// No lock of it is held while Python code runs, so that a signal handler or a `__del__` may end a span anywhere.
-#[pyclass(frozen, module = "otelagent_native")]
+#[pyclass(frozen, weakref, module = "otelagent_native")]
 pub struct Recorder {
     pub limits: SpanLimits,
     pub decider: Decider,
+    /// An object with the SDK's `generate_trace_id` and so on; None: this recorder's own ids.
+    id_generator: Option<Py<PyAny>>,
     supply: Mutex<Supply>,
     contexts: Mutex<Vec<Py<PyDict>>>,
     pub queue: Mutex<Queue>,
@@ -93,6 +95,45 @@ impl Recorder {
     /// A trace id.
     pub fn new_trace_id(&self) -> u128 {
         lock(&self.supply).ids.trace_id()
+    }
+
+    /// Whether ids come from a generator that the application gave.
+    pub fn has_id_generator(&self) -> bool {
+        self.id_generator.is_some()
+    }
+
+    /// An id of the application's generator; None where there is none or it gives none that is valid.
+    pub fn given_id<'py, T>(&self, py: Python<'py>, method: &str) -> PyResult<Option<T>>
+    where
+        T: for<'a> FromPyObject<'a, 'py> + Default + PartialEq,
+    {
+        let Some(generator) = &self.id_generator else { return Ok(None) };
+        let error = match generator.bind(py).call_method0(method) {
+            Ok(id) => match id.extract::<T>() {
+                Ok(id) if id != T::default() => return Ok(Some(id)),
+                _ => PyValueError::new_err(format!("{method} gave no valid id")),
+            },
+            Err(error) => error,
+        };
+        self.generator_failed(py, error)?;
+        Ok(None)
+    }
+
+    /// Whether the application's generator says of its trace ids that they are random.
+    pub fn given_ids_are_random(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(generator) = &self.id_generator else { return Ok(true) };
+        match generator.bind(py).call_method0("is_trace_id_random").and_then(|random| random.is_truthy()) {
+            Ok(random) => Ok(random),
+            Err(error) => self.generator_failed(py, error).map(|()| false),
+        }
+    }
+
+    fn generator_failed(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        if !convert::isolated(py, &error) {
+            return Err(error);
+        }
+        self.complain(py, "ids", "The id generator failed; otelagent's own gives the id", Some(error));
+        Ok(())
     }
 
     /// A context without a span, if one is left from a block that nobody else has seen.
@@ -154,15 +195,17 @@ impl Recorder {
 #[pymethods]
 impl Recorder {
     #[new]
-    #[pyo3(signature = (*, sampler, ratio, parent_based, limits, max_queue_size, max_batch_items, complain))]
+    #[pyo3(signature = (*, sampler, ratio, parent_based, limits, max_queue_size, max_batch_items, complain, id_generator=None))]
+    #[expect(clippy::too_many_arguments)]
     fn new(
         sampler: Bound<'_, PyAny>,
         ratio: f64,
         parent_based: bool,
-        limits: [Option<usize>; 6],
+        limits: [Option<usize>; 7],
         max_queue_size: usize,
         max_batch_items: usize,
         complain: Py<PyAny>,
+        id_generator: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         Api::get(sampler.py())?;
         let decider = match sampler.cast::<PyString>() {
@@ -177,17 +220,18 @@ impl Recorder {
             },
             Err(_) => Decider::Python(sampler.unbind()),
         };
-        let [attributes, value_length, events, links, event_attributes, link_attributes] = limits;
-        let of = |count| AttributeLimits { count, value_length };
+        let [attributes, value_length, events, links, event_attributes, link_attributes, other_value_length] = limits;
+        let of = |count| AttributeLimits { count, value_length: other_value_length };
         Ok(Self {
             limits: SpanLimits {
-                attributes: of(attributes),
+                attributes: AttributeLimits { count: attributes, value_length },
                 event_attributes: of(event_attributes),
                 link_attributes: of(link_attributes),
                 events,
                 links,
             },
             decider,
+            id_generator,
             supply: Mutex::new(Supply { ids: IdGenerator::new(), sampled_out: 0, records: Vec::new() }),
             contexts: Mutex::new(Vec::new()),
             queue: Mutex::new(Queue::new(max_queue_size)),
@@ -286,6 +330,7 @@ impl Recorder {
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         visit.call(&self.complain)?;
+        visit.call(&self.id_generator)?;
         if let Decider::Python(sampler) = &self.decider {
             visit.call(sampler)?;
         }

@@ -8,7 +8,7 @@ use otelagent_core::span::{EVENT_ATTRIBUTES, LINK_ATTRIBUTES, Record, STATUS_ERR
 use otelagent_core::wire::AnyValue;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyMappingProxy, PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
 use crate::convert::{self, AttributeSink, Collected};
@@ -24,6 +24,8 @@ struct State {
     /// None: not recorded. Kept after the end, so that the span can still be read.
     record: Option<Box<Record>>,
     ended: bool,
+    /// The contexts of its links as they were given: the wire doesn't have all of them.
+    linked: Vec<Py<PyAny>>,
 }
 
 /// A span of the OpenTelemetry API.
@@ -89,9 +91,14 @@ impl Span {
             record_exception: start.record_exception,
             set_status_on_exception: start.set_status_on_exception,
             recorded: record.is_some(),
-            state: Mutex::new(State { record, ended: false }),
+            state: Mutex::new(State { record, ended: false, linked: Vec::new() }),
         };
         Bound::new(tracer.py(), PyClassInitializer::from(SpanBase).add_subclass(span))
+    }
+
+    /// What a span of its tracer's is read by.
+    fn scope<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.tracer.get().scope.bind(py)
     }
 
     fn recorder(&self) -> &Recorder {
@@ -241,9 +248,13 @@ impl Span {
         let complain = |py: Python<'_>, error| self.complain_of_attribute(py, error);
         let collected = self.collected(LINK_ATTRIBUTES, limits.link_attributes, &complain, attributes)?;
         let state = linked.trace_state.as_ref().map(|state| self.header(state.bind(py))).unwrap_or_default();
-        self.change(|record| {
-            record.add_link(linked.trace_id, linked.span_id, linked.is_remote, &state, &collected.attributes)
-        });
+        let mut span = lock(&self.state);
+        if !span.ended
+            && let Some(record) = span.record.as_deref_mut()
+        {
+            record.add_link(linked.trace_id, linked.span_id, linked.is_remote, &state, &collected.attributes);
+            span.linked.push(context.clone().unbind());
+        }
         Ok(())
     }
 
@@ -366,11 +377,12 @@ impl Span {
         };
         match pending {
             None => recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
-            Some(0) => recorder.tell("on_end", slf, None),
-            Some(pending) => {
-                recorder.added(py, pending);
-                recorder.tell("on_end", slf, None);
-            }
+            Some(0) => {}
+            Some(pending) => recorder.added(py, pending),
+        }
+        if pending.is_some() {
+            recorder.tell("on_ending", slf, None);
+            recorder.tell("on_end", slf, None);
         }
     }
 
@@ -569,41 +581,36 @@ impl Span {
     }
 
     #[getter]
-    fn attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let mut bytes = Vec::new();
         self.read(|record| record.attributes.write(&mut bytes));
-        read::key_values(py, &bytes, 9)
+        let attributes = read::key_values(py, &bytes, 9)?;
+        Ok(PyMappingProxy::new(py, attributes.as_mapping()))
     }
 
     #[getter]
-    fn events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    fn events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let bytes = self.items(|record| record.events.bytes());
         let events = PyList::empty(py);
         for event in read::lens(&bytes, 11) {
             let attributes = read::key_values(py, event, 3)?;
             events.append((read::string(event, 2), attributes, read::number(event, 1), read::number(event, 4)))?;
         }
-        Ok(events.to_tuple())
+        self.scope(py).call_method1("events", (events,))
     }
 
     #[getter]
-    fn links<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let api = Api::get(py)?;
-        let bytes = self.items(|record| record.links.bytes());
+    fn links<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (bytes, linked) = {
+            let state = lock(&self.state);
+            let bytes = state.record.as_deref().map(|record| record.links.bytes().to_vec()).unwrap_or_default();
+            (bytes, state.linked.iter().map(|context| context.clone_ref(py)).collect::<Vec<_>>())
+        };
         let links = PyList::empty(py);
-        for link in read::lens(&bytes, 13) {
-            let id = |field| read::lens(link, field).next().unwrap_or_default();
-            let context = SpanContext {
-                trace_id: u128::from_be_bytes(id(1).try_into().unwrap_or_default()),
-                span_id: u64::from_be_bytes(id(2).try_into().unwrap_or_default()),
-                flags: 0,
-                is_remote: read::number(link, 6) & 0x200 != 0,
-                trace_state: None,
-            };
-            let context = api.span_context(py, &context)?;
-            links.append(api.link_type.bind(py).call1((context, read::key_values(py, link, 4)?))?)?;
+        for (link, context) in read::lens(&bytes, 13).zip(linked) {
+            links.append((context, read::key_values(py, link, 4)?, read::number(link, 5)))?;
         }
-        Ok(links.to_tuple())
+        self.scope(py).call_method1("links", (links,))
     }
 
     #[getter]
@@ -622,8 +629,27 @@ impl Span {
     }
 
     #[getter]
-    fn instrumentation_scope(&self, py: Python<'_>) -> Py<PyAny> {
-        self.tracer.get().scope.clone_ref(py)
+    fn instrumentation_scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.scope(py).getattr("instrumentation_scope")
+    }
+
+    #[getter]
+    fn instrumentation_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.scope(py).call_method0("deprecated_info")
+    }
+
+    #[getter]
+    fn resource<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.scope(py).getattr("resource")
+    }
+
+    fn _readable_span<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().scope(slf.py()).call_method1("readable", (slf,))
+    }
+
+    #[pyo3(signature = (indent=4))]
+    fn to_json<'py>(slf: &Bound<'py, Self>, indent: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+        Self::_readable_span(slf)?.call_method1("to_json", (indent,))
     }
 
     fn __repr__(&self) -> String {

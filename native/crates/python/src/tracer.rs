@@ -19,7 +19,7 @@ pub struct TracerBase;
 pub struct Tracer {
     pub recorder: Py<Recorder>,
     pub scope_index: u32,
-    /// What a span gives as its `instrumentation_scope`.
+    /// What its spans are read by, see `Recorder.tracer` in the stubs.
     pub scope: Py<PyAny>,
 }
 
@@ -53,11 +53,14 @@ impl Tracer {
         let api = Api::get(py)?;
         let recorder = slf.get().recorder.get();
         let parent = parent(py, api, start.context)?;
-        let parent_trace_id = parent.as_ref().map(|parent| parent.trace_id);
-        let mut flags = parent.as_ref().map_or(RANDOM_TRACE_ID, |parent| parent.flags & RANDOM_TRACE_ID);
+        let (known_trace_id, mut flags) = match &parent {
+            Some(parent) => (Some(parent.trace_id), parent.flags & RANDOM_TRACE_ID),
+            None if recorder.has_id_generator() => recorder.given_root(py)?,
+            None => (None, RANDOM_TRACE_ID),
+        };
         let mut trace_state = parent.as_ref().and_then(|parent| Some(parent.trace_state.as_ref()?.clone_ref(py)));
         let mut attributes = start.attributes.filter(|attributes| !attributes.is_none()).cloned();
-        let (trace_id, span_id, mut record) = match &recorder.decider {
+        let (trace_id, mut span_id, mut record) = match &recorder.decider {
             Decider::Standard { root, parent_based } => {
                 let paused = recorder.is_paused();
                 let decided = match &parent {
@@ -65,7 +68,7 @@ impl Tracer {
                     _ => None,
                 };
                 let begun = recorder
-                    .begin(parent_trace_id, |trace_id| !paused && decided.unwrap_or_else(|| root.samples(trace_id)));
+                    .begin(known_trace_id, |trace_id| !paused && decided.unwrap_or_else(|| root.samples(trace_id)));
                 if begun.2.is_some() {
                     flags |= SAMPLED;
                 }
@@ -73,7 +76,7 @@ impl Tracer {
             }
             Decider::Python(sampler) => {
                 // Ids first, without counting anything, because the sampler is told the trace's.
-                let trace_id = parent_trace_id.unwrap_or_else(|| recorder.new_trace_id());
+                let trace_id = known_trace_id.unwrap_or_else(|| recorder.new_trace_id());
                 let decision = recorder.ask(sampler.bind(py), trace_id, start)?;
                 if decision.samples {
                     flags |= SAMPLED;
@@ -84,6 +87,9 @@ impl Tracer {
                 recorder.begin(Some(trace_id), |_| decision.records)
             }
         };
+        if recorder.has_id_generator() {
+            span_id = recorder.given_id(py, "generate_span_id")?.unwrap_or(span_id);
+        }
         let ids = SpanIds {
             trace_id,
             span_id,
@@ -107,6 +113,13 @@ impl Tracer {
 }
 
 impl Recorder {
+    /// The trace id of a root and its flags, by the application's generator.
+    fn given_root(&self, py: Python<'_>) -> PyResult<(Option<u128>, u8)> {
+        let trace_id = self.given_id(py, "generate_trace_id")?;
+        let random = trace_id.is_none() || self.given_ids_are_random(py)?;
+        Ok((trace_id, if random { RANDOM_TRACE_ID } else { 0 }))
+    }
+
     /// Asks a sampler; one that fails leaves the span out, as a pause does.
     fn ask<'py>(&self, sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>) -> PyResult<Decision<'py>> {
         let py = sampler.py();
@@ -231,10 +244,24 @@ impl Tracer {
         )
     }
 
-    /// The instrumentation scope, as its provider gave it.
     #[getter]
-    fn instrumentation_scope(&self, py: Python<'_>) -> Py<PyAny> {
-        self.scope.clone_ref(py)
+    fn instrumentation_scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.scope.bind(py).getattr("instrumentation_scope")
+    }
+
+    #[getter]
+    fn instrumentation_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.scope.bind(py).getattr("instrumentation_info")
+    }
+
+    #[getter]
+    fn resource<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.scope.bind(py).getattr("resource")
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.recorder)?;
+        visit.call(&self.scope)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
