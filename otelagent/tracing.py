@@ -30,8 +30,6 @@ _MAX_ARGUMENT_LENGTH = 256
 class _Described(CallDescription):
     """A call of the application's own, of any kind."""
 
-    __slots__ = ("kind",)
-
     def __init__(self, name: str, kind: Kind, attributes: dict[str, Any]) -> None:
         super().__init__(name, attributes)
         self.kind = kind
@@ -65,9 +63,9 @@ class span:
     def __enter__(self) -> Span:
         from opentelemetry import trace
 
-        from otelagent.patching.operation import attach, begin
+        from otelagent.patching.operation import Operation, attach
 
-        operation = begin(trace.get_tracer(_SCOPE), self._described)
+        operation = Operation().begin(trace.get_tracer(_SCOPE), self._described)
         self._entered.append((operation, attach(operation.context)))
         return operation.span
 

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from otelagent.patching.hook import Call, hook, replace
 from otelagent.patching.instrumentation import Instrumentation
-from otelagent.patching.operation import Operation, begin
+from otelagent.patching.operation import Operation
 
-__all__ = ["Call", "Instrumentation", "Operation", "begin", "hook", "replace"]
+__all__ = ["Call", "Instrumentation", "Operation", "hook", "replace"]

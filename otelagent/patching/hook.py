@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from opentelemetry import trace
@@ -14,7 +13,6 @@ from otelagent.patching.operation import (
     LAYER_KEY,
     SPAN_KEY,
     Operation,
-    begin,
     current,
     extract,
     propagate,
@@ -24,7 +22,7 @@ from otelagent.patching.switch import SWITCH
 from otelagent.semconv.call import CallDescription
 from otelagent.struct import struct
 
-__all__ = ["Call", "PatchPoint", "Site", "hook", "replace"]
+__all__ = ["After", "Call", "PatchPoint", "Site", "hook", "replace"]
 
 _log = logging.getLogger("otelagent.instrumentation")
 
@@ -36,15 +34,18 @@ _SAMPLED = trace.TraceFlags.SAMPLED
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Call:
-    """The call a hook describes.
+class Call(Operation):
+    """A call of a patched function, with the span that its hook's description gives it.
 
     :ivar instance: the object whose method is called; ``None`` for a function of a module.
     :ivar args: positional arguments, without the instance. Replace it to change what is passed on.
     :ivar kwargs: keyword arguments; may be changed in place.
+    :ivar note: what the hook wants to remember until its `after`.
     """
 
-    __slots__ = ("args", "instance", "kwargs")
+    note: Any = None
+    # What wants to see the outcome, once the call was described.
+    _after: After | None = None
 
     def __init__(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.instance = instance
@@ -58,9 +59,10 @@ class Call:
         return self.kwargs.get(name, default)
 
 
-#: A hook returns a description, or None for a call that needs no span; or it is a generator that yields a description
-#: (or None) once and is resumed with the finished `Operation`, or returns at once for a call it has no interest in.
-Describe = Callable[[Call], "CallDescription | Generator[CallDescription | None, Operation, None] | None"]
+#: A hook returns a description, or None for a call that needs no span.
+Describe = Callable[[Call], "CallDescription | None"]
+#: Sees a call that was described, with span or without, when it is over: its `result` or `error` is set.
+After = Callable[[Call], None]
 
 
 @struct(frozen=True)
@@ -69,6 +71,7 @@ class PatchPoint:
 
     :ivar module: the module that defines the attribute; patched when the application imports it.
     :ivar path: the attribute, dotted through classes.
+    :ivar after: the method of the instrumentation that sees each call when it is over (`After`).
     :ivar replaces: the method is given the original and returns its replacement, instead of describing calls.
     :ivar carrier: finds the headers of a call, so that context can be passed on without describing the call.
     :ivar incoming: the call comes from elsewhere (a message, a job): its carrier is read instead of written, and a span
@@ -78,6 +81,7 @@ class PatchPoint:
 
     module: str
     path: str
+    after: Callable[[Any, Call], None] | None = None
     replaces: bool = False
     carrier: Callable[[Call], Any] | None = None
     incoming: bool = False
@@ -88,16 +92,18 @@ def hook(
     module: str,
     path: str,
     *,
+    after: Callable[[Any, Call], None] | None = None,
     carrier: Callable[[Call], Any] | None = None,
     incoming: bool = False,
     optional: bool = False,
 ) -> Callable[[F], F]:
-    """Mark a method of an `Instrumentation` as the description of every call of ``module:path``.
+    """Mark a method of an `Instrumentation` as the description of every call of ``module:path``; for the other
+    arguments see `PatchPoint`.
 
     The target may be a function, a coroutine function, a generator or an async generator: the base does the awaiting
     and iterating. A generator's span lasts from its first step to its end or close.
     """
-    return _mark(PatchPoint(module, path, carrier=carrier, incoming=incoming, optional=optional))
+    return _mark(PatchPoint(module, path, after, carrier=carrier, incoming=incoming, optional=optional))
 
 
 def replace(module: str, path: str, *, optional: bool = False) -> Callable[[F], F]:
@@ -121,15 +127,16 @@ class Site:
 
     :param describe: the hook, bound to its instrumentation.
     :param tracer: of the instrumentation's scope.
-    :param layer: see `operation.begin`.
+    :param layer: see `Instrumentation.layer`.
     :param name: for messages.
     :param carrier: see `PatchPoint`.
     :param incoming: see `PatchPoint`.
+    :param after: see `PatchPoint`, bound like `describe`.
     :param explicit: the application asked for this span itself, so the agent's switch has no say; its sampler has.
     """
 
     __slots__ = (
-        "carrier", "describe", "explicit", "failures", "generates", "incoming", "layer", "name", "on", "tracer",
+        "after", "carrier", "describe", "explicit", "failures", "incoming", "layer", "mark", "name", "on", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -140,81 +147,75 @@ class Site:
         name: str,
         carrier: Callable[[Call], Any] | None = None,
         incoming: bool = False,
+        after: After | None = None,
         explicit: bool = False,
     ) -> None:
         self.explicit = explicit
         self.describe = describe
-        self.generates = inspect.isgeneratorfunction(describe)
+        self.after = after
         self.tracer = tracer
         self.layer = layer
+        self.mark = None if layer is None else (LAYER_KEY, layer)
         self.name = name
         self.carrier = carrier
         self.incoming = incoming
         self.failures = 0
         self.on = True
 
-    def enter(self, call: Call) -> Operation | None:
-        """The operation of this call, or ``None`` when it gives no span. Never raises."""
+    def enter(self, call: Call) -> bool:
+        """Whether this call is to run in its `context` and to be left by `leave`. Never raises."""
         try:
             context = current()
-            layer = self.layer
             recording = SWITCH.recording or self.explicit
             if context:  # mostly empty where a request or a job begins
-                if layer is not None and context.get(LAYER_KEY) == layer:
-                    return None
-                if suppressed(context, layer) or (not self.incoming and _unsampled(context)):
+                if self.mark is not None and context.get(LAYER_KEY) == self.layer:
+                    return False
+                if suppressed(context, self.layer) or (not self.incoming and _unsampled(context)):
                     recording = False
             if not recording:
-                return None if self.carrier is None else self._pass_on(self.carrier(call), context)
-            described: Any = self.describe(call)
-            if not self.generates:
-                return None if described is None else begin(self.tracer, described, layer, context)
-            try:
-                description = next(described)
-            except StopIteration:
-                return None
-            if description is None:
-                operation = Operation(trace.INVALID_SPAN, context, None)
+                return self.carrier is not None and self._pass_on(call, self.carrier(call), context)
+            described = self.describe(call)
+            if described is not None:
+                call.begin(self.tracer, described, self.mark, context)
+            elif self.after is None:
+                return False
             else:
-                operation = begin(self.tracer, description, layer, context)
-            operation.resume = described
-            return operation
+                call.context = context
+            call._after = self.after
+            return True
         except Exception as error:
             self._failed(error)
-            return None
+            return False
 
-    def _pass_on(self, headers: Any, context: Context) -> Operation | None:
+    def _pass_on(self, call: Call, headers: Any, context: Context) -> bool:
         """Let the context of a call that isn't recorded go where it would have gone."""
         if headers is None:
-            return None
+            return False
         if self.incoming:
-            return Operation(trace.INVALID_SPAN, extract(headers, context), None)
-        propagate.inject(headers, context)
-        return None
+            call.context = extract(headers, context)
+        else:
+            propagate.inject(headers, context)
+        return self.incoming
 
-    def leave(self, operation: Operation, error: BaseException | None = None) -> Any:
+    def leave(self, call: Call, error: BaseException | None = None) -> Any:
         """The call returned or raised `error`: let the hook look, end the span, give back the result. Never raises."""
         # One flat function: this and `enter` are on the way of every call.
         try:
             if error is not None:
-                operation.error = error
-                if operation.span is not trace.INVALID_SPAN:
-                    operation.raised(error)
-            if (resume := operation.resume) is not None:
-                operation.resume = None
-                resume.send(operation)
-                resume.close()
-                raise RuntimeError("a hook yields once")
-        except StopIteration:
-            pass  # the hook has returned
+                call.error = error
+                if call.description is not None:
+                    call.raised(error)
+            if (after := call._after) is not None:
+                after(call)
         except Exception as failure:
             self._failed(failure)
-        if error is not None or not operation._later:
+        if call._open and (error is not None or not call._later):
+            call._open = False
             try:
-                operation.end()
+                call.span.end()
             except Exception as failure:
                 self._failed(failure)
-        return operation.result
+        return call.result
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from opentelemetry import trace
 
 from otelagent.import_hooks import when_imported
-from otelagent.patching.hook import MAX_HOOK_FAILURES, Call, Describe, PatchPoint, Site
+from otelagent.patching.hook import MAX_HOOK_FAILURES, After, Call, Describe, PatchPoint, Site
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
 
@@ -89,6 +89,7 @@ class Instrumentation:
         name: str,
         carrier: Callable[[Call], Any] | None = None,
         incoming: bool = False,
+        after: After | None = None,
     ) -> Site:
         """A site for calls patched by other means than `hook` (subclasses, proxies, what a factory has made); `undo`
         silences it too. Make one for a describing method, not one for a call.
@@ -97,8 +98,9 @@ class Instrumentation:
         :param name: for messages.
         :param carrier: see `PatchPoint`.
         :param incoming: see `PatchPoint`.
+        :param after: see `PatchPoint`.
         """
-        site = Site(describe, self.tracer, self.layer, name, carrier, incoming)
+        site = Site(describe, self.tracer, self.layer, name, carrier, incoming, after)
         site.on = self._on
         self._sites.append(site)
         return site
@@ -148,7 +150,8 @@ class Instrumentation:
     def _replacer(self, point: PatchPoint, method: Callable[..., Any]) -> Callable[..., Any]:
         if point.replaces:
             return lambda function, bound: method(function)
-        site = self.site(method, f"{point.module}:{point.path}", point.carrier, point.incoming)
+        after = None if point.after is None else getattr(self, point.after.__name__)
+        site = self.site(method, f"{point.module}:{point.path}", point.carrier, point.incoming, after)
         return lambda function, bound: wrap(function, site, method=bound)
 
 

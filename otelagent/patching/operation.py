@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import Token
+from contextvars import ContextVar, Token
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -19,7 +19,7 @@ from otelagent.semconv.call import CallDescription, error_type
 with hidden("OTEL_PROPAGATORS"):  # an unknown name there makes this import raise; ours are set by the agent
     from opentelemetry import propagate
 
-__all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "begin", "detach", "extract", "propagate", "suppressed"]
+__all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "current", "detach", "extract", "propagate", "suppressed"]
 
 _KINDS = {
     "internal": SpanKind.INTERNAL,
@@ -38,8 +38,11 @@ _OLD_SUPPRESS_KEY = "suppress_instrumentation"
 _SUPPRESS_HTTP_KEY = context_api._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 
 _runtime = context_api._RUNTIME_CONTEXT
-attach = _runtime.attach
-current = _runtime.get_current
+# The API's own runtime context is one context variable; asking that without its methods in between is half the cost.
+_variable: ContextVar[Context] | None = getattr(_runtime, "_current_context", None)
+attach = _runtime.attach if _variable is None else _variable.set
+current = _runtime.get_current if _variable is None else _variable.get
+_reset = _runtime.detach if _variable is None else _variable.reset
 
 
 def detach(token: Token[Context]) -> None:
@@ -49,7 +52,7 @@ def detach(token: Token[Context]) -> None:
     where a token is invalid and there is nothing to restore. The API's own `detach` logs a traceback for it.
     """
     try:
-        _runtime.detach(token)
+        _reset(token)
     except (ValueError, RuntimeError):  # foreign, or used before
         pass
 
@@ -64,26 +67,69 @@ def suppressed(context: Context, layer: str | None) -> bool:
 class Operation:
     """One span of a described call.
 
-    A hook that yields gets it back when the call is over, with `result` or `error` set.
-
-    :ivar span: the API span; a non-recording one when sampled out.
+    :ivar span: the API span; a non-recording one when sampled out, an invalid one until `begin`.
     :ivar context: the context in which the call runs.
+    :ivar description: what `begin` was given.
     :ivar result: what the call returned. A hook may replace it.
     :ivar error: what the call raised, or ``None``.
     """
 
     # Defaults of the class rather than of each instance: most operations never set them.
+    span: trace.Span = trace.INVALID_SPAN
+    context = Context()
+    description: CallDescription | None = None
     result: Any = None
     error: BaseException | None = None
-    #: The hook's suspended generator, to be resumed with the outcome.
-    resume: Any = None
     _open = True
     _later = False
 
-    def __init__(self, span: trace.Span, context: Context, description: CallDescription | None) -> None:
-        self.span = span
-        self.context = context
+    def begin(
+        self,
+        tracer: trace.Tracer,
+        description: CallDescription,
+        mark: tuple[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> Operation:
+        """Start the span of a described call and write its context into the outbound headers. The caller attaches
+        `context` around the call.
+
+        :param tracer: of the instrumentation's scope. Where it has a `begin_call` (the native engine's), that does the
+            whole of it.
+        :param description: what is called.
+        :param mark: a key and value of the call's context besides its span, such as its semantic layer (`LAYER_KEY`).
+        :param context: the caller's context; the current one by default.
+        :returns: itself.
+        """
         self.description = description
+        if context is None:
+            context = current()
+        attributes = description.attributes
+        if not description.complete:
+            attributes = {key: value for key, value in attributes.items() if value is not None}
+        links = None
+        if description.links:
+            links = [trace.Link(carried) for carried in map(_carried, description.links) if carried.is_valid]
+        begin_call: Any = getattr(tracer, "begin_call", None)
+        call = (description.name, _KINDS[description.kind], attributes)
+        started: tuple[trace.Span, Context] | None = None
+        if (inbound := description.inbound) is not None:
+            context = _without_call(context)
+            formats = None if begin_call is None else getattr(propagate.get_global_textmap(), "formats", None)
+            if formats is not None:
+                started = begin_call(
+                    *call, context, mark, links, description.start_ns, inbound, description.getter, formats
+                )
+            if started is None:
+                context = _extract(inbound, context, description.getter)
+        if started is None:
+            if begin_call is None:
+                started = _begin_call(tracer, *call, context, mark, links, description.start_ns)
+            else:
+                started = begin_call(*call, context, mark, links, description.start_ns)
+        self.span, self.context = started
+        if description.outbound is not None:
+            inject(description, self.context)
+        return self
 
     def set(self, key: str, value: AttributeValue | None) -> None:
         """Set one attribute; ``None`` is left out."""
@@ -147,57 +193,41 @@ class Operation:
         return self._later
 
 
-def begin(
+def _begin_call(
     tracer: trace.Tracer,
-    description: CallDescription,
-    layer: str | None = None,
-    context: Context | None = None,
-) -> Operation:
-    """Start the span of a described call and write its context into the outbound headers. The caller attaches
-    `Operation.context` around the call.
-
-    :param tracer: of the instrumentation's scope.
-    :param description: what is called.
-    :param layer: the call's semantic layer; nested calls of the same layer give no span of their own.
-    :param context: the caller's context; the current one by default.
-    """
-    if context is None:
-        context = current()
-    if description.inbound is not None:
-        context = inbound_context(description, context)
-    attributes = description.attributes
-    if not description.complete:
-        attributes = {key: value for key, value in attributes.items() if value is not None}
-    span = tracer.start_span(
-        description.name,
-        context,
-        _KINDS[description.kind],
-        attributes,
-        [trace.Link(c) for c in map(_carried, description.links) if c.is_valid] if description.links else None,
-        description.start_ns,
-    )
+    name: str,
+    kind: SpanKind,
+    attributes: dict[str, Any],
+    context: Context,
+    mark: tuple[str, Any] | None,
+    links: list[trace.Link] | None,
+    start_ns: int | None,
+) -> tuple[trace.Span, Context]:
+    """What a tracer's own `begin_call` does, by the API."""
+    span = tracer.start_span(name, context, kind, attributes, links, start_ns)
     # One copy of the context; the API's `set_value` makes two for each key.
-    if layer is None:
-        context = Context({**context, SPAN_KEY: span})
-    else:
-        context = Context({**context, SPAN_KEY: span, LAYER_KEY: layer})
-    if description.outbound is not None:
-        inject(description, context)
-    return Operation(span, context, description)
-
-
-def inbound_context(description: CallDescription, context: Context) -> Context:
-    """The context an incoming call runs in: what its headers say and nothing of a span that happens to be current."""
-    return extract(description.inbound, context, description.getter)
+    values = {**context, SPAN_KEY: span}
+    if mark is not None:
+        values[mark[0]] = mark[1]
+    return span, Context(values)
 
 
 def extract(carrier: Any, context: Context, getter: Any = None) -> Context:
-    """The context that `carrier` brings, over everything of `context` that isn't the current call's.
+    """The context an incoming call runs in: what its headers say, over everything of `context` that isn't the current
+    call's.
 
     A span around a server (a CLI command's, a job's) would otherwise swallow every request the server ever handles.
     """
+    return _extract(carrier, _without_call(context), getter)
+
+
+def _without_call(context: Context) -> Context:
     if SPAN_KEY in context or LAYER_KEY in context:
-        context = Context({key: value for key, value in context.items() if key not in (SPAN_KEY, LAYER_KEY)})
+        return Context({key: value for key, value in context.items() if key not in (SPAN_KEY, LAYER_KEY)})
+    return context
+
+
+def _extract(carrier: Any, context: Context, getter: Any) -> Context:
     if getter is None:
         return propagate.extract(carrier, context)
     return propagate.extract(carrier, context, getter)

@@ -39,7 +39,7 @@ def _changed(args: tuple[Any, ...], given: tuple[Any, ...], call: Call) -> tuple
     return (*args[: len(args) - len(given)], *call.args)
 
 
-# An exception's traceback refers to the wrapper's frame, and the operation to the exception: `del operation` on the
+# An exception's traceback refers to the wrapper's frame, and the call to the exception: `del call` on the
 # way out leaves no reference cycle, so that an exception keeps nothing alive for longer than without us.
 
 
@@ -50,21 +50,21 @@ def _wrap_sync(function: Callable[..., Any], site: Site, method: bool) -> Callab
             return function(*args, **kwargs)
         call = Call(args[0], args[1:], kwargs) if method and args else Call(None, args, kwargs)
         given = call.args
-        operation = site.enter(call)
+        entered = site.enter(call)
         if call.args is not given:
             args = _changed(args, given, call)
-        if operation is None:
+        if not entered:
             return function(*args, **call.kwargs)
-        token = attach(operation.context)
+        token = attach(call.context)
         try:
-            operation.result = function(*args, **call.kwargs)
+            call.result = function(*args, **call.kwargs)
         except BaseException as error:
             detach(token)
-            site.leave(operation, error)
-            del operation
+            site.leave(call, error)
+            del call
             raise
         detach(token)
-        return site.leave(operation)
+        return site.leave(call)
 
     return traced
 
@@ -76,21 +76,21 @@ def _wrap_async(function: Callable[..., Any], site: Site, method: bool) -> Calla
             return await function(*args, **kwargs)
         call = _call(method, args, kwargs)
         given = call.args
-        operation = site.enter(call)
+        entered = site.enter(call)
         if call.args is not given:
             args = _changed(args, given, call)
-        if operation is None:
+        if not entered:
             return await function(*args, **call.kwargs)
-        token = attach(operation.context)
+        token = attach(call.context)
         try:
-            operation.result = await function(*args, **call.kwargs)
+            call.result = await function(*args, **call.kwargs)
         except BaseException as error:
             detach(token)
-            site.leave(operation, error)
-            del operation
+            site.leave(call, error)
+            del call
             raise
         detach(token)
-        return site.leave(operation)
+        return site.leave(call)
 
     return traced
 
@@ -105,13 +105,13 @@ def _wrap_generator(function: Callable[..., Any], site: Site, method: bool) -> C
     def traced(*args: Any, **kwargs: Any) -> Any:
         call = _call(method, args, kwargs)
         given = call.args
-        operation = site.enter(call) if site.on else None
+        entered = site.on and site.enter(call)
         if call.args is not given:
             args = _changed(args, given, call)
         generator = function(*args, **call.kwargs)
-        if operation is None:
+        if not entered:
             return (yield from generator)
-        context = operation.context
+        context = call.context
         step, value = generator.send, None
         try:
             while True:
@@ -119,7 +119,7 @@ def _wrap_generator(function: Callable[..., Any], site: Site, method: bool) -> C
                 try:
                     item = step(value)
                 except StopIteration as stop:
-                    operation.result = stop.value
+                    call.result = stop.value
                     break
                 finally:
                     context = current()
@@ -138,10 +138,10 @@ def _wrap_generator(function: Callable[..., Any], site: Site, method: bool) -> C
                 except BaseException as error:
                     value, step = error, generator.throw
         except BaseException as error:
-            site.leave(operation, error)
-            del operation
+            site.leave(call, error)
+            del call
             raise
-        return site.leave(operation)
+        return site.leave(call)
 
     return traced
 
@@ -151,12 +151,12 @@ def _wrap_async_generator(function: Callable[..., Any], site: Site, method: bool
     async def traced(*args: Any, **kwargs: Any) -> Any:
         call = _call(method, args, kwargs)
         given = call.args
-        operation = site.enter(call) if site.on else None
+        entered = site.on and site.enter(call)
         if call.args is not given:
             args = _changed(args, given, call)
         # An untraced call takes the same road in the caller's own context: async generators have no `yield from`.
         generator = function(*args, **call.kwargs)
-        context = None if operation is None else operation.context
+        context = call.context if entered else None
         step, value = generator.asend, None
         try:
             while True:
@@ -184,11 +184,11 @@ def _wrap_async_generator(function: Callable[..., Any], site: Site, method: bool
                 except BaseException as error:
                     value, step = error, generator.athrow
         except BaseException as error:
-            if operation is not None:
-                site.leave(operation, error)
-            del operation
+            if entered:
+                site.leave(call, error)
+            del call
             raise
-        if operation is not None:
-            site.leave(operation)
+        if entered:
+            site.leave(call)
 
     return traced

@@ -25,7 +25,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class _Headers(Getter[Any]):
-    """Reads ASGI's list of byte pairs; a repeated header gives every value, so that two `traceparent`s are seen."""
+    """Reads ASGI's list of byte pairs; a repeated header gives every value, so that two `traceparent`s are seen.
+
+    :cvar layout: tells an engine that reads headers by itself how they lie.
+    """
+
+    layout = "asgi"
 
     def get(self, carrier: Any, key: str) -> list[str] | None:
         wanted = key.lower().encode("latin-1", "replace")
@@ -37,6 +42,7 @@ class _Headers(Getter[Any]):
 
 
 _HEADERS = _Headers()
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 
 class TracedApp:
@@ -64,7 +70,7 @@ async def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, 
     if scope.get("type") not in ("http", "websocket") or (taken := accept(_ENTRANCE, scope, tracer)) is None:
         await app(scope, receive, send)
         return
-    token = attach(taken.context)
+    token = attach(taken.take_context())
     try:
         await app(scope, receive, _watched(taken, send) if isinstance(taken, Request) else send)
     except BaseException as error:
@@ -77,24 +83,30 @@ async def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, 
 
 
 def _watched(request: Request, send: Send) -> Send:
-    async def watched(message: Message) -> None:
+    # No coroutine around those of `send` but for the last one: each costs as much as all that is looked at here.
+    def watched(message: Message) -> Awaitable[None]:
         kind = message.get("type")
         if kind in ("http.response.start", "websocket.http.response.start"):
             request.respond(message.get("status"))
         elif kind == "websocket.accept":
             request.respond(101)
-        await send(message)
         # What the application does after the last byte (background tasks) isn't the request any more. After a 5xx it is
         # given the chance to raise what went wrong: frameworks respond first and raise then.
-        if (
+        elif (
             kind in ("http.response.body", "http.response.pathsend")
             and not message.get("more_body", False)
             and request.status is not None
             and request.status < 500
         ):
-            request.end()
+            return _last(request, send, message)
+        return send(message)
 
     return watched
+
+
+async def _last(request: Request, send: Send, message: Message) -> None:
+    await send(message)
+    request.end()
 
 
 class _Asgi:
@@ -105,22 +117,18 @@ class _Asgi:
 
     def describe(self, carrier: Scope, method: str, path: str) -> ServerRequest:
         headers = _headers(carrier)
-        host = user_agent = None
-        for name, value in headers:
-            if name == b"host":
-                host = value.decode("latin-1")
-            elif name == b"user-agent":
-                user_agent = value.decode("latin-1")
+        by_name = dict(headers)
+        host, user_agent = by_name.get(b"host"), by_name.get(b"user-agent")
         scheme: str = carrier.get("scheme") or "http"
         client = carrier.get("client")
         return ServerRequest(
             method,
             path,
-            scheme={"ws": "http", "wss": "https"}.get(scheme, scheme),
+            scheme=_HTTP_SCHEMES.get(scheme, scheme),
             query=_query(carrier),
-            host=_server(carrier) if host is None else host,
+            host=_server(carrier) if host is None else host.decode("latin-1"),
             client=(client[0], client[1] if len(client) > 1 else 0) if client else None,
-            user_agent=user_agent,
+            user_agent=None if user_agent is None else user_agent.decode("latin-1"),
             http_version=carrier.get("http_version"),
             inbound=headers,
             getter=_HEADERS,

@@ -286,18 +286,18 @@ def _traced(original: Callable[..., Any], site: Site) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def traced(cursor: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if not SWITCH.recording or not site.on or (operation := site.enter(Call(cursor, args, kwargs))) is None:
+        if not SWITCH.recording or not site.on or not site.enter(call := Call(cursor, args, kwargs)):
             return original(cursor, *args, **kwargs)
-        token = attach(operation.context)
+        token = attach(call.context)
         try:
             result = original(cursor, *args, **kwargs)
         except BaseException as error:
             detach(token)
-            site.leave(operation, error)
-            del operation
+            site.leave(call, error)
+            del call
             raise
         detach(token)
-        site.leave(operation)
+        site.leave(call)
         return result
 
     return traced

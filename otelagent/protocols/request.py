@@ -10,7 +10,7 @@ from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from otelagent.patching.operation import Operation, begin, inbound_context, suppressed
+from otelagent.patching.operation import Operation, current, extract, suppressed
 from otelagent.patching.switch import SWITCH
 from otelagent.semconv.http import ServerRequest, route_name, server_error
 from otelagent.suppression import suppress
@@ -31,6 +31,8 @@ _BRIDGED_CARRIERS = ("asgi.scope", "wsgi_environ")
 
 Carrier = MutableMapping[str, Any]
 
+_NO_CONTEXT = Context()
+
 
 class Entrance(Protocol):
     """How a protocol's carriers are read. Any of the methods may raise: the request is then served untraced."""
@@ -48,19 +50,30 @@ class Entrance(Protocol):
 class _Taken:
     """A request under way.
 
-    :ivar context: the context the application runs in.
     :ivar entrance: the protocol it was taken from.
     :ivar method: the HTTP method.
     :ivar path: the whole path as the server got it, by which an application behind a bridge knows its request again.
     """
 
-    __slots__ = ("context", "entrance", "method", "path")
+    __slots__ = ("_context", "entrance", "method", "path")
 
-    def __init__(self, context: Context, entrance: Entrance, method: str, path: str) -> None:
-        self.context: Context = context_api.set_value(_REQUEST_KEY, self, context)
+    def __init__(self, entrance: Entrance, method: str, path: str) -> None:
+        self._context: Context | None = None
         self.entrance = entrance
         self.method = method
         self.path = path
+
+    def take_context(self) -> Context:
+        """The context the application runs in, for the one that attaches it. The request lets go of it: the request is
+        in there, and the two would be garbage that takes a collector to find."""
+        context, self._context = self._context, None
+        assert context is not None
+        return context
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response is complete."""
+        raise NotImplementedError
 
     # Applications copy and even pickle their carriers, and what lies in them must not be in the way.
 
@@ -76,27 +89,31 @@ def _nothing() -> None:
 
 
 class PassedOn(_Taken):
-    """A request that is served without a span: excluded, or arriving while recording is off.
+    """A request that is served without a span: excluded, or arriving while recording is off."""
 
-    :ivar ended: whether the response is complete.
-    """
-
-    __slots__ = ("ended",)
+    __slots__ = ("_ended",)
 
     def __init__(self, context: Context, entrance: Entrance, method: str, path: str) -> None:
-        super().__init__(context, entrance, method, path)
-        self.ended = False
+        super().__init__(entrance, method, path)
+        self._context = context_api.set_value(_REQUEST_KEY, self, context)
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response is complete."""
+        return self._ended
 
     def end(self, error: BaseException | None = None) -> None:
         """The response is complete, or the application ended with `error`."""
-        self.ended = True
+        self._ended = True
 
 
 class Request(_Taken):
     """A request with a span. Frameworks refine it: they know the route, and the exceptions they turn into responses.
 
-    No method raises: what goes wrong in here is not the application's.
+    No method raises, once it is made: what goes wrong in here is not the application's.
 
+    :param description: of its SERVER span.
     :ivar operation: its SERVER span.
     :ivar prefix: templates of the mounts passed so far.
     :ivar status: the response's status code, once known.
@@ -104,11 +121,14 @@ class Request(_Taken):
 
     __slots__ = ("operation", "prefix", "status")
 
-    def __init__(self, operation: Operation, entrance: Entrance, method: str, path: str) -> None:
-        super().__init__(operation.context, entrance, method, path)
-        self.operation = operation
+    def __init__(
+        self, tracer: trace.Tracer, description: ServerRequest, entrance: Entrance, method: str, path: str
+    ) -> None:
+        super().__init__(entrance, method, path)
         self.prefix = ""
         self.status: int | None = None
+        self.operation = operation = Operation().begin(tracer, description, (_REQUEST_KEY, self))
+        self._context, operation.context = operation.context, _NO_CONTEXT
 
     @property
     def ended(self) -> bool:
@@ -166,8 +186,9 @@ def current_request(carrier: Any) -> Request | None:
 
 
 def accepted(carrier: Any) -> bool:
-    """Whether the request of `carrier` was taken where it entered: to be traced, or to be passed on."""
-    return carrier.get(MARKER) is not None
+    """Whether the request of `carrier` was taken where it entered, to be traced or passed on, and is under way."""
+    taken = carrier.get(MARKER)
+    return isinstance(taken, _Taken) and not taken.ended
 
 
 def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Request | PassedOn | None:
@@ -178,11 +199,10 @@ def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Reques
         that can't be read: neither is anything but called.
     """
     try:
-        outer = carrier.get(MARKER)
-        if isinstance(outer, (Request, PassedOn)) and not outer.ended:
+        if accepted(carrier):
             return None
         method, path = entrance.target(carrier)
-        context = context_api.get_current()
+        context = current()
         if (outer := _bridged(entrance, carrier, context, method, path)) is not None:
             carrier[MARKER] = outer
             return None
@@ -191,12 +211,12 @@ def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Reques
         hidden = excluded is not None and (excluded(path) or excluded(entrance.url(carrier, path)))
         description = entrance.describe(carrier, method, path)
         taken: Request | PassedOn
-        if hidden or not SWITCH.recording or suppressed(context, None):
-            context = inbound_context(description, context)
+        if hidden or not SWITCH.recording or (context and suppressed(context, None)):
+            context = extract(description.inbound, context, description.getter)
             # Nothing that an excluded request does is traced either: its queries would be traces of their own.
             taken = PassedOn(suppress(context) if hidden else context, entrance, method, path)
         else:
-            taken = Request(begin(tracer, description), entrance, method, path)
+            taken = Request(tracer, description, entrance, method, path)
         carrier[MARKER] = taken
         return taken
     except Exception as failure:
@@ -204,9 +224,7 @@ def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Reques
         return None
 
 
-def _bridged(
-    entrance: Entrance, carrier: Carrier, context: Context, method: str, path: str
-) -> Request | PassedOn | None:
+def _bridged(entrance: Entrance, carrier: Carrier, context: Context, method: str, path: str) -> _Taken | None:
     """The request whose carrier, of the other protocol, a bridge has made this one from.
 
     Some bridges leave it in theirs. Behind the others the request is known by its method and whole path: a call to
@@ -220,7 +238,7 @@ def _bridged(
         outer = context.get(_REQUEST_KEY)
         if not isinstance(outer, _Taken) or outer.entrance is entrance or (outer.method, outer.path) != (method, path):
             return None
-    return outer if isinstance(outer, (Request, PassedOn)) and not outer.ended else None
+    return outer if isinstance(outer, _Taken) and not outer.ended else None
 
 
 class _Failures:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 
 from otelagent.patching.operation import attach, detach
@@ -23,7 +24,12 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class _Headers(Getter[Any]):
-    """Reads headers from a WSGI environ. Servers join repeated headers with commas (RFC 9110, 5.3)."""
+    """Reads headers from a WSGI environ. Servers join repeated headers with commas (RFC 9110, 5.3).
+
+    :cvar layout: tells an engine that reads headers by itself how they lie.
+    """
+
+    layout = "wsgi"
 
     def get(self, carrier: Any, key: str) -> list[str] | None:
         value = carrier.get("HTTP_" + key.upper().replace("-", "_"))
@@ -60,13 +66,14 @@ def serve(app: App, tracer: trace.Tracer, environ: Environ, start_response: Star
     taken = accept(_ENTRANCE, environ, tracer)
     if taken is None:
         return app(environ, start_response)
-    token = attach(taken.context)
+    context = taken.take_context()
+    token = attach(context)
     try:
         response = app(environ, _watched(taken, start_response) if isinstance(taken, Request) else start_response)
         if _complete(response, environ):
             taken.end()
             return response
-        return _wrapped(response, taken)
+        return _wrapped(response, taken, context)
     except BaseException as error:
         taken.end(error)
         raise
@@ -92,14 +99,14 @@ def _complete(response: Any, environ: Environ) -> bool:
     return isinstance(wrapper, type) and isinstance(response, wrapper)
 
 
-def _wrapped(response: Any, taken: Request | PassedOn) -> Iterable[bytes]:
+def _wrapped(response: Any, taken: Request | PassedOn, context: Context) -> Iterable[bytes]:
     try:
         iterator = iter(response)
     except Exception as error:
         # Not iterable (an application returned None): the server is to find that out in its own way.
         taken.end(error)
         return response  # type: ignore[no-any-return]
-    return (_SizedResponse if isinstance(response, Sized) else _Response)(response, iterator, taken)
+    return (_SizedResponse if isinstance(response, Sized) else _Response)(response, iterator, taken, context)
 
 
 class _Response:
@@ -108,10 +115,10 @@ class _Response:
 
     __slots__ = ("_close", "_context", "_iterator", "_response", "_taken")
 
-    def __init__(self, response: Any, iterator: Iterator[bytes], taken: Request | PassedOn) -> None:
+    def __init__(self, response: Any, iterator: Iterator[bytes], taken: Request | PassedOn, context: Context) -> None:
         self._response = response
         self._taken = taken
-        self._context = taken.context
+        self._context = context
         self._close = getattr(response, "close", None)
         self._iterator = iterator
 

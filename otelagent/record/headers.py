@@ -6,15 +6,21 @@ What is malformed is as if it weren't there. Nothing here raises for what a call
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import TraceState
 
 __all__ = [
     "MAX_MEMBERS",
     "Codec",
+    "Formats",
     "Ids",
     "format_b3",
     "format_traceparent",
+    "formats",
     "is_member",
     "parse_b3",
     "parse_b3_multi",
@@ -51,6 +57,23 @@ _B3_SPAN_ID = re.compile(r"(?!0+$)[0-9a-fA-F]{16}")
 _B3_SAMPLED = frozenset(("1", "d", "true", "True"))
 
 
+MakeTraceState = Callable[[dict[str, str]], "TraceState"]
+
+
+class Formats(Protocol):
+    """All formats of a propagator at once, read and written by an engine that needs no propagators for them.
+
+    Its tracers take it in their `begin_call`.
+    """
+
+    def inject(self, carrier: Any, context: Context | None, setter: Any = None, /) -> bool:
+        """Writes the headers of the span in a context, the current one by default.
+
+        :param setter: None for item assignment.
+        :returns: whether it did; if not, nothing is written and it is for the propagators.
+        """
+
+
 class Codec(Protocol):
     """The functions of this module, or the native engine's."""
 
@@ -60,6 +83,16 @@ class Codec(Protocol):
     def parse_b3(self, value: str, /) -> Ids | None: ...
     def parse_b3_multi(self, trace_id: str, span_id: str, sampled: str, flags: str, /) -> Ids | None: ...
     def format_b3(self, trace_id: int, span_id: int, flags: int, /) -> str: ...
+    def formats(self, names: Sequence[str], make_trace_state: MakeTraceState, /) -> Formats | None: ...
+
+
+def formats(names: Sequence[str], make_trace_state: MakeTraceState) -> Formats | None:
+    """None: propagators do it.
+
+    :param names: as `OTEL_PROPAGATORS` has them.
+    :param make_trace_state: makes a tracestate of valid members.
+    """
+    return None
 
 
 def parse_traceparent(value: str) -> Ids | None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from itertools import islice
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.propagators.textmap import (
@@ -20,8 +20,11 @@ from opentelemetry.propagators.textmap import (
 
 from otelagent.errors import ConfigError
 from otelagent.record import headers
-from otelagent.record.headers import Codec
+from otelagent.record.headers import Codec, Formats
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TraceState
 
 __all__ = ["ENTRY_POINT_GROUP", "BoundedGetter", "SafePropagator", "build_propagator"]
 
@@ -51,7 +54,15 @@ def build_propagator(
     :param codec: reads and writes the text of our own propagators' headers.
     :raises ConfigError: a name is unknown or its propagator can't be built.
     """
-    return SafePropagator([_build(name, source, codec) for name in dict.fromkeys(names) if name != "none"])
+    chosen = [name for name in dict.fromkeys(names) if name != "none"]
+    formats = codec.formats(chosen, _trace_state) if _READABLE.issuperset(chosen) else None
+    return SafePropagator([_build(name, source, codec) for name in chosen], formats)
+
+
+def _trace_state(members: dict[str, str]) -> TraceState:
+    from otelagent.record.trace_context import Level2TraceState
+
+    return Level2TraceState.of(members)
 
 
 _OWN = {
@@ -59,6 +70,8 @@ _OWN = {
     "b3": ("otelagent.record.b3", "B3"),
     "b3multi": ("otelagent.record.b3", "B3Multi"),
 }
+# What an engine may do without propagators.
+_READABLE = frozenset((*_OWN, "baggage"))
 _MAINTAINED = {
     "baggage": ("opentelemetry.baggage.propagation", "W3CBaggagePropagator"),
     "jaeger": ("opentelemetry.propagators.jaeger", "JaegerPropagator"),
@@ -129,10 +142,13 @@ class SafePropagator(TextMapPropagator):
     """Runs several propagators in order; one that raises is skipped and logged once a minute.
 
     :param propagators: none of them is "no propagation": extract returns the context as it is.
+    :param formats: does the same as all of them together, for the spans and carriers that it knows.
+    :ivar formats: see the parameter.
     """
 
-    def __init__(self, propagators: Sequence[TextMapPropagator]) -> None:
+    def __init__(self, propagators: Sequence[TextMapPropagator], formats: Formats | None = None) -> None:
         self._propagators = tuple(propagators)
+        self.formats = formats
 
     def extract(
         self,
@@ -163,6 +179,13 @@ class SafePropagator(TextMapPropagator):
         setter: Setter[CarrierT] = default_setter,
     ) -> None:
         """Writes into the carrier. Never raises."""
+        if self.formats is not None:
+            try:
+                if self.formats.inject(carrier, context, None if setter is default_setter else setter):
+                    return
+            except (Exception, SystemExit):
+                _log.warning("inject", "the context can't be written into a carrier", exc_info=True)
+                return
         for propagator in self._propagators:
             try:
                 propagator.inject(carrier, context, setter=setter)

@@ -27,11 +27,17 @@ class CallDescription:
     :ivar start_ns: when the call began, in nanoseconds since the epoch; ``None`` is now.
     """
 
-    __slots__ = ("attributes", "getter", "inbound", "links", "name", "outbound", "setter", "start_ns")
-
     kind: Kind = "internal"
     #: No attribute is ``None``; such a description may be kept and used again, and `attributes` isn't copied.
     complete = False
+
+    # Defaults of the class, so that a subclass sets what it has and nothing else.
+    inbound: Any = None
+    getter: Any = None
+    outbound: Any = None
+    setter: Any = None
+    links: tuple[Mapping[str, str], ...] = ()
+    start_ns: int | None = None
 
     def __init__(
         self,
@@ -47,12 +53,14 @@ class CallDescription:
     ) -> None:
         self.name = name
         self.attributes: dict[str, Any] = {} if attributes is None else attributes
-        self.inbound = inbound
-        self.getter = getter
-        self.outbound = outbound
-        self.setter = setter
-        self.links = links
-        self.start_ns = start_ns
+        if inbound is not None:
+            self.inbound, self.getter = inbound, getter
+        if outbound is not None:
+            self.outbound, self.setter = outbound, setter
+        if links:
+            self.links = links
+        if start_ns is not None:
+            self.start_ns = start_ns
 
     def error_attributes(self, error: BaseException) -> dict[str, Any]:
         """Attributes that an exception which ended the call gives, besides `error.type`."""
@@ -65,8 +73,6 @@ class CallDescription:
 
 class Internal(CallDescription):
     """Work inside the process that is worth a span of its own."""
-
-    __slots__ = ()
 
 
 def error_type(error: BaseException | type[BaseException]) -> str:

@@ -69,8 +69,6 @@ class Query(CallDescription):
         One operation is no batch, none is.
     """
 
-    __slots__ = ()
-
     kind = "client"
     complete = True
 

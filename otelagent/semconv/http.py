@@ -5,6 +5,7 @@ Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,16 +19,25 @@ KNOWN_METHODS = frozenset(
 )
 #: `http.client`'s version numbers, which urllib3 hands on, as `network.protocol.version`.
 HTTP_VERSIONS = {10: "1.0", 11: "1.1", 20: "2"}
+# Hosts as callers name them, mostly one.
+_KEPT_HOSTS = 64
+_KEPT_LENGTH = 255
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-def split_host(host: str, scheme: str = "http") -> tuple[str | None, int | None]:
-    """A ``Host`` header's name and port. The port is the scheme's default when absent; garbage gives ``None``."""
+@functools.lru_cache(_KEPT_HOSTS)
+def _split(host: str, scheme: str) -> tuple[str | None, int | None]:
     try:
         parts = urlsplit(f"//{host}")
         return parts.hostname, parts.port or _DEFAULT_PORTS.get(scheme)
     except ValueError:
         return None, None
+
+
+def split_host(host: str, scheme: str = "http") -> tuple[str | None, int | None]:
+    """A ``Host`` header's name and port. The port is the scheme's default when absent; garbage gives ``None``."""
+    # What callers send isn't kept in whatever length they send it.
+    return _split(host, scheme) if len(host) <= _KEPT_LENGTH else _split.__wrapped__(host, scheme)
 
 
 def _method(method: str, attributes: dict[str, Any]) -> str:
@@ -54,9 +64,8 @@ class ClientRequest(CallDescription):
     :param resend_count: how many attempts of this request came before; 0 is left out.
     """
 
-    __slots__ = ()
-
     kind = "client"
+    complete = True
 
     def __init__(
         self,
@@ -73,12 +82,15 @@ class ClientRequest(CallDescription):
         name = _method(method, attributes)
         if host is None:
             host, port = _address(url)
-        attributes["server.address"] = host
-        attributes["server.port"] = port
+        if host is not None:
+            attributes["server.address"] = host
+        if port is not None:
+            attributes["server.port"] = port
         attributes["url.full"] = redact_url(url)
         if resend_count:
             attributes["http.request.resend_count"] = resend_count
-        super().__init__(name, attributes, outbound=outbound, setter=setter)
+        self.name, self.attributes = name, attributes
+        self.outbound, self.setter = outbound, setter
 
 
 def _address(url: str) -> tuple[str | None, int | None]:
@@ -100,9 +112,8 @@ class ServerRequest(CallDescription):
     The name is the method until a framework tells the route (`route_name`); the raw path never is part of it.
     """
 
-    __slots__ = ()
-
     kind = "server"
+    complete = True
 
     def __init__(
         self,
@@ -125,14 +136,21 @@ class ServerRequest(CallDescription):
         if query:
             attributes["url.query"] = redact_query(query)
         if host:
-            attributes["server.address"], attributes["server.port"] = split_host(host, scheme)
+            address, port = split_host(host, scheme)
+            if address is not None:
+                attributes["server.address"] = address
+            if port is not None:
+                attributes["server.port"] = port
         if client:
-            attributes["client.address"] = client[0]
-            attributes["network.peer.address"] = client[0]
-            attributes["network.peer.port"] = client[1] or None
-        attributes["user_agent.original"] = user_agent
-        attributes["network.protocol.version"] = http_version
-        super().__init__(name, attributes, inbound=inbound, getter=getter)
+            attributes["client.address"] = attributes["network.peer.address"] = client[0]
+            if client[1]:
+                attributes["network.peer.port"] = client[1]
+        if user_agent is not None:
+            attributes["user_agent.original"] = user_agent
+        if http_version is not None:
+            attributes["network.protocol.version"] = http_version
+        self.name, self.attributes = name, attributes
+        self.inbound, self.getter = inbound, getter
 
 
 def route_name(method: str, route: str) -> str:

@@ -29,8 +29,6 @@ def _attributes(
 class Publish(CallDescription):
     """A message handed to a broker; its headers carry this span's context to the consumer."""
 
-    __slots__ = ()
-
     kind = "producer"
 
     def __init__(
@@ -54,8 +52,6 @@ class Publish(CallDescription):
 class Process(CallDescription):
     """A message being worked on; its parent is the context in its headers."""
 
-    __slots__ = ()
-
     kind = "consumer"
 
     def __init__(
@@ -78,8 +74,6 @@ class Process(CallDescription):
 
 class Receive(CallDescription):
     """A batch of messages fetched; linked to the context of each."""
-
-    __slots__ = ()
 
     kind = "client"
 

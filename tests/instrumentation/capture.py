@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -14,6 +15,9 @@ from opentelemetry.trace import SpanKind
 
 from otelagent import TracerProvider
 from otelagent.patching import Instrumentation
+from otelagent.patching.operation import propagate
+from otelagent.record import build_propagator, headers
+from otelagent.record.headers import Codec
 
 I = TypeVar("I", bound=Instrumentation)  # noqa: E741
 
@@ -32,12 +36,15 @@ _CAPTURE = _Capture()
 def provider() -> Any:
     """The one provider of the process, made at the first use: the API lets nobody set a second one.
 
-    Its engine is the one that `OTELAGENT_ENGINE` says.
+    Its engine is the one that `OTELAGENT_ENGINE` says; the propagators are as the agent sets them with that engine.
     """
     current: Any = trace.get_tracer_provider()
     if isinstance(current, trace.ProxyTracerProvider):
         current = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
         trace.set_tracer_provider(current)
+        native = type(current.get_tracer("test")).__module__ == "otelagent_native"
+        codec = cast("Codec", importlib.import_module("otelagent_native")) if native else headers
+        propagate.set_global_textmap(build_propagator(("tracecontext", "baggage"), codec=codec))
     if _CAPTURE not in current._pipeline.processors:
         current.add_span_processor(_CAPTURE)
     return current

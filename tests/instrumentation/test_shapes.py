@@ -13,7 +13,7 @@ import threading
 import time
 import xmlrpc.client
 import xmlrpc.server
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,7 @@ import pytest
 import wrapt
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otelagent.patching import Call, Instrumentation, Operation, begin, hook, replace
+from otelagent.patching import Call, Instrumentation, Operation, hook, replace
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import http
 from otelagent.semconv.call import CallDescription
@@ -38,15 +38,17 @@ class Streaming(Instrumentation):
     name = "httpx"
     layer = "http"
 
-    @hook("httpx", "HTTPTransport.handle_request", carrier=lambda call: call.args[0].headers)
-    def send(self, call: Call) -> Generator[http.ClientRequest, Operation, None]:
-        request = call.args[0]
-        operation = yield http.ClientRequest(request.method, str(request.url), outbound=request.headers)
-        response = operation.result
+    def received(self, call: Call) -> None:
+        response = call.result
         if response is not None:
-            operation.set("http.response.status_code", response.status_code)
-            operation.later()
-            response.stream = Body(response.stream, operation)
+            call.set("http.response.status_code", response.status_code)
+            call.later()
+            response.stream = Body(response.stream, call)
+
+    @hook("httpx", "HTTPTransport.handle_request", after=received, carrier=lambda call: call.args[0].headers)
+    def send(self, call: Call) -> http.ClientRequest:
+        request = call.args[0]
+        return http.ClientRequest(request.method, str(request.url), outbound=request.headers)
 
 
 class Body(httpx.SyncByteStream):
@@ -70,18 +72,22 @@ class Server(Instrumentation):
 
     name = "xmlrpc"
 
-    @hook(
-        "xmlrpc.server", "SimpleXMLRPCRequestHandler.do_POST", carrier=lambda call: call.instance.headers, incoming=True
-    )
-    def request(self, call: Call) -> Generator[http.ServerRequest, Operation, None]:
-        handler = call.instance
-        operation = yield http.ServerRequest(
-            handler.command, handler.path, host=handler.headers["Host"], inbound=handler.headers
-        )
-        status = getattr(handler, "_otelagent_status", 200)
-        operation.set("http.response.status_code", status)
+    def handled(self, call: Call) -> None:
+        status = getattr(call.instance, "_otelagent_status", 200)
+        call.set("http.response.status_code", status)
         if (failure := http.server_error(status)) is not None:
-            operation.fail(failure)
+            call.fail(failure)
+
+    @hook(
+        "xmlrpc.server",
+        "SimpleXMLRPCRequestHandler.do_POST",
+        after=handled,
+        carrier=lambda call: call.instance.headers,
+        incoming=True,
+    )
+    def request(self, call: Call) -> http.ServerRequest:
+        handler = call.instance
+        return http.ServerRequest(handler.command, handler.path, host=handler.headers["Host"], inbound=handler.headers)
 
     @hook("xmlrpc.server", "SimpleXMLRPCRequestHandler.send_response")
     def status(self, call: Call) -> None:
@@ -194,12 +200,14 @@ class Celery(Instrumentation):
     @replace("celery.app.trace", "build_tracer")
     def runner(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def build_tracer(name: str, task: Any, *args: Any, **kwargs: Any) -> Any:
-            def describe(call: Call) -> Generator[Process, Operation, None]:
-                operation = yield Process("celery", name, message_id=call.args[0], inbound=carrier(call))
-                if operation.result is not None and operation.result.info is not None:
-                    operation.raised(operation.result.info.retval)
+            def describe(call: Call) -> Process:
+                return Process("celery", name, message_id=call.args[0], inbound=carrier(call))
 
-            site = self.site(describe, f"the task {name}", carrier, incoming=True)
+            def ran(call: Call) -> None:
+                if call.result is not None and call.result.info is not None:
+                    call.raised(call.result.info.retval)
+
+            site = self.site(describe, f"the task {name}", carrier, incoming=True, after=ran)
             return wrap(original(name, task, *args, **kwargs), site, method=False)
 
         return build_tracer
@@ -272,14 +280,16 @@ class Kafka(Instrumentation):
 
     name = "fake_kafka"
 
-    @hook("fake_kafka", "Consumer.poll")
-    def poll(self, call: Call) -> Generator[None, Operation, None]:
-        start_ns = time.time_ns()
-        records = (yield None).result
+    def polled(self, call: Call) -> None:
+        records = call.result
         if records:
             messages = tuple({key: value.decode() for key, value in record.headers} for record in records)
-            receive = Receive("kafka", records[0].topic, messages=messages, start_ns=start_ns)
-            begin(self.tracer, receive).end()
+            receive = Receive("kafka", records[0].topic, messages=messages, start_ns=call.note)
+            Operation().begin(self.tracer, receive).end()
+
+    @hook("fake_kafka", "Consumer.poll", after=polled)
+    def poll(self, call: Call) -> None:
+        call.note = time.time_ns()
 
 
 def test_batches(spans: Spans, apply: Applied, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,14 +334,16 @@ class Model(Instrumentation):
 
     name = "fake_model"
 
-    @hook("fake_model", "chat")
-    def chat(self, call: Call) -> Generator[CallDescription, Operation, None]:
-        operation = yield Client("chat")
+    def answered(self, call: Call) -> None:
         if not call.kwargs.get("stream"):
-            operation.set("words", len(operation.result or ()))
-        elif operation.result is not None:
-            operation.later()
-            operation.result = Counted(operation.result, operation)
+            call.set("words", len(call.result or ()))
+        elif call.result is not None:
+            call.later()
+            call.result = Counted(call.result, call)
+
+    @hook("fake_model", "chat", after=answered)
+    def chat(self, call: Call) -> CallDescription:
+        return Client("chat")
 
 
 class Client(CallDescription):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
-from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.patching import Call, Instrumentation, hook
 from otelagent.semconv import http
 
 
@@ -23,24 +22,27 @@ class Httpx(Instrumentation):
     supports = ">=0.24,<1"
     layer = "http"
 
-    @hook("httpx", "HTTPTransport.handle_request", carrier=_headers)
-    @hook("httpx", "AsyncHTTPTransport.handle_async_request", carrier=_headers)
-    def send(self, call: Call) -> Generator[http.ClientRequest, Operation, None]:
-        """Describe the request; read the status code off the response."""
+    def received(self, call: Call) -> None:
+        """Read the status code off the response."""
+        response = call.result
+        if response is not None:
+            call.set("http.response.status_code", response.status_code)
+            version = response.extensions.get("http_version")
+            if version:
+                call.set("network.protocol.version", version.decode("ascii", "replace").partition("/")[2])
+            if (failure := http.client_error(response.status_code)) is not None:
+                call.fail(failure)
+
+    @hook("httpx", "HTTPTransport.handle_request", after=received, carrier=_headers)
+    @hook("httpx", "AsyncHTTPTransport.handle_async_request", after=received, carrier=_headers)
+    def send(self, call: Call) -> http.ClientRequest:
+        """Describe the request."""
         request = call.arg(0, "request")
         url = request.url
-        operation = yield http.ClientRequest(
+        return http.ClientRequest(
             request.method,
             str(url),
             outbound=request.headers,
             host=url.host,
             port=url.port or {"http": 80, "https": 443}.get(url.scheme),
         )
-        response = operation.result
-        if response is not None:
-            operation.set("http.response.status_code", response.status_code)
-            version = response.extensions.get("http_version")
-            if version:
-                operation.set("network.protocol.version", version.decode("ascii", "replace").partition("/")[2])
-            if (failure := http.client_error(response.status_code)) is not None:
-                operation.fail(failure)

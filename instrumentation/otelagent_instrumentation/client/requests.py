@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
-from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.patching import Call, Instrumentation, hook
 from otelagent.semconv import http
 
 
@@ -22,18 +21,20 @@ class Requests(Instrumentation):
     supports = ">=2.25,<3"
     layer = "http"
 
-    @hook("requests.adapters", "HTTPAdapter.send", carrier=_headers)
-    def send(self, call: Call) -> Generator[http.ClientRequest | None, Operation, None]:
-        """Describe the prepared request; read the status code off the response."""
+    def received(self, call: Call) -> None:
+        """Read the status code off the response."""
+        response = call.result
+        if response is not None:
+            call.set("http.response.status_code", response.status_code)
+            call.set("network.protocol.version", http.HTTP_VERSIONS.get(getattr(response.raw, "version", 0)))
+            if (failure := http.client_error(response.status_code)) is not None:
+                call.fail(failure)
+
+    @hook("requests.adapters", "HTTPAdapter.send", after=received, carrier=_headers)
+    def send(self, call: Call) -> http.ClientRequest | None:
+        """Describe the prepared request."""
         request = call.arg(0, "request")
         retries = getattr(call.instance, "max_retries", None)
         if retries is not None and retries.total:
-            yield None
-            return
-        operation = yield http.ClientRequest(request.method or "GET", request.url or "", outbound=request.headers)
-        response = operation.result
-        if response is not None:
-            operation.set("http.response.status_code", response.status_code)
-            operation.set("network.protocol.version", http.HTTP_VERSIONS.get(getattr(response.raw, "version", 0)))
-            if (failure := http.client_error(response.status_code)) is not None:
-                operation.fail(failure)
+            return None
+        return http.ClientRequest(request.method or "GET", request.url or "", outbound=request.headers)

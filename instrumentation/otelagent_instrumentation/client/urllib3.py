@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
-from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.patching import Call, Instrumentation, hook
 from otelagent.semconv import http
 
 
@@ -24,9 +23,18 @@ class Urllib3(Instrumentation):
     supports = ">=1.26,<3"
     layer = "http"
 
-    @hook("urllib3.connectionpool", "HTTPConnectionPool._make_request", carrier=_headers)
-    def attempt(self, call: Call) -> Generator[http.ClientRequest, Operation, None]:
-        """Describe the attempt; read the status code off the response."""
+    def received(self, call: Call) -> None:
+        """Read the status code off the response."""
+        response = call.result
+        if response is not None:
+            call.set("http.response.status_code", response.status)
+            call.set("network.protocol.version", http.HTTP_VERSIONS.get(getattr(response, "version", 0)))
+            if (failure := http.client_error(response.status)) is not None:
+                call.fail(failure)
+
+    @hook("urllib3.connectionpool", "HTTPConnectionPool._make_request", after=received, carrier=_headers)
+    def attempt(self, call: Call) -> http.ClientRequest:
+        """Describe the attempt."""
         pool = call.instance
         method = call.arg(1, "method", "GET")
         target = call.arg(2, "url", "/")
@@ -34,7 +42,7 @@ class Urllib3(Instrumentation):
         default_port = {"http": 80, "https": 443}.get(pool.scheme)
         authority = pool.host if pool.port in (None, default_port) else f"{pool.host}:{pool.port}"
         url = target if "://" in target else f"{pool.scheme}://{authority}{target}"
-        operation = yield http.ClientRequest(
+        return http.ClientRequest(
             method,
             url,
             outbound=_headers(call),
@@ -42,9 +50,3 @@ class Urllib3(Instrumentation):
             port=pool.port or default_port,
             resend_count=len(getattr(retries, "history", None) or ()),
         )
-        response = operation.result
-        if response is not None:
-            operation.set("http.response.status_code", response.status)
-            operation.set("network.protocol.version", http.HTTP_VERSIONS.get(getattr(response, "version", 0)))
-            if (failure := http.client_error(response.status)) is not None:
-                operation.fail(failure)

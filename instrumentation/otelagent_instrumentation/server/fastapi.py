@@ -10,6 +10,10 @@ from otelagent.patching import Instrumentation, replace
 from otelagent.protocols import asgi
 from otelagent.protocols.request import accepted, current_request
 
+# Where a scope has the request's telemetry, and where it says that ours kept it out.
+_TELEMETRY = "fastapi.telemetry"
+_SPARED = "otelagent.fastapi"
+
 
 class FastAPI(Instrumentation):
     """Refines what `starlette` gives, with which it works together.
@@ -27,7 +31,11 @@ class FastAPI(Instrumentation):
         """A test client, or a server that isn't known, enters here, before FastAPI's own telemetry."""
 
         async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:
-            await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
+            if accepted(scope):
+                _spare_telemetry(app, scope)
+                await original(app, scope, receive, send)
+            else:
+                await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
 
         return __call__
 
@@ -35,12 +43,12 @@ class FastAPI(Instrumentation):
     def route(self, original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """The matched route. Where routers are included lazily, the whole template is that of the effective route."""
 
-        async def handle(route: Any, scope: Any, receive: Any, send: Any) -> None:
+        def handle(route: Any, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             if (traced := current_request(scope)) is not None:
                 effective: Any = (scope.get("fastapi") or {}).get("effective_route_context")
                 matched = effective if getattr(effective, "original_route", None) is route else route
                 traced.route(matched.path_format)
-            await original(route, scope, receive, send)
+            return original(route, scope, receive, send)
 
         return handle
 
@@ -54,6 +62,19 @@ class FastAPI(Instrumentation):
             await original(telemetry, **call)
 
         return __call__
+
+
+def _spare_telemetry(app: Any, scope: Any) -> None:
+    """Keep FastAPI from preparing its telemetry for a request where nothing of it but the spans would be wanted, in the
+    way in which it does that itself for requests that it excludes. An application mounted inside may want more."""
+    telemetry = getattr(app, "_native_telemetry", None)
+    if telemetry is None:
+        return
+    if telemetry.config["tracer_provider"] is not None or _without_tracing(telemetry).enabled():
+        if scope.get(_SPARED):
+            scope.pop(_TELEMETRY, None)
+    elif _TELEMETRY not in scope:
+        scope[_TELEMETRY], scope[_SPARED] = None, True
 
 
 def _without_tracing(telemetry: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from otelagent.patching import Instrumentation, replace
 from otelagent.protocols import asgi
-from otelagent.protocols.request import current_request
+from otelagent.protocols.request import accepted, current_request
 
 Handle = Callable[[Any, Any, Any, Any], Awaitable[None]]
 
@@ -23,7 +23,10 @@ class Starlette(Instrumentation):
         """A test client, or a server that isn't known, enters here; FastAPI calls this one too."""
 
         async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:
-            await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
+            if accepted(scope):
+                await original(app, scope, receive, send)
+            else:
+                await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
 
         return __call__
 
@@ -31,10 +34,10 @@ class Starlette(Instrumentation):
     def mount(self, original: Handle) -> Handle:
         """A mount's path is the prefix of whatever route matches inside."""
 
-        async def handle(mount: Any, scope: Any, receive: Any, send: Any) -> None:
+        def handle(mount: Any, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             if (traced := current_request(scope)) is not None:
                 traced.prefix += mount.path
-            await original(mount, scope, receive, send)
+            return original(mount, scope, receive, send)
 
         return handle
 
@@ -43,9 +46,9 @@ class Starlette(Instrumentation):
     def route(self, original: Handle) -> Handle:
         """The route that was matched."""
 
-        async def handle(route: Any, scope: Any, receive: Any, send: Any) -> None:
+        def handle(route: Any, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             if (traced := current_request(scope)) is not None:
                 traced.route(route.path_format)
-            await original(route, scope, receive, send)
+            return original(route, scope, receive, send)
 
         return handle

@@ -5,6 +5,7 @@ Used by `otelagent` (engine `native`); no public interface of its own.
 
 from otelagent_native._otelagent_native import (
     CurrentSpan,
+    Formats,
     Recorder,
     Span,
     SpanBase,
@@ -18,9 +19,11 @@ from otelagent_native._otelagent_native import (
     parse_traceparent,
     parse_tracestate,
 )
+from otelagent_native._otelagent_native import Formats as formats
 
 __all__ = [
     "CurrentSpan",
+    "Formats",
     "Recorder",
     "Span",
     "SpanBase",
@@ -29,6 +32,7 @@ __all__ = [
     "__version__",
     "format_b3",
     "format_traceparent",
+    "formats",
     "parse_b3",
     "parse_b3_multi",
     "parse_traceparent",

@@ -5,11 +5,12 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, final, type_check_only
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 from opentelemetry.util.types import Attributes, AttributeValue
 
 __all__ = [
     "CurrentSpan",
+    "Formats",
     "Recorder",
     "Span",
     "SpanBase",
@@ -221,6 +222,29 @@ class Tracer(TracerBase):
 
         :param end_on_exit: whether the span ends with the block.
         """
+    def begin_call(
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue],
+        context: Context,
+        mark: tuple[str, Any] | None,
+        links: Sequence[Link] | None,
+        start_time: int | None,
+        inbound: Any = None,
+        getter: Any = None,
+        formats: Formats | None = None,
+    ) -> tuple[Span, Context] | None:
+        """A described call whole: its span, and a new context with it and the mark, over what `context` has.
+
+        :param context: holds the parent, unless there are inbound headers: then it holds none.
+        :param mark: one more key and value of the new context.
+        :param inbound: the caller's headers, from which the parent comes, or nowhere.
+        :param getter: an API `Getter` that reads them and whose attribute `layout` says how they lie: `asgi` for a list
+            of pairs of bytes, `wsgi` for an environ. None: a dict of strings by lower-case names.
+        :param formats: how the headers are read.
+        :returns: None where the headers take their propagators: another layout, baggage among them.
+        """
     @property
     def instrumentation_scope(self) -> Any:
         """The scope's, see `ScopeView`."""
@@ -230,6 +254,23 @@ class Tracer(TracerBase):
     @property
     def resource(self) -> Any:
         """The scope's, see `ScopeView`."""
+
+@final
+class Formats:
+    """Formats of propagation, read and written without propagators; see `otelagent.record.headers.Formats`.
+
+    :param names: `tracecontext`, `baggage`, `b3`, `b3multi`; the last that names a parent has the say.
+    :param make_trace_state: makes a tracestate of members that are valid.
+    :raises ValueError: another name.
+    """
+
+    def __new__(cls, names: Sequence[str], make_trace_state: Callable[[dict[str, str]], TraceState]) -> Formats: ...
+    def inject(self, carrier: Any, context: Context | None, setter: Any = None) -> bool:
+        """Writes the headers of the span in a context, the current one by default.
+
+        :param setter: an API `Setter`; None for item assignment. What it raises comes through.
+        :returns: False, and nothing is written, for a span that isn't ours, and where there is baggage.
+        """
 
 @final
 class Recorder:

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 import otelagent
-from otelagent.patching import begin, exception_text
+from otelagent.patching import Operation, exception_text
 from otelagent.semconv.call import CallDescription, Internal
 from otelagent.semconv.db import Peer, Query
 from tests.instrumentation.capture import Spans
@@ -29,7 +29,7 @@ def recorded(span: ReadableSpan) -> str:
 def raised(spans: Spans, error: BaseException, *descriptions: CallDescription) -> list[ReadableSpan]:
     """The spans of these calls, the inner first, that `error` left one after the other."""
     for description in descriptions:
-        operation = begin(spans.tracer, description)
+        operation = Operation().begin(spans.tracer, description)
         operation.raised(error)
         operation.end()
     return spans.all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
 
-from otelagent.patching import Call, Instrumentation, Operation, hook
+from otelagent.patching import Call, Instrumentation, hook
 from otelagent.patching.hook import MAX_HOOK_FAILURES
 from otelagent.patching.operation import attach, detach
 from otelagent.patching.switch import SWITCH
@@ -26,25 +26,21 @@ M = "target_library"
 Hook = Callable[[Call], Any]
 
 
-def instrumentation(hook_body: Hook, path: str = "function", **options: Any) -> type[Instrumentation]:
-    """An instrumentation whose one hook is `hook_body`."""
+def instrumentation(
+    hook_body: Hook, path: str = "function", after: Hook | None = None, **options: Any
+) -> type[Instrumentation]:
+    """An instrumentation whose one hook is `hook_body`, and `after` sees the outcome."""
 
-    if _is_generator(hook_body):
+    def describe(self: Any, call: Call) -> Any:
+        return hook_body(call)
 
-        def describe(self: Any, call: Call) -> Any:
-            return (yield from hook_body(call))
-
-    else:
-
-        def describe(self: Any, call: Call) -> Any:
-            return hook_body(call)
+    def outcome(self: Any, call: Call) -> None:
+        if after is not None:
+            after(call)
 
     layer = options.pop("layer", None)
-    return type("Made", (Instrumentation,), {"name": M, "layer": layer, "call": hook(M, path, **options)(describe)})
-
-
-def _is_generator(function: Hook) -> bool:
-    return bool(function.__code__.co_flags & 0x20)
+    described = hook(M, path, after=None if after is None else outcome, **options)(describe)
+    return type("Made", (Instrumentation,), {"name": M, "layer": layer, "call": described, "outcome": outcome})
 
 
 @contextmanager
@@ -58,26 +54,24 @@ def attached(context: Context) -> Iterator[None]:
 
 class TestOutcome:
     def test_a_hook_sees_the_result_and_may_replace_it(self, library: Library, spans: Spans, apply: Applied) -> None:
-        def call(call: Call) -> Generator[Internal, Operation, None]:
-            operation = yield Internal("before")
-            operation.set("result", operation.result[0])
-            operation.set("absent", None)
-            operation.rename("after")
-            operation.result = "replaced"
+        def after(call: Call) -> None:
+            call.set("result", call.result[0])
+            call.set("absent", None)
+            call.rename("after")
+            call.result = "replaced"
 
-        apply(instrumentation(call))
+        apply(instrumentation(lambda call: Internal("before"), after=after))
         assert library().function(7) == "replaced"
         assert dict(spans.one("after").attributes or {}) == {"result": 7}
 
     def test_a_hook_sees_the_error(self, library: Library, spans: Spans, apply: Applied) -> None:
         seen = []
 
-        def call(call: Call) -> Generator[Internal, Operation, None]:
-            operation = yield Internal("x")
-            seen.append(operation.error)
-            operation.fail("my_reason")
+        def after(call: Call) -> None:
+            seen.append(call.error)
+            call.fail("my_reason")
 
-        apply(instrumentation(call))
+        apply(instrumentation(lambda call: Internal("x"), after=after))
         error = ValueError("v")
         with pytest.raises(ValueError):
             library().function(7, fail=error)
@@ -103,14 +97,13 @@ class TestOutcome:
         assert dict(spans.one("x").attributes or {}) == {"a": 1}
 
     def test_later_keeps_the_span_open(self, library: Library, spans: Spans, apply: Applied) -> None:
-        kept: list[Operation] = []
+        kept: list[Call] = []
 
-        def call(call: Call) -> Generator[Internal, Operation, None]:
-            operation = yield Internal("later")
-            operation.later()
-            kept.append(operation)
+        def after(call: Call) -> None:
+            call.later()
+            kept.append(call)
 
-        apply(instrumentation(call))
+        apply(instrumentation(lambda call: Internal("later"), after=after))
         library().function(1)
         assert spans.names() == []
         kept[0].end()
@@ -118,10 +111,7 @@ class TestOutcome:
         assert spans.names() == ["later"]
 
     def test_later_is_nothing_to_a_call_that_raised(self, library: Library, spans: Spans, apply: Applied) -> None:
-        def call(call: Call) -> Generator[Internal, Operation, None]:
-            (yield Internal("later")).later()
-
-        apply(instrumentation(call))
+        apply(instrumentation(lambda call: Internal("later"), after=Call.later))
         with pytest.raises(ValueError):
             library().function(1, fail=ValueError())
         assert spans.names() == ["later"]
@@ -137,28 +127,14 @@ class TestOutcome:
         assert spans.one("x").status.status_code is StatusCode.ERROR
 
 
-def returns_none(call: Call) -> None:
-    return None
-
-
-def yields_none(call: Call) -> Generator[None, Operation, None]:
-    yield None
-
-
-def returns_at_once(call: Call) -> Generator[None, Operation, None]:
-    if call:
-        return
-    yield
-
-
-@pytest.mark.parametrize("body", [returns_none, yields_none, returns_at_once])
+@pytest.mark.parametrize("after", [None, lambda call: None], ids=["nothing after", "after"])
 @pytest.mark.parametrize("path", ["function", "coroutine", "generator", "async_generator"])
 def test_a_call_that_needs_no_span(
-    body: Hook, path: str, library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
+    after: Hook | None, path: str, library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
 ) -> None:
     from tests.unit.patching.test_wrap import drive
 
-    apply(instrumentation(body, path))
+    apply(instrumentation(lambda call: None, path, after))
     with spans.tracer.start_as_current_span("caller"):
         outcome = drive(getattr(library(), path)(1))
     inside = outcome[0][1] if isinstance(outcome, list) else outcome[1]
@@ -167,65 +143,60 @@ def test_a_call_that_needs_no_span(
     assert caplog.records == []
 
 
-def test_a_hook_that_yields_none_still_sees_the_outcome(library: Library, apply: Applied) -> None:
-    seen = []
+def test_the_outcome_of_a_call_without_span_is_seen_with_what_was_noted(library: Library, apply: Applied) -> None:
+    seen: list[object] = []
 
-    def call(call: Call) -> Generator[None, Operation, None]:
-        operation = yield None
-        seen.append((operation.result, operation.error))
+    def before(call: Call) -> None:
+        call.note = len(seen)
 
-    apply(instrumentation(call))
+    apply(instrumentation(before, after=lambda call: seen.append((call.note, call.result, call.error))))
     library().function(1)
     error = ValueError()
     with pytest.raises(ValueError):
         library().function(1, fail=error)
-    assert seen == [((1, 0), None), (None, error)]
+    assert seen == [(0, (1, 0), None), (1, None, error)]
+
+
+def test_the_outcome_is_none_of_its_business_where_nothing_was_described(
+    library: Library, apply: Applied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Call] = []
+    apply(instrumentation(lambda call: Internal("x"), after=seen.append, carrier=lambda call: {}, incoming=True))
+    library().function(1)
+    monkeypatch.setattr(SWITCH, "recording", False)
+    library().function(1)
+    assert len(seen) == 1
 
 
 def raises(call: Call) -> Internal:
     raise RuntimeError("hook")
 
 
-def raises_before(call: Call) -> Generator[Internal, Operation, None]:
-    if call:
-        raise RuntimeError("hook")
-    yield Internal("x")
-
-
-def raises_after(call: Call) -> Generator[Internal, Operation, None]:
-    yield Internal("x")
-    raise RuntimeError("hook")
-
-
-def yields_twice(call: Call) -> Generator[Internal, Operation, None]:
-    yield Internal("x")
-    yield Internal("y")
-
-
-def yields_for_ever(call: Call) -> Generator[Internal, Operation, None]:
-    while True:
-        try:
-            yield Internal("x")
-        except GeneratorExit:
-            pass
-
-
 def describes_nonsense(call: Call) -> Any:
     return "nonsense"
 
 
-FAILING = [raises, raises_before, raises_after, yields_twice, yields_for_ever, describes_nonsense]
+def describes(call: Call) -> Internal:
+    return Internal("x")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("body", FAILING)
+FAILING = [(raises, None), (describes_nonsense, None), (describes, raises)]
+
+
+@pytest.mark.parametrize(("body", "after"), FAILING)
 @pytest.mark.parametrize("path", ["function", "coroutine", "generator", "async_generator", "Parent.method"])
 def test_a_failing_hook_is_warned_of_once_then_off(
-    body: Hook, path: str, library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
+    body: Hook,
+    after: Hook | None,
+    path: str,
+    library: Library,
+    spans: Spans,
+    apply: Applied,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from tests.unit.patching.test_wrap import drive
 
-    applied = apply(instrumentation(body, path))
+    applied = apply(instrumentation(body, path, after))
     module = library()
     target = module.Parent().method if path == "Parent.method" else getattr(module, path)
     with caplog.at_level(logging.WARNING):
@@ -239,12 +210,11 @@ def test_a_failing_hook_is_warned_of_once_then_off(
     assert f"is off after {MAX_HOOK_FAILURES} failures" in messages[1]
     assert f"off after repeated failures: {module.__name__}:{path}" in applied.problem()
     # A span that was begun is ended, also when the hook failed afterwards.
-    begun = MAX_HOOK_FAILURES if body in (raises_after, yields_twice, yields_for_ever) else 0
-    assert spans.names() == ["x"] * begun
+    assert spans.names() == ["x"] * (0 if after is None else MAX_HOOK_FAILURES)
 
 
 def test_a_failing_hook_leaves_the_error_of_the_call(library: Library, apply: Applied) -> None:
-    apply(instrumentation(raises_after))
+    apply(instrumentation(describes, after=raises))
     with pytest.raises(KeyError, match="mine"):
         library().function(1, fail=KeyError("mine"))
 

@@ -10,7 +10,8 @@ use crate::ffi;
 pub struct Api {
     /// The context variable of the API's own runtime context.
     pub current_context: Py<PyAny>,
-    context_type: Py<PyType>,
+    pub context_type: Py<PyType>,
+    non_recording_span: Py<PyAny>,
     /// Key of the current span in a Context.
     pub span_key: Py<PyString>,
     pub span_type: Py<PyAny>,
@@ -50,6 +51,7 @@ impl Api {
         Ok(Self {
             current_context: runtime.getattr("_current_context")?.unbind(),
             context_type: context.getattr("Context")?.cast_into::<PyType>()?.unbind(),
+            non_recording_span: trace.getattr("NonRecordingSpan")?.unbind(),
             span_key: py.import("opentelemetry.trace.propagation")?.getattr("_SPAN_KEY")?.cast_into()?.unbind(),
             span_type: trace.getattr("Span")?.unbind(),
             span_context_type: trace.getattr("SpanContext")?.cast_into::<PyType>()?.unbind(),
@@ -98,6 +100,17 @@ impl Api {
         }
         context.set_item(key, span)?;
         Ok(context)
+    }
+
+    /// A Context in which a span of another process is the current one.
+    pub fn context_with_parent<'py>(
+        &self,
+        current: &Bound<'py, PyAny>,
+        parent: &SpanContext,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = current.py();
+        let span = self.non_recording_span.bind(py).call1((self.span_context(py, parent)?,))?;
+        Ok(self.context_with_span(current, &span, || None)?.into_any())
     }
 
     /// Makes a Context that nobody else holds fit to be used again; None for any other.

@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 
 mod api;
+mod call;
 mod convert;
 mod current;
 mod ffi;
@@ -18,6 +19,8 @@ mod tracer;
 mod _otelagent_native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::call::Formats;
     #[pymodule_export]
     use super::current::CurrentSpan;
     #[pymodule_export]

@@ -2,9 +2,10 @@
 
 use otelagent_core::span::SpanIds;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
+use crate::call::{self, Described, Formats, Inbound};
 use crate::convert;
 use crate::current::{CurrentSpan, StartArguments};
 use crate::recorder::{Decider, Recorder};
@@ -50,9 +51,19 @@ impl Tracer {
     /// Starts a span. Returns an error only for what must come through.
     pub fn start<'py>(slf: &Bound<'py, Self>, start: &Start<'_, 'py>) -> PyResult<Bound<'py, Span>> {
         let py = slf.py();
+        let parent = parent(py, Api::get(py)?, start.context)?;
+        Self::start_under(slf, start, parent)
+    }
+
+    /// Starts a span under a parent that need not be in the Context.
+    pub fn start_under<'py>(
+        slf: &Bound<'py, Self>,
+        start: &Start<'_, 'py>,
+        parent: Option<SpanContext>,
+    ) -> PyResult<Bound<'py, Span>> {
+        let py = slf.py();
         let api = Api::get(py)?;
         let recorder = slf.get().recorder.get();
-        let parent = parent(py, api, start.context)?;
         let (known_trace_id, mut flags) = match &parent {
             Some(parent) => (Some(parent.trace_id), parent.flags & RANDOM_TRACE_ID),
             None if recorder.has_id_generator() => recorder.given_root(py)?,
@@ -146,7 +157,7 @@ fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>)
     };
     let links = match start.links {
         Some(links) if links.is_truthy()? => links.clone(),
-        _ => pyo3::types::PyTuple::empty(py).into_any(),
+        _ => PyTuple::empty(py).into_any(),
     };
     let result = sampler.call_method1(
         "should_sample",
@@ -161,7 +172,7 @@ fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>)
 }
 
 /// The valid span context in a Context, the current one by default.
-fn parent(py: Python<'_>, api: &Api, context: Option<&Bound<'_, PyAny>>) -> PyResult<Option<SpanContext>> {
+pub fn parent(py: Python<'_>, api: &Api, context: Option<&Bound<'_, PyAny>>) -> PyResult<Option<SpanContext>> {
     let current;
     let context = match context.filter(|context| !context.is_none()) {
         Some(context) => context,
@@ -242,6 +253,26 @@ impl Tracer {
                 end_on_exit,
             },
         )
+    }
+
+    #[pyo3(signature = (name, kind, attributes, context, mark, links, start_time, inbound=None, getter=None, formats=None))]
+    #[expect(clippy::too_many_arguments)]
+    fn begin_call<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        kind: &Bound<'py, PyAny>,
+        attributes: &Bound<'py, PyAny>,
+        context: &Bound<'py, PyAny>,
+        mark: Option<&Bound<'py, PyTuple>>,
+        links: Option<&Bound<'py, PyAny>>,
+        start_time: Option<&Bound<'py, PyAny>>,
+        inbound: Option<&Bound<'py, PyAny>>,
+        getter: Option<&Bound<'py, PyAny>>,
+        formats: Option<&Bound<'py, Formats>>,
+    ) -> PyResult<Option<(Bound<'py, Span>, Bound<'py, PyDict>)>> {
+        let inbound = inbound.zip(formats);
+        let inbound = inbound.map(|(carrier, formats)| Inbound { carrier, getter, formats: formats.get() });
+        call::begin(slf, &Described { name, kind, attributes, context, mark, links, start_time, inbound })
     }
 
     #[getter]
