@@ -13,6 +13,7 @@ from opentelemetry import trace
 
 from otelagent.import_hooks import when_imported
 from otelagent.patching.hook import MAX_HOOK_FAILURES, After, Call, Describe, PatchPoint, Site
+from otelagent.patching.versions import installed_version, is_within
 from otelagent.patching.wrap import wrap
 from otelagent.semconv import SCHEMA_URL
 
@@ -65,16 +66,11 @@ class Instrumentation:
         """Why the installed version of the library can't be instrumented; ``None`` when it can."""
         if not self.supports:
             return None
-        from importlib.metadata import PackageNotFoundError, version
-
-        from packaging.specifiers import SpecifierSet
-
         name = self.distribution or self.name
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
+        installed = installed_version(name)
+        if installed is None:
             return f"{name}: no installed distribution tells its version"
-        if SpecifierSet(self.supports).contains(installed, prereleases=True):
+        if is_within(installed, self.supports):
             return None
         return f"{name} {installed} is outside {self.supports}"
 
