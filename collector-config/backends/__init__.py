@@ -11,6 +11,7 @@ Put `collector-config/` on sys.path (or PYTHONPATH) first. `python -m backends b
 """
 
 from .build import BackendError, Binaries, MissingBinary, cache_dir, locate, locate_one
+from .process import Port, Process, group_members
 from .read import (
     Event,
     Link,
@@ -27,7 +28,7 @@ from .read import (
     zipkin_trace,
     zipkin_traces,
 )
-from .run import ALL_IN_ONE, COLLECTOR_ONLY, Backends, Collector, Jaeger, Port, Program, Zipkin
+from .run import ALL_IN_ONE, COLLECTOR_ONLY, Backends, Collector, Jaeger, Program, Zipkin
 
 __all__ = [
     "ALL_IN_ONE",
@@ -41,12 +42,14 @@ __all__ = [
     "Link",
     "MissingBinary",
     "Port",
+    "Process",
     "Program",
     "Span",
     "Zipkin",
     "cache_dir",
     "collector_requests",
     "collector_spans",
+    "group_members",
     "jaeger_services",
     "jaeger_trace",
     "jaeger_traces",

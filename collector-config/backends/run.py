@@ -1,106 +1,44 @@
-"""Starts and stops the real collector, Jaeger and Zipkin on loopback ports of their own.
-
-Each object reserves its ports when it is made and keeps them until `close()`, so that a program may come later than
-its clients, go away and come back at the same address. Programs run in a process group of their own with their
-output in a log file; they are stopped by SIGTERM, then SIGKILL, and on Linux the kernel kills them when this process
-dies.
-"""
+"""Starts and stops the real collector, Jaeger and Zipkin on loopback ports of their own."""
 
 from __future__ import annotations
 
-import atexit
 import os
-import queue
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, Union
 
 from .build import FOLDER, BackendError, locate_one
+from .process import HOST, Port, Process
 
-__all__ = ["ALL_IN_ONE", "COLLECTOR_ONLY", "Backends", "Collector", "Jaeger", "Port", "Program", "Zipkin"]
+__all__ = ["ALL_IN_ONE", "COLLECTOR_ONLY", "Backends", "Collector", "Jaeger", "Program", "Zipkin"]
 
 ALL_IN_ONE = FOLDER / "all-in-one.yaml"
 COLLECTOR_ONLY = Path(__file__).resolve().parent / "collector-only.yaml"
 JAEGER_CONFIG = FOLDER / "jaeger.yaml"
 
-HOST = "127.0.0.1"
-START_TIMEOUT_S = 60.0
-POLL_S = 0.02
-LOG_TAIL_LINES = 40
-
 # What a program may inherit. Everything else could change what it does: OTEL_* is meant for the application under
 # test, Zipkin connects to whatever RABBIT_*, KAFKA_* or EUREKA_* name, and proxies have no business on loopback.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "JAVA_HOME", "USER")
 
-# Runs in the child before the program: die with the parent, also if it died before we could ask for that.
-_GUARD = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone")
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
+class Program(Process):
+    """One back end. Subclasses say what to run.
 
-_Self = TypeVar("_Self", bound="Program")
-_Outcome = Union["subprocess.Popen[bytes]", BaseException]
-
-
-class Port:
-    """A TCP port on loopback, held until `close()`.
-
-    The socket is bound but doesn't listen: connections are refused, the kernel gives the port to nobody who asks for
-    any port, and a server that sets SO_REUSEADDR (Go's and Java's do) may still bind and listen to it.
+    After `stop()` or `kill()` it can be started again on the same ports; `close()` also gives the ports back.
     """
 
-    def __init__(self, number: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((HOST, number))
-        except OSError as error:
-            self._socket.close()
-            raise BackendError(f"port {number} on {HOST} is in use ({error.strerror})") from error
-        self.number: int = self._socket.getsockname()[1]
+    program = "program"
+    """What it is called unless told otherwise."""
 
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self.number}"
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class Program:
-    """One program: start, wait until healthy, stop for sure. Subclasses say what to run.
-
-    Usable as a context manager (start on entry, close on exit). After `stop()` or `kill()` it can be started again
-    on the same ports; `close()` also gives the ports back.
-    """
-
-    name = "program"
-    stop_timeout_s = 10.0
-    """What `stop()` allows between SIGTERM and SIGKILL."""
-
-    def __init__(self, workdir: str | os.PathLike[str], *, ports: Mapping[str, int] | None = None) -> None:
-        self.workdir = Path(workdir).resolve()
+    def __init__(
+        self, workdir: str | os.PathLike[str], *, ports: Mapping[str, int] | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(name or self.program, workdir)
         self.workdir.mkdir(parents=True, exist_ok=True)
-        self.log = self.workdir / f"{self.name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner = os.getpid()
         self._ports: dict[str, Port] = {}
         wanted = dict(ports or {})
         for role in self._roles():
@@ -112,7 +50,6 @@ class Program:
         if wanted:
             self.close()
             raise ValueError(f"{self.name} has no port called {', '.join(wanted)}; it has {', '.join(self._roles())}")
-        _alive.add(self)
 
     # what subclasses give
 
@@ -131,17 +68,6 @@ class Program:
 
     # life
 
-    @property
-    def pid(self) -> int:
-        """The program's own process id; raises BackendError when it isn't running."""
-        if self._process is None:
-            raise BackendError(f"{self.name} is not running")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
     def address(self, role: str) -> str:
         """`127.0.0.1:port` of one of its ports."""
         return self._ports[role].address
@@ -149,49 +75,12 @@ class Program:
     def port(self, role: str) -> int:
         return self._ports[role].number
 
-    def start(self, *, env: Mapping[str, str] | None = None, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start the program and wait until it is healthy; `env` adds to its environment for this start.
-
-        Raises BackendError, with the end of its log, when it exits or isn't healthy within `timeout_s`.
-        """
-        self.launch(env=env)
-        self.wait_healthy(timeout_s)
-
-    def launch(self, *, env: Mapping[str, str] | None = None) -> None:
-        """Start the program without waiting for anything."""
-        if self.running:
-            raise BackendError(f"{self.name} is already running (process {self.pid})")
+    def launch(self) -> None:
         if not self._ports:
             raise BackendError(f"{self.name} was closed; make a new one")
-        environment = _inherited() | self._environment() | dict(env or {})
-        command = [sys.executable, "-IS", "-c", _GUARD, str(os.getpid()), *self._command()]
-        with self.log.open("ab") as log:
-            self._process = _popen(
-                lambda: subprocess.Popen(
-                    command,
-                    cwd=self.workdir,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            )
+        self._spawn(self._command(), folder=self.workdir, env=_inherited() | self._environment())
 
-    def wait_healthy(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the health address answers 200; otherwise stop the program and raise BackendError."""
-        deadline = time.monotonic() + timeout_s
-        while not self.healthy():
-            if not self.running:
-                status = None if self._process is None else self._process.returncode
-                self._process = None
-                raise BackendError(f"{self.name} exited with status {status} at start\n{self._tail()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise BackendError(f"{self.name} was not healthy within {timeout_s:g} s\n{self._tail()}")
-            time.sleep(POLL_S)
-
-    def healthy(self) -> bool:
+    def ready(self) -> bool:
         """Whether the health address answers 200 now."""
         try:
             with _direct.open(self.health_url, timeout=2) as response:
@@ -199,59 +88,12 @@ class Program:
         except (OSError, urllib.error.URLError):
             return False
 
-    def stop(self, timeout_s: float | None = None) -> None:
-        """SIGTERM, then SIGKILL after `timeout_s`. Nothing of the program's process group is left afterwards."""
-        self._end(self.stop_timeout_s if timeout_s is None else timeout_s)
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would have it."""
-        self._end(0)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the program: SIGHUP for a reload, SIGSTOP and SIGCONT for a stall."""
-        os.kill(self.pid, number)
-
     def close(self) -> None:
         """Stop it and give the ports back."""
-        self.stop()
+        super().close()
         for port in self._ports.values():
             port.close()
         self._ports = {}
-        _alive.discard(self)
-
-    def log_text(self) -> str:
-        """Everything the program has logged, over all starts."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def __enter__(self: _Self) -> _Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _end(self, timeout_s: float) -> None:
-        process, self._process = self._process, None
-        if process is None or os.getpid() != self._owner:  # a forked child has no say over its parent's programs
-            return
-        if process.poll() is None and timeout_s > 0:
-            _signal_group(process.pid, signal.SIGTERM)
-            _signal_group(process.pid, signal.SIGCONT)  # one that a test has stopped can't end
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout_s)
-        if process.returncode is None:  # not reaped yet, so the number is still this program's
-            _signal_group(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def _tail(self) -> str:
-        lines = self.log_text().splitlines()[-LOG_TAIL_LINES:]
-        return f"--- end of {self.log} ---\n" + "\n".join(lines)
 
 
 class _Configured(Program):
@@ -279,7 +121,7 @@ class _Configured(Program):
 class Jaeger(_Configured):
     """Jaeger with collector-config/jaeger.yaml: OTLP in, memory storage, query API."""
 
-    name = "jaeger"
+    program = "jaeger"
     stop_timeout_s = 2.0  # it waits for open connections, and has nothing but its memory to lose
 
     def __init__(
@@ -335,7 +177,7 @@ class Jaeger(_Configured):
 class Zipkin(Program):
     """Zipkin's slim server with memory storage: its API, its page and its collector on one port."""
 
-    name = "zipkin"
+    program = "zipkin"
     stop_timeout_s = 0.0  # a polite end takes it 2.5 s, and it has nothing but its memory to lose
 
     def _roles(self) -> Sequence[str]:
@@ -386,7 +228,7 @@ class Collector(_Configured):
     `jaeger` and `zipkin` are where ALL_IN_ONE forwards to.
     """
 
-    name = "collector"
+    program = "collector"
 
     def __init__(
         self,
@@ -398,31 +240,15 @@ class Collector(_Configured):
         jaeger: Jaeger | None = None,
         zipkin: Zipkin | None = None,
         ports: Mapping[str, int] | None = None,
-        name: str = "collector",
+        name: str | None = None,
     ) -> None:
-        self.name = name
         self.config = Path(config).resolve()
         self.overlays = [str(overlay) for overlay in overlays]
         self.env = dict(env or {})
         self._jaeger = jaeger
         self._zipkin = zipkin
-        super().__init__(workdir, ports=ports)
+        super().__init__(workdir, ports=ports, name=name)
         self.file = self.workdir / f"{self.name}.jsonl"
-
-    def start(
-        self,
-        *,
-        config: str | os.PathLike[str] | None = None,
-        overlays: Sequence[str | os.PathLike[str]] | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout_s: float = START_TIMEOUT_S,
-    ) -> None:
-        """Start it and wait until it is healthy. `config` and `overlays`, when given, replace those from before."""
-        if config is not None:
-            self.config = Path(config).resolve()
-        if overlays is not None:
-            self.overlays = [str(overlay) for overlay in overlays]
-        super().start(env=env, timeout_s=timeout_s)
 
     def _roles(self) -> Sequence[str]:
         return ("otlp_grpc", "otlp_http", "health", "metrics")
@@ -509,7 +335,7 @@ class Backends:
         """In the order in which they are stopped: who sends goes before who receives."""
         return self.collector, self.jaeger, self.zipkin
 
-    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+    def start(self) -> None:
         """Start all three and wait until each is healthy.
 
         Zipkin takes longest, hence first; Jaeger is waited for before the collector comes, whose first connection
@@ -517,9 +343,9 @@ class Backends:
         """
         try:
             self.zipkin.launch()
-            self.jaeger.start(timeout_s=timeout_s)
-            self.collector.start(timeout_s=timeout_s)
-            self.zipkin.wait_healthy(timeout_s)
+            self.jaeger.start()
+            self.collector.start()
+            self.zipkin.wait_ready()
         except BaseException:
             self.stop()
             raise
@@ -546,66 +372,8 @@ class Backends:
         self.close()
 
 
-# --- processes --------------------------------------------------------------------------------------------------
-
-_alive: weakref.WeakSet[Program] = weakref.WeakSet()
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
-
-
-def _signal_group(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
-class _Launcher:
-    """One thread that starts every program and lives as long as this process.
-
-    "Die with the parent" means the parent's *thread* to the kernel: a program started by a test's worker thread
-    would be killed when that thread ends.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], queue.SimpleQueue[_Outcome]]] = (
-            queue.SimpleQueue()
-        )
-        threading.Thread(target=self._run, name="backends-launcher", daemon=True).start()
-
-    def start(self, job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-        answer: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
-        self._jobs.put((job, answer))
-        outcome = answer.get()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def _run(self) -> None:
-        while True:
-            job, answer = self._jobs.get()
-            try:
-                answer.put(job())
-            except BaseException as error:
-                answer.put(error)
-
-
-_launcher: _Launcher | None = None
-_launcher_lock = threading.Lock()
-
-
-def _popen(job: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
-    global _launcher
-    with _launcher_lock:
-        if _launcher is None or _launcher.pid != os.getpid():  # threads don't survive a fork
-            _launcher = _Launcher()
-        launcher = _launcher
-    return launcher.start(job)
-
-
-@atexit.register
-def _stop_all() -> None:
-    for program in list(_alive):
-        program.kill()

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import backends
-from backends import Backends, Collector, Port, Span, wait_for
-from examples.shop.serve import group_members
+from backends import Backends, Collector, Port, Span, group_members, wait_for
 from tests.e2e.web import Client, accepts
 from tests.support import ENGINE
 

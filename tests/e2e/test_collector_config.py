@@ -212,8 +212,8 @@ def test_reload_by_sighup(tmp_path: Path) -> None:
     config.write_text(text)
     with Collector(tmp_path / "run", config=config) as collector:
         config.write_text(text.replace("${env:OTELCOL_MEMORY_LIMIT_MIB:-1024}", "777"))
-        collector.signal(signal.SIGHUP)
-        wait_for(lambda: '"limit_mib": 777' in collector.log_text() and collector.healthy(), 10, what="the new limit")
+        collector.send_signal(signal.SIGHUP)
+        wait_for(lambda: '"limit_mib": 777' in collector.log_text() and collector.ready(), 10, what="the new limit")
 
 
 def test_overlay_is_merged_over_the_configuration(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_programs_die_with_the_process_that_started_them(tmp_path: Path) -> None
         collector = Collector({str(tmp_path)!r})
         thread = threading.Thread(target=collector.start)
         thread.start(); thread.join()
-        assert collector.healthy(), "it must outlive the thread that started it"
+        assert collector.ready(), "it must outlive the thread that started it"
         print(collector.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
