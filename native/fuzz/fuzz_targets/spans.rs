@@ -10,7 +10,8 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use otelagent_core::attributes::AttributeLimits;
-use otelagent_core::queue::{Queue, Scope};
+use otelagent_core::queue::Queue;
+use otelagent_core::request::Scope;
 use otelagent_core::span::{
     EVENT_ATTRIBUTES, LINK_ATTRIBUTES, Record, STATUS_ERROR, STATUS_OK, STATUS_UNSET, SpanIds, SpanLimits,
 };
@@ -251,7 +252,11 @@ fuzz_target!(|program: Program<'_>| {
     let (mut ended, mut sampled_out, mut closed) = (0, 0, false);
     let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
     let drain = |queue: &mut Queue, waiting: &mut VecDeque<_>, max_items, max_bytes| {
-        let got = queue.drain(max_items, max_bytes, &resource_body, &scopes);
+        let got = queue.request(max_items, max_bytes, &resource_body, &scopes).map(|request| {
+            let mut bytes = vec![0; request.byte_len()];
+            request.write(&mut bytes);
+            (bytes, request.take())
+        });
         let want = expected_request(waiting, max_items, max_bytes, &resource, &expected_scopes);
         assert_eq!(got.as_ref().map(|(_, count)| *count), want.as_ref().map(|(_, count)| *count));
         if let (Some((bytes, _)), Some((want, _))) = (got, want) {
@@ -316,5 +321,5 @@ fuzz_target!(|program: Program<'_>| {
     while !waiting.is_empty() {
         drain(&mut queue, &mut waiting, 3, 4096);
     }
-    assert!(queue.drain(usize::MAX, usize::MAX, &resource_body, &scopes).is_none());
+    assert!(queue.request(usize::MAX, usize::MAX, &resource_body, &scopes).is_none());
 });

@@ -1,5 +1,7 @@
 //! Attributes of a span, event, link, scope or resource, encoded as they are set.
 
+use std::collections::HashMap;
+
 use crate::wire::{self, AnyValue};
 
 /// What a collection of attributes may hold. None is no limit.
@@ -14,8 +16,9 @@ pub struct AttributeLimits {
 struct Entry {
     start: usize,
     end: usize,
-    key: usize,
-    key_len: usize,
+    /// Where the key begins, from `start`.
+    key: u32,
+    key_len: u32,
 }
 
 /// Encoded `KeyValue` fields in the order in which their keys came.
@@ -24,6 +27,10 @@ struct Entry {
 pub struct Attributes {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// A bit for each key's end: a key whose bit isn't there is new.
+    seen: u64,
+    /// Places of the keys, once there are too many to look through.
+    index: Option<HashMap<Box<str>, usize>>,
     live: usize,
     dropped: u32,
     tag: u8,
@@ -32,39 +39,88 @@ pub struct Attributes {
 // What replaced values may leave behind in the buffer before it is tidied up.
 const SLACK: usize = 4096;
 
+// More keys than that are not looked through; up to there, looking is faster than hashing.
+const LOOKED_THROUGH: usize = 128;
+
+fn bit(key: &[u8]) -> u64 {
+    let end = match key.last_chunk::<8>() {
+        Some(end) => u64::from_le_bytes(*end),
+        None => key.iter().fold(0, |end, byte| end << 8 | u64::from(*byte)),
+    };
+    // A multiplicative hash (Knuth, volume 3, section 6.4).
+    1 << ((end ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+}
+
 impl Attributes {
     /// :param field: number of the field that the attributes are in the message around them; below 16.
     pub const fn new(field: u8) -> Self {
-        Self { bytes: Vec::new(), entries: Vec::new(), live: 0, dropped: 0, tag: wire::len_tag(field) }
+        Self {
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            seen: 0,
+            index: None,
+            live: 0,
+            dropped: 0,
+            tag: wire::len_tag(field),
+        }
     }
 
-    #[inline]
-    fn position(&self, key: &[u8]) -> Option<usize> {
+    fn position(&self, key: &str) -> Option<usize> {
+        if let Some(index) = &self.index {
+            return index.get(key).copied();
+        }
         self.entries.iter().position(|entry| {
-            entry.key_len == key.len() && self.bytes.get(entry.key..entry.key + key.len()) == Some(key)
+            entry.key_len as usize == key.len() && {
+                let start = entry.start + entry.key as usize;
+                self.bytes.get(start..start + key.len()) == Some(key.as_bytes())
+            }
         })
     }
 
     /// Sets one; refused and counted when the key is empty or one too many. The value is within its limits already.
+    #[inline]
     pub fn set(&mut self, limits: &AttributeLimits, key: &str, value: &AnyValue<'_>) {
-        let known = self.position(key.as_bytes());
+        let bit = bit(key.as_bytes());
+        let known = if self.seen & bit == 0 { None } else { self.position(key) };
         if known.is_none() && (key.is_empty() || limits.count.is_some_and(|most| self.entries.len() >= most)) {
             self.refuse(1);
             return;
         }
         let start = self.bytes.len();
         let key_start = wire::key_value(&mut self.bytes, self.tag, key, value);
-        let entry = Entry { start, end: self.bytes.len(), key: key_start, key_len: key.len() };
-        self.live += entry.end - entry.start;
+        let end = self.bytes.len();
+        self.live += end - start;
+        let entry = Entry { start, end, key: (key_start - start) as u32, key_len: key.len() as u32 };
         match known {
-            None => self.entries.push(entry),
-            Some(position) => {
-                self.live -= self.entries[position].end - self.entries[position].start;
-                self.entries[position] = entry;
-                if self.bytes.len() > 2 * self.live + SLACK {
-                    self.tidy();
+            None => {
+                self.seen |= bit;
+                self.entries.push(entry);
+                if self.entries.len() > LOOKED_THROUGH {
+                    self.index_last(key);
                 }
             }
+            Some(position) => self.replace(position, entry),
+        }
+    }
+
+    #[cold]
+    fn index_last(&mut self, key: &str) {
+        let (bytes, entries) = (&self.bytes, &self.entries);
+        let index = self.index.get_or_insert_with(|| {
+            let text = |entry: &Entry| {
+                let start = entry.start + entry.key as usize;
+                String::from_utf8_lossy(&bytes[start..start + entry.key_len as usize]).into()
+            };
+            entries.iter().map(text).zip(0..).collect()
+        });
+        index.insert(key.into(), entries.len() - 1);
+    }
+
+    fn replace(&mut self, position: usize, entry: Entry) {
+        self.live -= self.entries[position].end - self.entries[position].start;
+        self.entries[position] = entry;
+        if self.bytes.len() > 2 * self.live + SLACK {
+            self.tidy();
         }
     }
 
@@ -114,9 +170,7 @@ impl Attributes {
         for entry in &mut self.entries {
             let start = bytes.len();
             bytes.extend_from_slice(&self.bytes[entry.start..entry.end]);
-            let moved = |position: usize| position - entry.start + start;
-            (entry.key, entry.end) = (moved(entry.key), moved(entry.end));
-            entry.start = start;
+            (entry.start, entry.end) = (start, bytes.len());
         }
         self.bytes = bytes;
     }
@@ -125,9 +179,14 @@ impl Attributes {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.seen = 0;
+        self.index = None;
         self.live = 0;
         self.dropped = 0;
-        self.bytes.shrink_to(SLACK);
+        if self.bytes.capacity() > SLACK {
+            self.bytes.shrink_to(SLACK);
+            self.entries.shrink_to(LOOKED_THROUGH);
+        }
     }
 }
 
@@ -204,6 +263,42 @@ mod tests {
         }
         assert!(attributes.bytes.len() < 3 * SLACK);
         assert_eq!(written(&attributes), expected(&[("first", AnyValue::Int(0)), ("n", AnyValue::Int(99_999))]));
+    }
+
+    #[test]
+    fn keys_are_told_apart_however_many_and_alike() {
+        let mut attributes = Attributes::new(9);
+        let keys: Vec<String> = (0..400).map(|n| format!("{:1$}", n % 20, 1 + n / 20)).collect();
+        for round in 0..3 {
+            for (number, key) in (0..).zip(&keys) {
+                attributes.set(&NONE, key, &AnyValue::Int(number * 1000 + round));
+            }
+        }
+        let numbers = (0..).zip(&keys);
+        let pairs: Vec<_> = numbers.map(|(number, key)| (key.as_str(), AnyValue::Int(number * 1000 + 2))).collect();
+        let unique: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(attributes.count(), unique.len());
+        let last: std::collections::HashMap<_, _> = pairs.iter().map(|(key, value)| (*key, *value)).collect();
+        let mut first = Vec::new();
+        for (key, _) in &pairs {
+            if !first.contains(key) {
+                first.push(*key);
+            }
+        }
+        let pairs: Vec<_> = first.into_iter().map(|key| (key, last[key])).collect();
+        assert_eq!(written(&attributes), expected(&pairs));
+        attributes.clear();
+        attributes.set(&NONE, "0", &AnyValue::Int(1));
+        assert_eq!(written(&attributes), expected(&[("0", AnyValue::Int(1))]));
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_take_no_quadratic_time() {
+        let mut attributes = Attributes::new(9);
+        for number in 0..100_000 {
+            attributes.set(&NONE, &format!("key.{number:06}"), &AnyValue::Int(number));
+        }
+        assert_eq!(attributes.count(), 100_000);
     }
 
     #[test]

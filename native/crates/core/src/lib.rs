@@ -6,6 +6,7 @@ pub mod b3;
 pub mod clock;
 pub mod ids;
 pub mod queue;
+pub mod request;
 pub mod sampler;
 pub mod span;
 pub mod trace_context;

@@ -2,33 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::attributes::Attributes;
-use crate::wire;
-
-/// An instrumentation scope, encoded once.
-pub struct Scope {
-    scope: Vec<u8>,
-    schema_url: Vec<u8>,
-}
-
-impl Scope {
-    /// :param attributes: made for field 3.
-    pub fn new(name: &str, version: &str, schema_url: &str, attributes: &Attributes) -> Self {
-        let mut body = Vec::new();
-        for (field, text) in [(1, name), (2, version)] {
-            if !text.is_empty() {
-                wire::len_field(&mut body, field, text.as_bytes());
-            }
-        }
-        attributes.write(&mut body);
-        let mut scope = Self { scope: Vec::new(), schema_url: Vec::new() };
-        wire::len_field(&mut scope.scope, 1, &body);
-        if !schema_url.is_empty() {
-            wire::len_field(&mut scope.schema_url, 3, schema_url.as_bytes());
-        }
-        scope
-    }
-}
+use crate::request::{Group, Piece, Request, Scope, part};
 
 /// Counts since the recorder was made; they only grow.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,27 +15,60 @@ pub struct Counts {
     pub dropped: BTreeMap<String, u64>,
 }
 
-/// Encoded spans in the order of their end, in one buffer.
-pub struct Queue {
+/// Spans of one scope that ended one after the other.
+struct Run {
+    scope: u32,
+    items: usize,
+    bytes: usize,
+}
+
+/// A piece of the queue: spans as fields of a `ScopeSpans`, and whose they are.
+#[derive(Default)]
+struct Chunk {
     bytes: Vec<u8>,
+    runs: Vec<Run>,
+    /// Where the oldest span that waits begins, and in which run.
     head: usize,
-    spans: VecDeque<(u32, usize)>,
+    first: usize,
+}
+
+/// Encoded spans in the order of their end.
+///
+/// In pieces, so that it never copies what waits when it grows, whatever its size: that would stop the application for
+/// milliseconds.
+pub struct Queue {
+    chunks: VecDeque<Chunk>,
+    spare: Vec<Chunk>,
+    pending: usize,
     max_items: usize,
     closed: bool,
     pub counts: Counts,
 }
 
-// Memory that an empty queue keeps.
-const KEPT: usize = 1 << 20;
+/// Bytes of a chunk.
+const CHUNK: usize = 64 << 10;
+/// A chunk with less room than this takes no further span.
+const ROOM: usize = 4 << 10;
+/// Chunks that an empty queue keeps.
+const SPARE: usize = 16;
+
+impl Chunk {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.runs.clear();
+        self.head = 0;
+        self.first = 0;
+    }
+}
 
 impl Queue {
     /// :param max_items: most spans that wait; the newest is refused when full.
     pub fn new(max_items: usize) -> Self {
-        let counts = Counts::default();
-        Self { bytes: Vec::new(), head: 0, spans: VecDeque::new(), max_items, closed: false, counts }
+        let (chunks, spare) = (VecDeque::new(), Vec::new());
+        Self { chunks, spare, pending: 0, max_items, closed: false, counts: Counts::default() }
     }
 
-    /// Takes an ended span, which `write` appends, or counts why not: `shutdown`, `queue_full`.
+    /// Takes an ended span, which `write` appends as one field, or counts why not: `shutdown`, `queue_full`.
     ///
     /// Returns how many wait, 0 when it was refused.
     pub fn offer(&mut self, scope: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
@@ -70,14 +77,32 @@ impl Queue {
             self.drop_counted(1, "shutdown");
             return 0;
         }
-        if self.spans.len() >= self.max_items {
+        if self.pending >= self.max_items {
             self.drop_counted(1, "queue_full");
             return 0;
         }
-        let before = self.bytes.len();
-        write(&mut self.bytes);
-        self.spans.push_back((scope, self.bytes.len() - before));
-        self.spans.len()
+        if self.chunks.back().is_none_or(|chunk| chunk.bytes.len() > CHUNK - ROOM) {
+            self.grow();
+        }
+        let Some(chunk) = self.chunks.back_mut() else { return 0 };
+        let before = chunk.bytes.len();
+        write(&mut chunk.bytes);
+        let bytes = chunk.bytes.len() - before;
+        match chunk.runs.last_mut() {
+            Some(run) if run.scope == scope => {
+                run.items += 1;
+                run.bytes += bytes;
+            }
+            _ => chunk.runs.push(Run { scope, items: 1, bytes }),
+        }
+        self.pending += 1;
+        self.pending
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let chunk = self.spare.pop().unwrap_or_else(|| Chunk { bytes: Vec::with_capacity(CHUNK), ..Chunk::default() });
+        self.chunks.push_back(chunk);
     }
 
     /// Counts spans that were left out.
@@ -96,7 +121,7 @@ impl Queue {
 
     /// How many wait.
     pub fn pending(&self) -> usize {
-        self.spans.len()
+        self.pending
     }
 
     /// Spans that end from now on are dropped as `shutdown`.
@@ -104,95 +129,102 @@ impl Queue {
         self.closed = true;
     }
 
-    /// Takes up to `max_items` of the oldest spans and at most `max_bytes` of them, but one at least, as the body of an
-    /// `ExportTraceServiceRequest`.
+    /// The oldest spans, up to `max_items` and at most `max_bytes` of them, but one at least, as the body of an
+    /// `ExportTraceServiceRequest`. They wait until the request is taken.
     ///
     /// :param resource: the body of the `Resource`.
-    pub fn drain(
-        &mut self,
+    pub fn request<'a>(
+        &'a mut self,
         max_items: usize,
         max_bytes: usize,
-        resource: &[u8],
-        scopes: &[Scope],
-    ) -> Option<(Vec<u8>, usize)> {
-        // Each scope that has spans, in the order of its first: its length, and the places of its spans.
-        let mut groups: Vec<(u32, usize)> = Vec::new();
-        let (mut taken, mut bytes) = (0, 0);
-        for (scope, len) in self.spans.iter().take(max_items) {
-            if taken > 0 && bytes + len > max_bytes {
-                break;
-            }
-            taken += 1;
-            bytes += len;
-            match groups.iter_mut().find(|(known, _)| known == scope) {
-                Some((_, total)) => *total += len,
-                None => groups.push((*scope, *len)),
-            }
-        }
-        if taken == 0 {
-            return None;
-        }
-        let empty = Scope { scope: Vec::new(), schema_url: Vec::new() };
-        let scope_of = |index: u32| scopes.get(index as usize).unwrap_or(&empty);
-        let scope_len = |scope: &Scope, total: usize| scope.scope.len() + total + scope.schema_url.len();
-        let body_len = wire::len_field_len(resource.len())
-            + groups
-                .iter()
-                .map(|(index, total)| wire::len_field_len(scope_len(scope_of(*index), *total)))
-                .sum::<usize>();
-        let mut out = Vec::with_capacity(wire::len_field_len(body_len));
-        out.push(wire::len_tag(1));
-        wire::varint(&mut out, body_len as u64);
-        wire::len_field(&mut out, 1, resource);
-        for (index, total) in &groups {
-            let scope = scope_of(*index);
-            out.push(wire::len_tag(2));
-            wire::varint(&mut out, scope_len(scope, *total) as u64);
-            out.extend_from_slice(&scope.scope);
-            let mut position = self.head;
-            if groups.len() == 1 {
-                out.extend_from_slice(&self.bytes[position..position + total]);
-            } else {
-                for (of, len) in self.spans.iter().take(taken) {
-                    if of == index {
-                        out.extend_from_slice(&self.bytes[position..position + len]);
+        resource: &'a [u8],
+        scopes: &'a [Scope],
+    ) -> Option<Request<'a>> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let (mut items, mut bytes) = (0, 0);
+        'all: for (place, chunk) in self.chunks.iter().enumerate() {
+            let mut start = chunk.head;
+            for run in &chunk.runs[chunk.first..] {
+                let (most_items, most_bytes) = (max_items - items, max_bytes.saturating_sub(bytes));
+                let (run_items, run_bytes) = if run.items <= most_items && run.bytes <= most_bytes {
+                    (run.items, run.bytes)
+                } else {
+                    let most_items = most_items.min(run.items);
+                    part(&chunk.bytes[start..start + run.bytes], most_items, most_bytes, items == 0)
+                };
+                if run_items == 0 {
+                    break 'all;
+                }
+                let group = match groups.iter().position(|group| group.scope == run.scope) {
+                    Some(known) => known,
+                    None => {
+                        groups.push(Group { scope: run.scope, bytes: 0 });
+                        groups.len() - 1
                     }
-                    position += len;
+                };
+                groups[group].bytes += run_bytes;
+                pieces.push(Piece { group, chunk: place, start, items: run_items, bytes: run_bytes });
+                start += run_bytes;
+                items += run_items;
+                bytes += run_bytes;
+                if run_items < run.items {
+                    break 'all;
                 }
             }
-            out.extend_from_slice(&scope.schema_url);
         }
-        self.spans.drain(..taken);
-        self.head += bytes;
-        self.reclaim();
-        Some((out, taken))
+        (items > 0).then(|| Request::new(self, pieces, groups, items, resource, scopes))
     }
 
-    fn reclaim(&mut self) {
-        if self.spans.is_empty() {
-            self.bytes.clear();
-            self.bytes.shrink_to(KEPT);
-            self.head = 0;
-        } else if self.head > self.bytes.len() / 2 {
-            self.bytes.drain(..self.head);
-            self.head = 0;
+    pub(crate) fn take(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            let Some(chunk) = self.chunks.front_mut() else { return };
+            let run = &mut chunk.runs[chunk.first];
+            run.items -= piece.items;
+            run.bytes -= piece.bytes;
+            chunk.first += usize::from(run.items == 0);
+            chunk.head += piece.bytes;
+            self.pending -= piece.items;
+            if chunk.first == chunk.runs.len() {
+                self.retire();
+            }
         }
+    }
+
+    /// Encoded spans of a chunk.
+    pub(crate) fn bytes(&self, piece: &Piece) -> &[u8] {
+        &self.chunks[piece.chunk].bytes[piece.start..piece.start + piece.bytes]
+    }
+
+    /// Empties the oldest chunk and keeps it for later, unless a large span has made it large.
+    fn retire(&mut self) {
+        if let Some(mut chunk) = self.chunks.pop_front()
+            && self.spare.len() < SPARE
+            && chunk.bytes.capacity() <= 2 * CHUNK
+        {
+            chunk.clear();
+            self.spare.push(chunk);
+        }
+    }
+
+    fn clear(&mut self) {
+        while !self.chunks.is_empty() {
+            self.retire();
+        }
+        self.pending = 0;
     }
 
     /// Drops every waiting span under `reason`.
     pub fn discard(&mut self, reason: &str) {
-        let waiting = self.spans.len() as u64;
-        if waiting > 0 {
-            self.drop_counted(waiting, reason);
-            self.spans.clear();
-            self.reclaim();
+        if self.pending > 0 {
+            self.drop_counted(self.pending as u64, reason);
+            self.clear();
         }
     }
 
     /// Lets go of every waiting span and of every count: in a fork child they are the parent's.
     pub fn forget(&mut self) {
-        self.spans.clear();
-        self.reclaim();
+        self.clear();
         self.counts = Counts::default();
     }
 }
@@ -200,7 +232,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Field, Fields};
+    use crate::attributes::Attributes;
+    use crate::wire::{self, Field, Fields};
 
     fn scope(name: &str) -> Scope {
         Scope::new(name, "", "", &Attributes::new(3))
@@ -208,6 +241,13 @@ mod tests {
 
     fn offer(queue: &mut Queue, scope: u32, name: u8) -> usize {
         queue.offer(scope, |out| wire::len_field(out, 2, &[name]))
+    }
+
+    fn drain(queue: &mut Queue, max_items: usize, max_bytes: usize, scopes: &[Scope]) -> Option<(Vec<u8>, usize)> {
+        let request = queue.request(max_items, max_bytes, b"", scopes)?;
+        let mut bytes = vec![0; request.byte_len()];
+        request.write(&mut bytes);
+        Some((bytes, request.take()))
     }
 
     /// The spans of each scope of a request.
@@ -240,12 +280,12 @@ mod tests {
         for (scope, name) in [(1, 1), (0, 2), (1, 3), (0, 4), (1, 5)] {
             offer(&mut queue, scope, name);
         }
-        let (request, count) = queue.drain(4, 1 << 20, b"", &scopes).unwrap();
+        let (request, count) = drain(&mut queue, 4, 1 << 20, &scopes).unwrap();
         assert_eq!(count, 4);
         assert_eq!(decoded(&request), [("b".to_owned(), vec![1, 3]), ("a".to_owned(), vec![2, 4])]);
-        let (request, count) = queue.drain(4, 1 << 20, b"", &scopes).unwrap();
+        let (request, count) = drain(&mut queue, 4, 1 << 20, &scopes).unwrap();
         assert_eq!((decoded(&request), count), (vec![("b".to_owned(), vec![5])], 1));
-        assert!(queue.drain(4, 1 << 20, b"", &scopes).is_none());
+        assert!(drain(&mut queue, 4, 1 << 20, &scopes).is_none());
     }
 
     #[test]
@@ -255,8 +295,8 @@ mod tests {
         (0..3).for_each(|name| {
             offer(&mut queue, 0, name);
         });
-        assert_eq!(queue.drain(10, 7, b"", &scopes).unwrap().1, 2);
-        assert_eq!(queue.drain(10, 0, b"", &scopes).unwrap().1, 1);
+        assert_eq!(drain(&mut queue, 10, 7, &scopes).unwrap().1, 2);
+        assert_eq!(drain(&mut queue, 10, 0, &scopes).unwrap().1, 1);
     }
 
     #[test]
@@ -274,7 +314,7 @@ mod tests {
         assert_eq!(counts.dropped.values().sum::<u64>(), 4);
         assert_eq!(counts.dropped["why"], 2);
         queue.forget();
-        assert_eq!((queue.counts, queue.spans.len()), (Counts::default(), 0));
+        assert_eq!((queue.counts.clone(), queue.pending()), (Counts::default(), 0));
     }
 
     #[test]
@@ -285,9 +325,67 @@ mod tests {
             offer(&mut queue, 0, 1);
             offer(&mut queue, 0, 2);
             if round > 10 {
-                queue.drain(2, 1 << 20, b"", &scopes);
+                drain(&mut queue, 2, 1 << 20, &scopes);
             }
         }
-        assert!(queue.bytes.len() < 1000);
+        assert_eq!(queue.pending(), 22);
+        assert!(queue.chunks.len() + queue.spare.len() <= 3);
+    }
+
+    #[test]
+    fn a_request_that_is_not_taken_leaves_the_queue_as_it_was() {
+        let scopes = [scope("a")];
+        let mut queue = Queue::new(10);
+        offer(&mut queue, 0, 1);
+        assert_eq!(queue.request(10, 1 << 20, b"", &scopes).unwrap().items(), 1);
+        assert_eq!(queue.pending(), 1);
+        assert_eq!(drain(&mut queue, 10, 1 << 20, &scopes).unwrap().1, 1);
+        assert_eq!(queue.pending(), 0);
+    }
+
+    #[test]
+    fn however_it_is_cut_every_span_comes_once_and_in_order() {
+        let scopes = [scope("a"), scope("b")];
+        // Lengths from a byte to more than a chunk, runs of several lengths, requests across chunks.
+        for (max_items, max_bytes) in [(1, 1 << 20), (7, 1 << 20), (512, 1 << 20), (10_000, 70_000), (10_000, 1 << 30)]
+        {
+            let mut queue = Queue::new(usize::MAX);
+            let mut got: [Vec<u16>; 2] = Default::default();
+            let mut expected = got.clone();
+            let mut numbers = 0..2000u16;
+            loop {
+                for number in numbers.by_ref().take(700) {
+                    let scope = u32::from(number / 5 % 3 == 0);
+                    let len = match number % 400 {
+                        399 => 100_000,
+                        _ => 2 + usize::from(number) % 300,
+                    };
+                    expected[scope as usize].push(number);
+                    queue.offer(scope, |out| {
+                        let mut body = vec![0; len];
+                        body[..2].copy_from_slice(&number.to_le_bytes());
+                        wire::len_field(out, 2, &body);
+                    });
+                }
+                let before = queue.pending();
+                let Some((request, items)) = drain(&mut queue, max_items, max_bytes, &scopes) else { break };
+                assert!(items <= max_items && (request.len() <= max_bytes + 100 || items == 1));
+                assert_eq!(queue.pending(), before - items);
+                let Some((1, Field::Len(body))) = Fields(&request).next() else { panic!("no resource") };
+                for (number, field) in Fields(body) {
+                    let (2, Field::Len(scope_spans)) = (number, field) else { continue };
+                    let mut scope = 0;
+                    for field in Fields(scope_spans) {
+                        match field {
+                            (1, Field::Len(body)) => scope = usize::from(body[2] - b'a'),
+                            (2, Field::Len(span)) => got[scope].push(u16::from_le_bytes([span[0], span[1]])),
+                            _ => panic!("another field"),
+                        }
+                    }
+                }
+            }
+            assert_eq!(got, expected, "{max_items} {max_bytes}");
+            assert!(queue.chunks.is_empty() && queue.spare.iter().all(|chunk| chunk.bytes.capacity() <= 2 * CHUNK));
+        }
     }
 }

@@ -81,6 +81,75 @@ pub fn fixed32_field(out: &mut Vec<u8>, field: u8, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+/// A few fields, put together before they are appended.
+pub struct Short {
+    bytes: [u8; Self::ROOM],
+    len: usize,
+}
+
+impl Short {
+    const ROOM: usize = 64;
+
+    #[expect(clippy::new_without_default, reason = "the one who makes it fills it")]
+    #[inline]
+    pub fn new() -> Self {
+        Self { bytes: [0; Self::ROOM], len: 0 }
+    }
+
+    #[inline]
+    pub fn byte(&mut self, byte: u8) {
+        self.bytes(&[byte]);
+    }
+
+    /// Takes bytes; what is beyond 64 in all is a mistake of the caller's that his first test shows.
+    #[inline]
+    pub fn bytes<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(bytes);
+        self.len += N;
+    }
+
+    #[inline]
+    pub fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    /// See [`varint_field`].
+    #[inline]
+    pub fn varint_field(&mut self, field: u8, value: u64) {
+        if value != 0 {
+            self.byte(field << 3 | VARINT);
+            self.varint(value);
+        }
+    }
+
+    /// See [`fixed64_field`].
+    #[inline]
+    pub fn fixed64_field(&mut self, field: u8, value: u64) {
+        if value != 0 {
+            self.byte(field << 3 | FIXED64);
+            self.bytes(&value.to_le_bytes());
+        }
+    }
+
+    /// See [`fixed32_field`].
+    #[inline]
+    pub fn fixed32_field(&mut self, field: u8, value: u32) {
+        self.varint(u64::from(field) << 3 | u64::from(FIXED32));
+        self.bytes(&value.to_le_bytes());
+    }
+
+    /// Appends what is there, and is empty then.
+    #[inline]
+    pub fn move_to(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes[..self.len]);
+        self.len = 0;
+    }
+}
+
 impl AnyValue<'_> {
     /// Bytes of the message's body.
     pub fn len(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyNone, PyString, PyTuple, PyType};
 
 use crate::ffi;
 
@@ -80,7 +80,7 @@ impl Api {
         &self,
         current: &Bound<'py, PyAny>,
         span: &Bound<'py, PyAny>,
-        spare: impl FnOnce() -> Option<Py<PyDict>>,
+        spare: impl FnOnce() -> Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let py = span.py();
         let key = self.span_key.bind(py);
@@ -90,7 +90,7 @@ impl Api {
             None => true,
         };
         let context = match if alone { spare() } else { None } {
-            Some(context) => context.into_bound(py),
+            Some(context) => context,
             None => ffi::new_dict_subclass(self.context_type.bind(py))?,
         };
         if let Some(current) = current
@@ -114,14 +114,14 @@ impl Api {
     }
 
     /// Makes a Context that nobody else holds fit to be used again; None for any other.
-    pub fn spare_context(&self, context: Bound<'_, PyDict>) -> PyResult<Option<Py<PyDict>>> {
+    pub fn spare_context<'py>(&self, context: Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let py = context.py();
         if ffi::is_shared(&context) || context.len() != 1 {
             return Ok(None);
         }
-        context.set_item(self.span_key.bind(py), py.None())?;
+        context.set_item(self.span_key.bind(py), PyNone::get(py))?;
         // Letting go of the span may have run code of the application's, but nothing of it had the Context.
-        Ok(Some(context.unbind()))
+        Ok(Some(context))
     }
 
     /// A SpanContext of the API.

@@ -12,7 +12,6 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
 use crate::ffi;
-use crate::recorder::Decider;
 use crate::span::Span;
 use crate::tracer::{self, Start, Tracer};
 
@@ -302,12 +301,12 @@ pub fn begin<'py>(
     };
     let told;
     let parent = match &call.inbound {
-        None => tracer::parent(py, api, Some(call.context))?,
+        None => tracer::parent(api, call.context)?,
         Some(Inbound { carrier, getter, formats }) => {
             let Some(parent) = formats.parent(carrier, *getter)? else { return Ok(None) };
             let recorder = tracer.get().recorder.get();
             if let Some(parent) = &parent
-                && (matches!(recorder.decider, Decider::Python(_)) || recorder.listener(py).is_some())
+                && !recorder.is_plain()
             {
                 told = api.context_with_parent(call.context, parent)?;
                 start.context = Some(&told);

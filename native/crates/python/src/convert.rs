@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
 use crate::api::Api;
+use crate::ffi;
 
 // An official decoder reads 100 messages deep; a level is two of them, three in a map, and a request has seven around.
 const MAX_DEPTH: usize = 30;
@@ -67,26 +68,28 @@ pub fn with_value<R>(
     limits: &AttributeLimits,
     take: impl FnOnce(&AnyValue<'_>) -> R,
 ) -> PyResult<R> {
-    if let Ok(text) = value.cast_exact::<PyString>()
-        && let Ok(text) = text.to_str()
-        && text.len() <= MAX_VALUE_BYTES
-    {
-        return Ok(take(&AnyValue::Str(cut_str(text, limits))));
-    }
-    if let Ok(number) = value.cast_exact::<PyInt>()
-        && let Ok(number) = number.extract()
-    {
-        return Ok(take(&AnyValue::Int(number)));
-    }
-    if let Ok(value) = value.cast_exact::<PyBool>() {
-        return Ok(take(&AnyValue::Bool(value.is_true())));
-    }
-    if let Ok(number) = value.cast_exact::<PyFloat>() {
-        return Ok(take(&AnyValue::Double(number.value())));
+    if let Some(value) = scalar(value, limits) {
+        return Ok(take(&value));
     }
     let mut encoded = Vec::new();
     encode(value, limits, 0, &mut encoded)?;
     Ok(take(&AnyValue::Encoded(&encoded)))
+}
+
+/// The value in the wire's terms, if it is one of the usual ones, which run no code of their own.
+#[inline(always)]
+pub fn scalar<'a>(value: &'a Bound<'_, PyAny>, limits: &AttributeLimits) -> Option<AnyValue<'a>> {
+    if let Ok(text) = value.cast_exact::<PyString>() {
+        let text = ffi::text(text).filter(|text| text.len() <= MAX_VALUE_BYTES)?;
+        return Some(AnyValue::Str(cut_str(text, limits)));
+    }
+    if let Ok(number) = value.cast_exact::<PyInt>() {
+        return number.extract().ok().map(AnyValue::Int);
+    }
+    if let Ok(number) = value.cast_exact::<PyFloat>() {
+        return Some(AnyValue::Double(number.value()));
+    }
+    value.cast_exact::<PyBool>().ok().map(|value| AnyValue::Bool(value.is_true()))
 }
 
 /// Appends the body of an `AnyValue`.
@@ -252,21 +255,11 @@ pub fn set_attribute(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, sink: &mu
         return Ok(());
     };
     let limits = *sink.limits();
-    if let Ok(key) = key.to_str() {
-        // The usual case, without the detour over what might fail.
-        if let Ok(number) = value.cast_exact::<PyInt>()
-            && let Ok(number) = number.extract()
-        {
-            sink.set(key, &AnyValue::Int(number));
-            return Ok(());
-        }
-        if let Ok(text) = value.cast_exact::<PyString>()
-            && let Ok(text) = text.to_str()
-            && text.len() <= MAX_VALUE_BYTES
-        {
-            sink.set(key, &AnyValue::Str(cut_str(text, &limits)));
-            return Ok(());
-        }
+    if let Some(key) = ffi::text(key)
+        && let Some(value) = scalar(value, &limits)
+    {
+        sink.set(key, &value);
+        return Ok(());
     }
     match with_value(value, &limits, |value| sink.set(&text(key), value)) {
         Ok(()) => Ok(()),

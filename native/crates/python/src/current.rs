@@ -1,20 +1,27 @@
 //! The context manager and decorator that makes a span the current one.
 
-use std::sync::Mutex;
+use std::mem;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::api::Api;
-use crate::ffi;
-use crate::recorder::lock;
-use crate::span::{Span, is_error};
+use crate::exception::is_error;
+use crate::ffi::{self, GilCell};
+use crate::span::Span;
 use crate::tracer::{Start, Tracer};
 
 /// Arguments of `start_as_current_span`: the span starts when the block does.
 pub struct StartArguments {
+    pub tracer: Py<Tracer>,
     pub name: Py<PyAny>,
+    /// None where the name is the only one.
+    pub more: Option<Box<MoreArguments>>,
+}
+
+/// What is seldom given.
+pub struct MoreArguments {
     pub context: Option<Py<PyAny>>,
     pub kind: Option<Py<PyAny>>,
     pub attributes: Option<Py<PyAny>>,
@@ -25,10 +32,23 @@ pub struct StartArguments {
     pub end_on_exit: bool,
 }
 
+impl MoreArguments {
+    fn objects(&self) -> [&Option<Py<PyAny>>; 5] {
+        [&self.context, &self.kind, &self.attributes, &self.links, &self.start_time]
+    }
+}
+
 struct Entered {
     span: Py<Span>,
     token: Py<PyAny>,
     context: Py<PyDict>,
+    end_on_exit: bool,
+}
+
+enum Block {
+    Ready(StartArguments),
+    Entered(Entered),
+    Over,
 }
 
 /// Makes a span the current one for a block, or for each call of a function.
@@ -36,99 +56,141 @@ struct Entered {
 /// An object apart from its span: token, Context and span would otherwise be a cycle that an abandoned block leaks.
 #[pyclass(frozen, module = "otelagent_native")]
 pub struct CurrentSpan {
-    tracer: Py<Tracer>,
-    start: StartArguments,
-    entered: Mutex<Option<Entered>>,
+    block: GilCell<Block>,
 }
 
 impl CurrentSpan {
-    pub fn new(tracer: Py<Tracer>, start: StartArguments) -> Self {
-        Self { tracer, start, entered: Mutex::new(None) }
+    /// One that hasn't been entered; of those whose block is over, where one is left.
+    pub fn make<'py>(tracer: &Bound<'py, Tracer>, start: StartArguments) -> PyResult<Bound<'py, Self>> {
+        let py = tracer.py();
+        let block = Block::Ready(start);
+        match tracer.get().recorder.get().take_block(py) {
+            Some(spare) => {
+                let _over = spare.get().block.with(py, |before| mem::replace(before, block));
+                Ok(spare)
+            }
+            None => Bound::new(py, Self { block: GilCell::new(block) }),
+        }
+    }
+
+    /// Whether entering it is nothing but starting a span with a name.
+    fn is_plain(&self, py: Python<'_>) -> bool {
+        self.block.with(py, |block| match block {
+            Block::Ready(start) => start.more.is_none() && start.tracer.get().recorder.get().is_plain(),
+            _ => false,
+        })
+    }
+
+    fn begin<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Span>> {
+        let ready = self.block.with(py, |block| match block {
+            Block::Ready(_) => Some(mem::replace(block, Block::Over)),
+            _ => None,
+        });
+        let Some(Block::Ready(StartArguments { tracer, name, more })) = ready else {
+            return Err(PyRuntimeError::new_err("this context manager has been entered already"));
+        };
+        let (tracer, name) = (tracer.into_bound(py), name.into_bound(py));
+        let api = Api::get(py)?;
+        let current = api.context(py)?;
+        let span = match more.as_deref() {
+            None => Tracer::start(&tracer, &Start::of(&name), &current)?,
+            Some(more) => {
+                let objects = more.objects().map(|object| object.as_ref().map(|object| object.bind(py)));
+                let [context, kind, attributes, links, start_time] = objects;
+                let MoreArguments { record_exception, set_status_on_exception, .. } = *more;
+                let start = Start {
+                    name: &name,
+                    context,
+                    kind,
+                    attributes,
+                    links,
+                    start_time,
+                    record_exception,
+                    set_status_on_exception,
+                };
+                Tracer::start(&tracer, &start, &current)?
+            }
+        };
+        let context =
+            api.context_with_span(&current, span.as_any(), || tracer.get().recorder.get().take_context(py))?;
+        let token = ffi::context_var_set(api.current_context.bind(py), context.as_any())?;
+        let end_on_exit = more.is_none_or(|more| more.end_on_exit);
+        let (token, context) = (token.unbind(), context.unbind());
+        let entered = Block::Entered(Entered { span: span.clone().unbind(), token, context, end_on_exit });
+        let _over = self.block.with(py, |block| mem::replace(block, entered));
+        Ok(span)
+    }
+
+    /// Ends the block.
+    ///
+    /// :param error: that it ends with.
+    fn finish(slf: &Bound<'_, Self>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let py = slf.py();
+        let entered = slf.get().block.with(py, |block| match block {
+            Block::Entered(_) => Some(mem::replace(block, Block::Over)),
+            _ => None,
+        });
+        let Some(Block::Entered(Entered { span, token, context, end_on_exit })) = entered else {
+            return Err(PyRuntimeError::new_err("this context manager has not been entered"));
+        };
+        let (span, token, context) = (span.into_bound(py), token.into_bound(py), context.into_bound(py));
+        let api = Api::get(py)?;
+        let recorder = span.get().recorder();
+        let noted = match error {
+            Some(error) if is_error(error) => span.get().failed(error),
+            _ => Ok(()),
+        };
+        if let Err(error) = ffi::context_var_reset(api.current_context.bind(py), &token) {
+            recorder.complain(py, "detach", "A span's block ended in another context than it began in", Some(error));
+        }
+        drop(token);
+        if let Some(context) = api.spare_context(context)? {
+            recorder.return_context(context);
+        }
+        if end_on_exit {
+            Span::finish(&span, None);
+        }
+        recorder.return_block(slf.clone());
+        noted
     }
 }
 
 #[pymethods]
 impl CurrentSpan {
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Span>> {
-        let bound = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.bind(py).clone());
-        let (context, kind) = (bound(&self.start.context), bound(&self.start.kind));
-        let (attributes, links) = (bound(&self.start.attributes), bound(&self.start.links));
-        let start_time = bound(&self.start.start_time);
-        let start = Start {
-            name: self.start.name.bind(py),
-            context: context.as_ref(),
-            kind: kind.as_ref(),
-            attributes: attributes.as_ref(),
-            links: links.as_ref(),
-            start_time: start_time.as_ref(),
-            record_exception: self.start.record_exception,
-            set_status_on_exception: self.start.set_status_on_exception,
-        };
-        if lock(&self.entered).is_some() {
-            return Err(PyRuntimeError::new_err("this context manager has been entered already"));
-        }
-        let api = Api::get(py)?;
-        let recorder = self.tracer.get().recorder.get();
-        let span = Tracer::start(self.tracer.bind(py), &start)?;
-        let current = api.context(py)?;
-        let context = api.context_with_span(&current, span.as_any(), || recorder.take_context())?;
-        let token = ffi::context_var_set(api.current_context.bind(py), context.as_any())?;
-        let entered = Entered { span: span.clone().unbind(), token: token.unbind(), context: context.unbind() };
-        let _before = lock(&self.entered).replace(entered);
-        Ok(span)
+        self.begin(py)
     }
 
     #[pyo3(signature = (exc_type, exc_val, exc_tb))]
     fn __exit__(
-        &self,
+        slf: &Bound<'_, Self>,
         exc_type: &Bound<'_, PyAny>,
         exc_val: &Bound<'_, PyAny>,
         exc_tb: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let _ = (exc_type, exc_tb);
-        let py = exc_val.py();
-        let Some(Entered { span, token, context }) = lock(&self.entered).take() else {
-            return Err(PyRuntimeError::new_err("this context manager has not been entered"));
-        };
-        let span = span.into_bound(py);
-        let recorder = self.tracer.get().recorder.get();
-        let api = Api::get(py)?;
-        let noted = if !exc_val.is_none() && is_error(exc_val) {
-            span.get().failed(exc_val, self.start.record_exception, self.start.set_status_on_exception)
-        } else {
-            Ok(())
-        };
-        if let Err(error) = ffi::context_var_reset(api.current_context.bind(py), token.bind(py)) {
-            recorder.complain(py, "detach", "A span's block ended in another context than it began in", Some(error));
-        }
-        drop(token);
-        if let Some(context) = api.spare_context(context.into_bound(py))? {
-            recorder.return_context(context);
-        }
-        if self.start.end_on_exit {
-            Span::finish(&span, None);
-        }
-        noted.map(|()| false)
+        Self::finish(slf, Some(exc_val).filter(|error| !error.is_none())).map(|()| false)
     }
 
     /// Another one with the same arguments: each call of a decorated function gets its own span.
-    fn again(&self, py: Python<'_>) -> Self {
-        let start = &self.start;
-        let cloned = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py));
-        Self::new(
-            self.tracer.clone_ref(py),
-            StartArguments {
+    fn again<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Self>> {
+        let start = self.block.with(py, |block| match block {
+            Block::Ready(start) => Some(StartArguments {
+                tracer: start.tracer.clone_ref(py),
                 name: start.name.clone_ref(py),
-                context: cloned(&start.context),
-                kind: cloned(&start.kind),
-                attributes: cloned(&start.attributes),
-                links: cloned(&start.links),
-                start_time: cloned(&start.start_time),
-                record_exception: start.record_exception,
-                set_status_on_exception: start.set_status_on_exception,
-                end_on_exit: start.end_on_exit,
-            },
-        )
+                more: start.more.as_ref().map(|more| {
+                    let objects = more.objects().map(|object| object.as_ref().map(|object| object.clone_ref(py)));
+                    let [context, kind, attributes, links, start_time] = objects;
+                    Box::new(MoreArguments { context, kind, attributes, links, start_time, ..**more })
+                }),
+            }),
+            _ => None,
+        });
+        let Some(start) = start else {
+            return Err(PyRuntimeError::new_err("this context manager has been entered already"));
+        };
+        let tracer = start.tracer.bind(py).clone();
+        Self::make(&tracer, start)
     }
 
     fn __call__<'py>(slf: &Bound<'py, Self>, func: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -136,21 +198,40 @@ impl CurrentSpan {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        let start = &self.start;
-        visit.call(&start.name)?;
-        for value in [&start.context, &start.kind, &start.attributes, &start.links, &start.start_time] {
-            visit.call(value)?;
-        }
-        if let Ok(entered) = self.entered.try_lock()
-            && let Some(entered) = &*entered
-        {
-            visit.call(&entered.token)?;
-            visit.call(&entered.context)?;
-        }
-        Ok(())
+        self.block.visit(&visit, |block| match block {
+            Block::Ready(start) => {
+                visit.call(&start.tracer)?;
+                visit.call(&start.name)?;
+                start.more.iter().flat_map(|more| more.objects()).try_for_each(|object| visit.call(object))
+            }
+            Block::Entered(entered) => {
+                visit.call(&entered.token)?;
+                visit.call(&entered.context)
+            }
+            Block::Over => Ok(()),
+        })
     }
 
-    fn __clear__(&self) {
-        let _entered = lock(&self.entered).take();
+    fn __clear__(&self, py: Python<'_>) {
+        let _before = self.block.with(py, |block| mem::replace(block, Block::Over));
     }
+}
+
+ffi::method!(Enter, CurrentSpan, c"__enter__", |slf, arguments| {
+    let (py, []) = (slf.py(), arguments.all()?);
+    slf.get().is_plain(py).then(|| slf.get().begin(py).map(Bound::into_any))
+});
+
+ffi::method!(Exit, CurrentSpan, c"__exit__", |slf, arguments| {
+    let [_, error, _] = arguments.all()?;
+    error.is_none().then(|| {
+        CurrentSpan::finish(&slf, None)?;
+        Ok(pyo3::types::PyBool::new(slf.py(), false).to_owned().into_any())
+    })
+});
+
+/// Puts the quick methods in the place of the others.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    ffi::install::<Enter>(py)?;
+    ffi::install::<Exit>(py)
 }

@@ -1,12 +1,21 @@
-//! What PyO3 has no safe call for: context variables and a class's own constructor. The only unsafe code of this crate.
+//! What PyO3 has no safe call for: context variables, a class's own constructor, state that the GIL guards, methods
+//! without the parsing of arguments. The only unsafe code of this crate.
 #![allow(unsafe_code)]
 
+#[cfg(not(Py_GIL_DISABLED))]
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::{CStr, CString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::{Mutex, PoisonError};
 
-use pyo3::exceptions::{PyLookupError, PyTypeError};
+use pyo3::exceptions::{PyLookupError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::{PyClass, PyVisit};
 
 /// `var.get()`; `LookupError` where it has neither value nor default.
 pub fn context_var_get<'py>(var: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -51,8 +60,225 @@ pub fn new_dict_subclass<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
     Ok(made.cast_into::<PyDict>()?)
 }
 
-/// Whether anything but this reference holds the object.
+/// A string's text, unless it can't be UTF-8: at its place in the object where it is ASCII, as it mostly is.
+#[inline(always)]
+pub fn text<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a str> {
+    // Bit fields, which CPython may lay out anew in each version.
+    #[cfg(not(Py_3_14))]
+    // SAFETY: attached; a live string. A compact ASCII one has `length` bytes of ASCII behind its head, and never changes.
+    unsafe {
+        let pointer = string.as_ptr();
+        if ffi::PyUnicode_IS_COMPACT_ASCII(pointer) != 0 {
+            let len = ffi::PyUnicode_GET_LENGTH(pointer) as usize;
+            let bytes = std::slice::from_raw_parts(ffi::PyUnicode_DATA(pointer).cast::<u8>(), len);
+            return Some(std::str::from_utf8_unchecked(bytes));
+        }
+    }
+    string.to_str().ok()
+}
+
+/// Whether anything but this reference holds the object; without the GIL nobody can tell, so that something might.
 pub fn is_shared(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: attached; a live object.
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) != 1 }
+    cfg!(Py_GIL_DISABLED) || unsafe { ffi::Py_REFCNT(object.as_ptr()) != 1 }
+}
+
+/// State that the GIL guards, at the cost of a flag; in free-threaded builds a lock does.
+///
+/// A fork can't happen in the middle of a change, because whoever forks has the GIL. A change runs no Python code, not
+/// even by letting go of an object: what it removes, it returns.
+pub struct GilCell<T> {
+    #[cfg(not(Py_GIL_DISABLED))]
+    busy: Cell<bool>,
+    #[cfg(not(Py_GIL_DISABLED))]
+    value: UnsafeCell<T>,
+    #[cfg(Py_GIL_DISABLED)]
+    value: Mutex<T>,
+}
+
+// SAFETY: the value is reached only by those who prove to have the GIL, one at a time.
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe impl<T: Send> Sync for GilCell<T> {}
+
+impl<T> GilCell<T> {
+    pub fn new(value: T) -> Self {
+        #[cfg(not(Py_GIL_DISABLED))]
+        return Self { busy: Cell::new(false), value: UnsafeCell::new(value) };
+        #[cfg(Py_GIL_DISABLED)]
+        return Self { value: Mutex::new(value) };
+    }
+
+    /// Works with the value.
+    ///
+    /// # Panics
+    ///
+    /// Where the value is being worked with already, which only Python code that runs inside of `work` could do.
+    #[inline(always)]
+    pub fn with<R>(&self, _py: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
+        self.locked(work)
+    }
+
+    /// Visits the value in a garbage collection, for which the interpreter holds the GIL.
+    pub fn visit<R>(&self, _visit: &PyVisit<'_>, work: impl FnOnce(&mut T) -> R) -> R {
+        self.locked(work)
+    }
+
+    /// The value, of one who has the cell for itself.
+    pub fn get_mut(&mut self) -> &mut T {
+        #[cfg(not(Py_GIL_DISABLED))]
+        return self.value.get_mut();
+        #[cfg(Py_GIL_DISABLED)]
+        return self.value.get_mut().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    #[cfg(not(Py_GIL_DISABLED))]
+    #[inline(always)]
+    fn locked<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        struct Busy<'a>(&'a Cell<bool>);
+        impl Drop for Busy<'_> {
+            #[inline(always)]
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        assert!(!self.busy.replace(true), "state is changed inside of its change");
+        let _busy = Busy(&self.busy);
+        // SAFETY: the callers have the GIL, and the flag says that nobody else has the value, even if `work` gave the
+        // GIL away.
+        work(unsafe { &mut *self.value.get() })
+    }
+
+    #[cfg(Py_GIL_DISABLED)]
+    fn locked<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut self.value.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Positional arguments of a call.
+#[derive(Clone, Copy)]
+pub struct Arguments<'a, 'py> {
+    py: Python<'py>,
+    items: &'a [*mut ffi::PyObject],
+}
+
+impl<'a, 'py> Arguments<'a, 'py> {
+    /// All of them, if there are so many.
+    #[inline(always)]
+    pub fn all<const N: usize>(&self) -> Option<[Borrowed<'a, 'py, PyAny>; N]> {
+        let items: [*mut ffi::PyObject; N] = self.items.try_into().ok()?;
+        // SAFETY: attached; live objects that the caller holds during the call.
+        Some(items.map(|item| unsafe { Borrowed::from_ptr(self.py, item) }))
+    }
+}
+
+/// The usual calls of a method, taken without PyO3's parsing of arguments, which costs as much as what a span does.
+///
+/// Nothing may be dropped in it as `Py`, only as `Bound`: PyO3 doesn't know that the thread is attached and would put
+/// the drop off.
+pub trait Method {
+    type Class: PyClass;
+    const NAME: &'static CStr;
+
+    /// Where the method that PyO3 has made is kept: it takes the other calls.
+    fn ordinary() -> &'static PyOnceLock<Py<PyAny>>;
+
+    /// Answers the call, or gives it back by None, before anything has happened.
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, Self::Class>,
+        arguments: Arguments<'_, 'py>,
+    ) -> Option<PyResult<Bound<'py, PyAny>>>;
+}
+
+/// Makes a `Method`: its own name, the class, the method's name, and what answers its usual calls.
+macro_rules! method {
+    ($method:ident, $class:ty, $name:literal, |$slf:ident, $arguments:ident| $answer:block) => {
+        struct $method;
+
+        impl $crate::ffi::Method for $method {
+            type Class = $class;
+            const NAME: &'static std::ffi::CStr = $name;
+
+            fn ordinary() -> &'static pyo3::sync::PyOnceLock<Py<PyAny>> {
+                static ORDINARY: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+                &ORDINARY
+            }
+
+            #[inline(always)]
+            fn call<'py>(
+                $slf: Borrowed<'_, 'py, $class>,
+                $arguments: $crate::ffi::Arguments<'_, 'py>,
+            ) -> Option<PyResult<Bound<'py, PyAny>>> {
+                $answer
+            }
+        }
+    };
+}
+pub(crate) use method;
+
+/// Puts `M` in the place of the method of the same name.
+pub fn install<M: Method>(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<M::Class>();
+    let name = M::NAME.to_string_lossy();
+    let ordinary = class.getattr(&*name)?;
+    let text = |attribute| ordinary.getattr(attribute).and_then(|text| text.extract::<String>()).unwrap_or_default();
+    let doc = format!("{name}{}\n--\n\n{}", text("__text_signature__"), text("__doc__"));
+    let definition = ffi::PyMethodDef {
+        ml_name: M::NAME.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<M> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: CString::new(doc)?.into_raw(),
+    };
+    let _ = M::ordinary().set(py, ordinary.unbind());
+    // SAFETY: attached; a live class; the definition lives for ever, as the class does.
+    let method = unsafe {
+        let method = ffi::PyDescr_NewMethod(class.as_type_ptr(), Box::leak(Box::new(definition)));
+        Bound::from_owned_ptr_or_err(py, method)?
+    };
+    class.setattr(&*name, method)
+}
+
+unsafe extern "C" fn enter<M: Method>(
+    slf: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls with the GIL and `count` live arguments, and with an instance of the class, which the
+    // descriptor has checked. A null pointer comes with no arguments.
+    let (py, slf, items) = unsafe {
+        let py = Python::assume_attached();
+        let items: &[*mut ffi::PyObject] =
+            if count == 0 { &[] } else { std::slice::from_raw_parts(arguments, count as usize) };
+        (py, Borrowed::from_ptr(py, slf), items)
+    };
+    if names.is_null() {
+        // SAFETY: as above.
+        let instance = unsafe { slf.cast_unchecked::<M::Class>() };
+        match catch_unwind(AssertUnwindSafe(|| M::call(instance, Arguments { py, items }))) {
+            Ok(Some(Ok(answer))) => return answer.into_ptr(),
+            Ok(None) => {}
+            Ok(Some(Err(error))) => {
+                error.restore(py);
+                return ptr::null_mut();
+            }
+            Err(_) => {
+                PyRuntimeError::new_err("a bug of otelagent_native").restore(py);
+                return ptr::null_mut();
+            }
+        }
+    }
+    let Some(ordinary) = M::ordinary().get(py) else {
+        PyRuntimeError::new_err("a method is called before its module is ready").restore(py);
+        return ptr::null_mut();
+    };
+    // SAFETY: as above; of the arguments by name, the values follow the positional ones.
+    unsafe {
+        let named = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names) as usize };
+        let mut all = Vec::with_capacity(1 + items.len() + named);
+        all.push(slf.as_ptr());
+        if items.len() + named > 0 {
+            all.extend_from_slice(std::slice::from_raw_parts(arguments, items.len() + named));
+        }
+        ffi::PyObject_Vectorcall(ordinary.as_ptr(), all.as_ptr(), 1 + items.len(), names)
+    }
 }

@@ -7,11 +7,13 @@ mod api;
 mod call;
 mod convert;
 mod current;
+mod exception;
 mod ffi;
 mod propagation;
 mod read;
 mod recorder;
 mod span;
+mod span_methods;
 mod tracer;
 
 // Free-threaded builds take the GIL back: nothing here has been tested without it.
@@ -42,6 +44,9 @@ mod _otelagent_native {
         let trace = py.import("opentelemetry.trace")?;
         trace.getattr("Span")?.call_method1("register", (py.get_type::<SpanBase>(),))?;
         trace.getattr("Tracer")?.call_method1("register", (py.get_type::<TracerBase>(),))?;
+        super::tracer::install(py)?;
+        super::current::install(py)?;
+        super::span_methods::install(py)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -1,8 +1,65 @@
-//! The wire back to Python values, for whoever reads a span in its own process.
+//! A span as those in its own process read it: the wire back to Python values.
 
+use otelagent_core::span::Record;
 use otelagent_core::wire::{Field, Fields};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMappingProxy, PyTuple};
+
+use crate::api::Api;
+use crate::span::Span;
+
+impl Span {
+    /// Reads the record; None where the span isn't recorded.
+    pub fn read<R>(&self, py: Python<'_>, read: impl FnOnce(&Record) -> R) -> Option<R> {
+        self.state.with(py, |state| state.record.as_deref().map(read))
+    }
+
+    pub fn read_name(&self, py: Python<'_>) -> String {
+        self.read(py, |record| record.name.clone()).unwrap_or_default()
+    }
+
+    pub fn read_kind<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let kind = self.read(py, |record| record.kind).unwrap_or(1);
+        Ok(Api::get(py)?.kind(py, kind))
+    }
+
+    pub fn read_status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let status = self.read(py, |record| {
+            let (code, message) = record.status();
+            (code, message.to_owned())
+        });
+        let (code, message) = status.unwrap_or_default();
+        Api::get(py)?.status(py, code, &message)
+    }
+
+    pub fn read_attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
+        let mut bytes = Vec::new();
+        self.read(py, |record| record.attributes.write(&mut bytes));
+        Ok(PyMappingProxy::new(py, key_values(py, &bytes, 9)?.as_mapping()))
+    }
+
+    pub fn read_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let bytes = self.read(py, |record| record.events.bytes().to_vec()).unwrap_or_default();
+        let events = PyList::empty(py);
+        for event in lens(&bytes, 11) {
+            let attributes = key_values(py, event, 3)?;
+            events.append((string(event, 2), attributes, number(event, 1), number(event, 4)))?;
+        }
+        self.scope(py).call_method1("events", (events,))
+    }
+
+    pub fn read_links<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (bytes, linked) = self.state.with(py, |state| {
+            let bytes = state.record.as_deref().map(|record| record.links.bytes().to_vec()).unwrap_or_default();
+            (bytes, state.linked.iter().map(|context| context.clone_ref(py)).collect::<Vec<_>>())
+        });
+        let links = PyList::empty(py);
+        for (link, context) in lens(&bytes, 13).zip(linked) {
+            links.append((context, key_values(py, link, 4)?, number(link, 5)))?;
+        }
+        self.scope(py).call_method1("links", (links,))
+    }
+}
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()

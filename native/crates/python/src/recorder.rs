@@ -1,11 +1,11 @@
 //! What tracers and spans of one provider share: limits, ids, the sampler, the queue, the resource.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use otelagent_core::attributes::{AttributeLimits, Attributes};
 use otelagent_core::ids::IdGenerator;
-use otelagent_core::queue::{Queue, Scope};
+use otelagent_core::queue::Queue;
+use otelagent_core::request::Scope;
 use otelagent_core::sampler::Sampler;
 use otelagent_core::span::{Record, SpanLimits};
 use pyo3::exceptions::PyValueError;
@@ -14,6 +14,8 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::api::Api;
 use crate::convert::{self, Collected};
+use crate::current::CurrentSpan;
+use crate::ffi::{self, GilCell};
 use crate::span::Span;
 use crate::tracer::{Tracer, TracerBase};
 
@@ -24,13 +26,8 @@ const MAX_REQUEST_BYTES: usize = (4 << 20) - (64 << 10);
 /// Ended spans' records that wait for the next span.
 const POOLED_RECORDS: usize = 64;
 
-/// Contexts that wait for the next block.
-const POOLED_CONTEXTS: usize = 16;
-
-/// Locks; a panic elsewhere left nothing half-done that matters more than the application.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Contexts and context managers that wait for the next block.
+const POOLED_BLOCKS: usize = 16;
 
 /// Who decides which spans are recorded.
 pub enum Decider {
@@ -43,58 +40,75 @@ pub enum Decider {
     Python(Py<PyAny>),
 }
 
+/// What spans begin with.
 struct Supply {
     ids: IdGenerator,
     sampled_out: u64,
     #[expect(clippy::vec_box, reason = "records move between here and spans")]
     records: Vec<Box<Record>>,
+    contexts: Vec<Py<PyDict>>,
+    blocks: Vec<Py<CurrentSpan>>,
+}
+
+/// Where ended spans go.
+struct Outgoing {
+    queue: Queue,
+    scopes: Vec<Scope>,
+    resource: Vec<u8>,
+}
+
+/// Who is told of spans.
+#[derive(Default)]
+struct Told {
+    batch: Option<Py<PyAny>>,
+    listener: Option<Py<PyAny>>,
 }
 
 /// Records spans; the batch's source.
 ///
-/// No lock of it is held while Python code runs, so that a signal handler or a `__del__` may end a span anywhere.
+/// Its state changes only in moments in which no Python code runs, so that a signal handler or a `__del__` may end a
+/// span anywhere, and a fork may happen anywhere.
 #[pyclass(frozen, weakref, module = "otelagent_native")]
 pub struct Recorder {
     pub limits: SpanLimits,
     pub decider: Decider,
     /// An object with the SDK's `generate_trace_id` and so on; None: this recorder's own ids.
     id_generator: Option<Py<PyAny>>,
-    supply: Mutex<Supply>,
-    contexts: Mutex<Vec<Py<PyDict>>>,
-    pub queue: Mutex<Queue>,
-    scopes: Mutex<Vec<Scope>>,
-    resource: Mutex<Vec<u8>>,
+    supply: GilCell<Supply>,
+    outgoing: GilCell<Outgoing>,
+    told: GilCell<Told>,
     paused: AtomicBool,
-    max_batch_items: usize,
-    batch: Mutex<Option<Py<PyAny>>>,
     listens: AtomicBool,
-    listener: Mutex<Option<Py<PyAny>>>,
+    max_batch_items: usize,
     complain: Py<PyAny>,
 }
 
 impl Recorder {
     /// Ids of a span, and its trace's unless it has one; a record if `samples` says so for the trace, or counts the
     /// span as sampled out.
+    #[inline]
     pub fn begin(
         &self,
+        py: Python<'_>,
         trace_id: Option<u128>,
         samples: impl FnOnce(u128) -> bool,
     ) -> (u128, u64, Option<Box<Record>>) {
-        let supply = &mut *lock(&self.supply);
-        let trace_id = trace_id.unwrap_or_else(|| supply.ids.trace_id());
-        let span_id = supply.ids.span_id();
-        let record = if samples(trace_id) {
-            Some(supply.records.pop().unwrap_or_default())
-        } else {
-            supply.sampled_out += 1;
-            None
-        };
-        (trace_id, span_id, record)
+        self.supply.with(py, |supply| {
+            let trace_id = trace_id.unwrap_or_else(|| supply.ids.trace_id());
+            let span_id = supply.ids.span_id();
+            let record = if samples(trace_id) {
+                Some(supply.records.pop().unwrap_or_default())
+            } else {
+                supply.sampled_out += 1;
+                None
+            };
+            (trace_id, span_id, record)
+        })
     }
 
     /// A trace id.
-    pub fn new_trace_id(&self) -> u128 {
-        lock(&self.supply).ids.trace_id()
+    pub fn new_trace_id(&self, py: Python<'_>) -> u128 {
+        self.supply.with(py, |supply| supply.ids.trace_id())
     }
 
     /// Whether ids come from a generator that the application gave.
@@ -137,25 +151,57 @@ impl Recorder {
     }
 
     /// A context without a span, if one is left from a block that nobody else has seen.
-    pub fn take_context(&self) -> Option<Py<PyDict>> {
-        lock(&self.contexts).pop()
+    pub fn take_context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyDict>> {
+        self.supply.with(py, |supply| supply.contexts.pop()).map(|context| context.into_bound(py))
     }
 
     /// Takes such a context.
-    pub fn return_context(&self, context: Py<PyDict>) {
-        let mut contexts = lock(&self.contexts);
-        if contexts.len() < POOLED_CONTEXTS {
-            contexts.push(context);
-        }
+    pub fn return_context(&self, context: Bound<'_, PyDict>) {
+        let (py, context) = (context.py(), context.unbind());
+        let refused = self.supply.with(py, |supply| put(&mut supply.contexts, context));
+        refused.map(|context| context.into_bound(py));
+    }
+
+    /// A context manager whose block is over and that nobody else holds.
+    pub fn take_block<'py>(&self, py: Python<'py>) -> Option<Bound<'py, CurrentSpan>> {
+        let block = self.supply.with(py, |supply| supply.blocks.pop())?.into_bound(py);
+        (!ffi::is_shared(&block)).then_some(block)
+    }
+
+    /// Takes a context manager whose block is over.
+    pub fn return_block(&self, block: Bound<'_, CurrentSpan>) {
+        let (py, block) = (block.py(), block.unbind());
+        let refused = self.supply.with(py, |supply| put(&mut supply.blocks, block));
+        refused.map(|block| block.into_bound(py));
     }
 
     /// Takes a record back.
-    pub fn return_record(&self, mut record: Box<Record>) {
-        let records = &mut lock(&self.supply).records;
-        if records.len() < POOLED_RECORDS {
-            record.clear();
-            records.push(record);
-        }
+    pub fn return_record(&self, py: Python<'_>, mut record: Box<Record>) {
+        self.supply.with(py, |supply| {
+            if supply.records.len() < POOLED_RECORDS {
+                record.clear();
+                supply.records.push(record);
+            }
+        });
+    }
+
+    /// Takes an ended span, which `write` appends, or counts why not; says how many wait, 0 when it was refused.
+    #[inline]
+    pub fn offer(&self, py: Python<'_>, scope: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        self.outgoing.with(py, |outgoing| outgoing.queue.offer(scope, write))
+    }
+
+    /// Counts a span that was recorded for its listeners alone.
+    pub fn left_out(&self, py: Python<'_>) {
+        self.outgoing.with(py, |outgoing| outgoing.queue.sampled_out(1));
+    }
+
+    /// Whether a span's start and end run no Python code but the batch's.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        matches!(self.decider, Decider::Standard { .. })
+            && self.id_generator.is_none()
+            && !self.listens.load(Ordering::Relaxed)
     }
 
     pub fn is_paused(&self) -> bool {
@@ -167,20 +213,31 @@ impl Recorder {
         if pending != 1 && !pending.is_multiple_of(self.max_batch_items) {
             return;
         }
-        let batch = lock(&self.batch).as_ref().map(|batch| batch.clone_ref(py));
+        let batch = self.told.with(py, |told| told.batch.as_ref().map(|batch| batch.bind(py).clone()));
         if let Some(batch) = batch
-            && let Err(error) = batch.call_method1(py, "added", (pending,))
+            && let Err(error) = batch.call_method1("added", (pending,))
         {
             self.complain(py, "batch", "The batch can't be told of a span", Some(error));
         }
     }
 
-    /// Who hears of spans that start and end.
-    pub fn listener<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    /// Tells the listener of a span.
+    ///
+    /// :param what: `on_start`, which also hears of the parent's Context, `on_ending` or `on_end`.
+    pub fn tell(&self, what: &str, span: &Bound<'_, Span>, context: Option<Bound<'_, PyAny>>) {
         if !self.listens.load(Ordering::Relaxed) {
-            return None;
+            return;
         }
-        lock(&self.listener).as_ref().map(|listener| listener.bind(py).clone())
+        let py = span.py();
+        let listener = self.told.with(py, |told| told.listener.as_ref().map(|listener| listener.bind(py).clone()));
+        let Some(listener) = listener else { return };
+        let done = match what {
+            "on_start" => listener.call_method1(what, (span, context)),
+            _ => listener.call_method1(what, (span,)),
+        };
+        if let Err(error) = done {
+            self.complain(py, "listener", "A listener failed", Some(error));
+        }
     }
 
     /// Tells the application's log, seldom.
@@ -232,16 +289,22 @@ impl Recorder {
             },
             decider,
             id_generator,
-            supply: Mutex::new(Supply { ids: IdGenerator::new(), sampled_out: 0, records: Vec::new() }),
-            contexts: Mutex::new(Vec::new()),
-            queue: Mutex::new(Queue::new(max_queue_size)),
-            scopes: Mutex::new(Vec::new()),
-            resource: Mutex::new(Vec::new()),
+            supply: GilCell::new(Supply {
+                ids: IdGenerator::new(),
+                sampled_out: 0,
+                records: Vec::new(),
+                contexts: Vec::new(),
+                blocks: Vec::new(),
+            }),
+            outgoing: GilCell::new(Outgoing {
+                queue: Queue::new(max_queue_size),
+                scopes: Vec::new(),
+                resource: Vec::new(),
+            }),
+            told: GilCell::new(Told::default()),
             paused: AtomicBool::new(false),
-            max_batch_items: max_batch_items.max(1),
-            batch: Mutex::new(None),
             listens: AtomicBool::new(false),
-            listener: Mutex::new(None),
+            max_batch_items: max_batch_items.max(1),
             complain,
         })
     }
@@ -259,26 +322,28 @@ impl Recorder {
         let text = |value: &Bound<'_, PyAny>| convert::name(value).map(|text| convert::text(&text).into_owned());
         let encoded = this.collect(3, attributes)?;
         let encoded = Scope::new(&text(name)?, &text(version)?, &text(schema_url)?, &encoded);
-        let scopes = &mut lock(&this.scopes);
-        scopes.push(encoded);
-        let tracer = Tracer { recorder: slf.clone().unbind(), scope_index: scopes.len() as u32 - 1, scope };
+        let scope_index = this.outgoing.with(slf.py(), |outgoing| {
+            outgoing.scopes.push(encoded);
+            outgoing.scopes.len() as u32 - 1
+        });
+        let tracer = Tracer { recorder: slf.clone().unbind(), scope_index, scope };
         Py::new(slf.py(), PyClassInitializer::from(TracerBase).add_subclass(tracer))
     }
 
     fn set_resource(&self, attributes: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut body = Vec::new();
         self.collect(1, Some(attributes))?.write(&mut body);
-        *lock(&self.resource) = body;
+        self.outgoing.with(attributes.py(), |outgoing| outgoing.resource = body);
         Ok(())
     }
 
-    fn set_batch(&self, batch: Py<PyAny>) {
-        let _before = lock(&self.batch).replace(batch);
+    fn set_batch(&self, py: Python<'_>, batch: Py<PyAny>) {
+        let _before = self.told.with(py, |told| told.batch.replace(batch));
     }
 
-    fn set_listener(&self, listener: Option<Py<PyAny>>) {
+    fn set_listener(&self, py: Python<'_>, listener: Option<Py<PyAny>>) {
         self.listens.store(listener.is_some(), Ordering::Relaxed);
-        let _before = std::mem::replace(&mut *lock(&self.listener), listener);
+        let _before = self.told.with(py, |told| std::mem::replace(&mut told.listener, listener));
     }
 
     fn pause(&self) {
@@ -289,43 +354,48 @@ impl Recorder {
         self.paused.store(false, Ordering::Relaxed);
     }
 
-    fn close(&self) {
-        lock(&self.queue).close();
+    fn close(&self, py: Python<'_>) {
+        self.outgoing.with(py, |outgoing| outgoing.queue.close());
     }
 
-    fn reseed(&self) {
-        lock(&self.supply).ids.reseed();
+    fn reseed(&self, py: Python<'_>) {
+        self.supply.with(py, |supply| supply.ids.reseed());
     }
 
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<(u64, u64, Bound<'py, PyDict>)> {
-        let counts = lock(&self.queue).counts.clone();
+        let counts = self.outgoing.with(py, |outgoing| outgoing.queue.counts.clone());
+        let left_out = self.supply.with(py, |supply| supply.sampled_out);
         let dropped = PyDict::new(py);
         for (reason, count) in counts.dropped {
             dropped.set_item(reason, count)?;
         }
-        let left_out = lock(&self.supply).sampled_out;
         Ok((counts.ended + left_out, counts.sampled_out + left_out, dropped))
     }
 
-    fn pending(&self) -> usize {
-        lock(&self.queue).pending()
+    fn pending(&self, py: Python<'_>) -> usize {
+        self.outgoing.with(py, |outgoing| outgoing.queue.pending())
     }
 
-    fn drain<'py>(&self, py: Python<'py>, max_items: usize) -> Option<(Bound<'py, PyBytes>, usize)> {
-        let request = {
-            let (resource, scopes) = (lock(&self.resource), lock(&self.scopes));
-            lock(&self.queue).drain(max_items, MAX_REQUEST_BYTES, &resource, &scopes)
-        };
-        request.map(|(body, items)| (PyBytes::new(py, &body), items))
+    fn drain<'py>(&self, py: Python<'py>, max_items: usize) -> PyResult<Option<(Bound<'py, PyBytes>, usize)>> {
+        self.outgoing.with(py, |outgoing| {
+            let Outgoing { queue, scopes, resource } = outgoing;
+            let Some(request) = queue.request(max_items, MAX_REQUEST_BYTES, resource, scopes) else { return Ok(None) };
+            // Runs no Python code: bytes are nothing to the garbage collector.
+            let body = PyBytes::new_with(py, request.byte_len(), |out| {
+                request.write(out);
+                Ok(())
+            })?;
+            Ok(Some((body, request.take())))
+        })
     }
 
-    fn discard(&self, reason: &str) {
-        lock(&self.queue).discard(reason);
+    fn discard(&self, py: Python<'_>, reason: &str) {
+        self.outgoing.with(py, |outgoing| outgoing.queue.discard(reason));
     }
 
-    fn forget(&self) {
-        lock(&self.supply).sampled_out = 0;
-        lock(&self.queue).forget();
+    fn forget(&self, py: Python<'_>) {
+        self.supply.with(py, |supply| supply.sampled_out = 0);
+        self.outgoing.with(py, |outgoing| outgoing.queue.forget());
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
@@ -334,18 +404,16 @@ impl Recorder {
         if let Decider::Python(sampler) = &self.decider {
             visit.call(sampler)?;
         }
-        for held in [&self.batch, &self.listener] {
-            if let Ok(held) = held.try_lock() {
-                visit.call(&*held)?;
-            }
-        }
-        Ok(())
+        self.told.visit(&visit, |told| {
+            visit.call(&told.batch)?;
+            visit.call(&told.listener)
+        })
     }
 
-    fn __clear__(&self) {
-        let _batch = lock(&self.batch).take();
-        let _listener = lock(&self.listener).take();
-        let _contexts = std::mem::take(&mut *lock(&self.contexts));
+    fn __clear__(&self, py: Python<'_>) {
+        let _told = self.told.with(py, std::mem::take);
+        let _contexts = self.supply.with(py, |supply| std::mem::take(&mut supply.contexts));
+        let _blocks = self.supply.with(py, |supply| std::mem::take(&mut supply.blocks));
     }
 }
 
@@ -359,17 +427,13 @@ impl Recorder {
         }
         Ok(collected.attributes)
     }
+}
 
-    /// Tells the listener of a span.
-    pub fn tell(&self, what: &str, span: &Bound<'_, Span>, more: Option<Bound<'_, PyAny>>) {
-        let py = span.py();
-        let Some(listener) = self.listener(py) else { return };
-        let told = match what {
-            "on_start" => listener.call_method1(what, (span, more)),
-            _ => listener.call_method1(what, (span,)),
-        };
-        if let Err(error) = told {
-            self.complain(py, "listener", "A listener failed", Some(error));
-        }
+/// Puts one into a pool; gives it back when that is full.
+fn put<T>(pool: &mut Vec<T>, one: T) -> Option<T> {
+    if pool.len() >= POOLED_BLOCKS {
+        return Some(one);
     }
+    pool.push(one);
+    None
 }

@@ -1,68 +1,68 @@
-//! The span.
-
-use std::sync::Mutex;
+//! The span: how it begins, changes and ends. What Python calls is in `span_methods`.
 
 use otelagent_core::attributes::AttributeLimits;
 use otelagent_core::clock;
-use otelagent_core::span::{EVENT_ATTRIBUTES, LINK_ATTRIBUTES, Record, STATUS_ERROR, SpanIds};
+use otelagent_core::span::{EVENT_ATTRIBUTES, LINK_ATTRIBUTES, Record, SpanIds};
 use otelagent_core::wire::AnyValue;
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMappingProxy, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
 use crate::convert::{self, AttributeSink, Collected};
-use crate::read;
-use crate::recorder::{Recorder, lock};
+use crate::ffi::GilCell;
+use crate::recorder::Recorder;
 use crate::tracer::{Start, Tracer};
 
 /// Registered with the API's Span. Empty, because a class that is registered itself never gets into the ABC's cache.
 #[pyclass(frozen, subclass, module = "otelagent_native")]
 pub struct SpanBase;
 
-struct State {
+pub struct State {
     /// None: not recorded. Kept after the end, so that the span can still be read.
-    record: Option<Box<Record>>,
-    ended: bool,
+    pub record: Option<Box<Record>>,
+    pub ended: bool,
+    /// What the API calls this span by, once somebody has asked.
+    context: Option<Py<PyAny>>,
     /// The contexts of its links as they were given: the wire doesn't have all of them.
-    linked: Vec<Py<PyAny>>,
+    pub linked: Vec<Py<PyAny>>,
 }
 
 /// A span of the OpenTelemetry API.
 #[pyclass(frozen, extends = SpanBase, weakref, module = "otelagent_native")]
 pub struct Span {
-    tracer: Py<Tracer>,
-    ids: SpanIds,
+    pub tracer: Py<Tracer>,
+    pub ids: SpanIds,
     flags: u8,
     parent_flags: u8,
     trace_state: Option<Py<PyAny>>,
     parent_trace_state: Option<Py<PyAny>>,
-    record_exception: bool,
-    set_status_on_exception: bool,
-    /// Whether there ever was a record: known without the lock.
-    recorded: bool,
-    state: Mutex<State>,
+    pub record_exception: bool,
+    pub set_status_on_exception: bool,
+    /// Whether there ever was a record: known without a look at the state.
+    pub recorded: bool,
+    pub state: GilCell<State>,
 }
 
 /// A span as the place where attributes go.
-struct SpanAttributes<'a> {
-    span: &'a Span,
+pub struct SpanAttributes<'a, 'py> {
+    pub py: Python<'py>,
+    pub span: &'a Span,
     /// Whether the span had ended when an attribute came.
-    late: bool,
+    pub late: bool,
 }
 
-impl AttributeSink for SpanAttributes<'_> {
+impl AttributeSink for SpanAttributes<'_, '_> {
     fn limits(&self) -> &AttributeLimits {
         &self.span.recorder().limits.attributes
     }
 
     fn set(&mut self, key: &str, value: &AnyValue<'_>) {
         let limits = &self.span.recorder().limits.attributes;
-        self.late |= self.span.change(|record| record.attributes.set(limits, key, value)).is_none();
+        self.late |= self.span.change(self.py, |record| record.attributes.set(limits, key, value)).is_none();
     }
 
     fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) {
-        self.late |= self.span.change(|record| record.attributes.refuse(1)).is_none();
+        self.late |= self.span.change(py, |record| record.attributes.refuse(1)).is_none();
         if let Some(error) = error {
             self.span.recorder().complain(py, "attribute", "A span's attribute can't be kept", Some(error));
         }
@@ -91,46 +91,42 @@ impl Span {
             record_exception: start.record_exception,
             set_status_on_exception: start.set_status_on_exception,
             recorded: record.is_some(),
-            state: Mutex::new(State { record, ended: false, linked: Vec::new() }),
+            state: GilCell::new(State { record, ended: false, context: None, linked: Vec::new() }),
         };
         Bound::new(tracer.py(), PyClassInitializer::from(SpanBase).add_subclass(span))
     }
 
     /// What a span of its tracer's is read by.
-    fn scope<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+    pub fn scope<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.tracer.get().scope.bind(py)
     }
 
-    fn recorder(&self) -> &Recorder {
+    #[inline]
+    pub fn recorder(&self) -> &Recorder {
         self.tracer.get().recorder.get()
     }
 
     /// Changes the record of a span that is recorded and hasn't ended; returns None for any other.
-    fn change<R>(&self, change: impl FnOnce(&mut Record) -> R) -> Option<R> {
-        let mut state = lock(&self.state);
-        if state.ended {
-            return None;
-        }
-        state.record.as_deref_mut().map(change)
+    #[inline]
+    pub fn change<R>(&self, py: Python<'_>, change: impl FnOnce(&mut Record) -> R) -> Option<R> {
+        self.state.with(py, |state| match state {
+            State { ended: false, record: Some(record), .. } => Some(change(record)),
+            _ => None,
+        })
     }
 
-    fn recording(&self) -> bool {
-        let state = lock(&self.state);
-        !state.ended && state.record.is_some()
+    #[inline]
+    pub fn recording(&self, py: Python<'_>) -> bool {
+        self.recorded && self.state.with(py, |state| !state.ended)
     }
 
     /// Whether the span is recorded and goes on; says so where it is over.
-    fn open(&self, py: Python<'_>, method: &str) -> bool {
-        let state = lock(&self.state);
-        if state.record.is_none() {
-            return false;
-        }
-        if state.ended {
-            drop(state);
+    pub fn open(&self, py: Python<'_>, method: &str) -> bool {
+        let open = self.recording(py);
+        if self.recorded && !open {
             self.recorder().complain(py, "ended", &format!("{method}() on an ended span changes nothing"), None);
-            return false;
         }
-        true
+        open
     }
 
     /// Gives a span that begins what its start had besides the name: attributes and links; and tells who listens.
@@ -142,7 +138,7 @@ impl Span {
     ) -> PyResult<()> {
         if let Some(state) = &self.trace_state {
             let state = self.header(state.bind(slf.py()));
-            self.change(|record| record.trace_state = state);
+            self.change(slf.py(), |record| record.trace_state = state);
         }
         if !start.name.is_instance_of::<PyString>() {
             self.rename(start.name)?;
@@ -150,7 +146,7 @@ impl Span {
         if let Some(attributes) = attributes
             && attributes.is_truthy().unwrap_or(true)
         {
-            convert::set_attributes(attributes, &mut SpanAttributes { span: self, late: false })?;
+            convert::set_attributes(attributes, &mut SpanAttributes { py: slf.py(), span: self, late: false })?;
         }
         if let Some(links) = start.links.filter(|links| !links.is_none()) {
             self.link_all(links)?;
@@ -191,7 +187,7 @@ impl Span {
     }
 
     /// Keeps errors of values' own code from the application.
-    fn guarded(&self, py: Python<'_>, what: &str, act: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+    pub fn guarded(&self, py: Python<'_>, what: &str, act: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
         match act() {
             Err(error) if convert::isolated(py, &error) => {
                 self.recorder().complain(py, what, &format!("A span's {what} can't be kept whole"), Some(error));
@@ -201,11 +197,12 @@ impl Span {
         }
     }
 
-    fn rename(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.guarded(name.py(), "name", || {
+    pub fn rename(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = name.py();
+        self.guarded(py, "name", || {
             let name = convert::name(name)?;
             let name = convert::text(&name);
-            self.change(|record| {
+            self.change(py, |record| {
                 record.name.clear();
                 record.name.push_str(&name);
             });
@@ -233,7 +230,7 @@ impl Span {
         self.recorder().complain(py, "attribute", "An attribute of an event or link can't be kept", Some(error));
     }
 
-    fn link(&self, context: &Bound<'_, PyAny>, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    pub fn link(&self, context: &Bound<'_, PyAny>, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = context.py();
         let limits = &self.recorder().limits;
         let Some(linked) = Api::get(py)?.read_span_context(context) else { return Ok(()) };
@@ -242,30 +239,31 @@ impl Span {
         if !linked.is_valid() && !has_attributes && linked.trace_state.is_none() {
             return Ok(());
         }
-        if self.change(|record| record.links.refuse_when_full(limits.links)) != Some(false) {
+        if self.change(py, |record| record.links.refuse_when_full(limits.links)) != Some(false) {
             return Ok(());
         }
         let complain = |py: Python<'_>, error| self.complain_of_attribute(py, error);
         let collected = self.collected(LINK_ATTRIBUTES, limits.link_attributes, &complain, attributes)?;
-        let state = linked.trace_state.as_ref().map(|state| self.header(state.bind(py))).unwrap_or_default();
-        let mut span = lock(&self.state);
-        if !span.ended
-            && let Some(record) = span.record.as_deref_mut()
-        {
-            record.add_link(linked.trace_id, linked.span_id, linked.is_remote, &state, &collected.attributes);
-            span.linked.push(context.clone().unbind());
-        }
+        let header = linked.trace_state.as_ref().map(|state| self.header(state.bind(py))).unwrap_or_default();
+        let given = context.clone().unbind();
+        self.state.with(py, |state| {
+            if let State { ended: false, record: Some(record), linked: contexts, .. } = state {
+                record.add_link(linked.trace_id, linked.span_id, linked.is_remote, &header, &collected.attributes);
+                contexts.push(given);
+            }
+        });
         Ok(())
     }
 
-    fn event(
+    pub fn event(
         &self,
         name: &Bound<'_, PyAny>,
         attributes: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
+        let py = name.py();
         let limits = &self.recorder().limits;
-        if self.change(|record| record.events.refuse_when_full(limits.events)) != Some(false) {
+        if self.change(py, |record| record.events.refuse_when_full(limits.events)) != Some(false) {
             return Ok(());
         }
         let time_ns = convert::time_ns(timestamp.filter(|time| !time.is_none()));
@@ -273,77 +271,7 @@ impl Span {
         let collected = self.collected(EVENT_ATTRIBUTES, limits.event_attributes, &complain, attributes)?;
         let name = convert::name(name)?;
         let name = convert::text(&name);
-        self.change(|record| record.add_event(&name, time_ns, &collected.attributes));
-        Ok(())
-    }
-
-    fn record(
-        &self,
-        exception: &Bound<'_, PyAny>,
-        attributes: Option<&Bound<'_, PyAny>>,
-        timestamp: Option<&Bound<'_, PyAny>>,
-        escaped: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let py = exception.py();
-        let name = PyString::intern(py, "exception").into_any();
-        let class = exception.get_type();
-        let type_name = || -> PyResult<String> {
-            let module = class.getattr("__module__")?;
-            let qualified = class.getattr("__qualname__")?;
-            Ok(match module.extract::<String>() {
-                Ok(module) if !module.is_empty() && module != "builtins" => format!("{module}.{qualified}"),
-                _ => qualified.to_string(),
-            })
-        };
-        let described = || -> PyResult<Bound<'_, PyDict>> {
-            let lines = Api::get(py)?.format_exception.bind(py).call1((exception,))?;
-            let stacktrace = PyString::new(py, "").call_method1("join", (lines,))?;
-            let dict = PyDict::new(py);
-            dict.set_item("exception.type", type_name()?)?;
-            dict.set_item("exception.message", exception.str()?)?;
-            dict.set_item("exception.stacktrace", stacktrace)?;
-            let escaped = match escaped {
-                Some(escaped) => escaped.str()?,
-                None => PyString::intern(py, "False"),
-            };
-            dict.set_item("exception.escaped", escaped)?;
-            if let Some(attributes) = attributes.filter(|attributes| !attributes.is_none())
-                && attributes.is_truthy()?
-            {
-                dict.call_method1("update", (attributes,))?;
-            }
-            Ok(dict)
-        };
-        let attributes = match described() {
-            Ok(attributes) => attributes,
-            Err(error) if convert::isolated(py, &error) => {
-                self.recorder().complain(py, "exception", "An exception can't be recorded whole", Some(error));
-                let dict = PyDict::new(py);
-                dict.set_item("exception.type", type_name().unwrap_or_default())?;
-                dict
-            }
-            Err(error) => return Err(error),
-        };
-        self.event(&name, Some(attributes.as_any()), timestamp)
-    }
-
-    /// Notes the exception that leaves the span's block.
-    pub fn failed(&self, error: &Bound<'_, PyAny>, record: bool, set_status: bool) -> PyResult<()> {
-        if !self.recording() {
-            return Ok(());
-        }
-        if record {
-            self.record(error, None, None, None)?;
-        }
-        if set_status {
-            let name = error.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-            let message = match error.str() {
-                Ok(text) => format!("{name}: {}", convert::text(&text)),
-                Err(raised) if convert::isolated(error.py(), &raised) => name,
-                Err(raised) => return Err(raised),
-            };
-            self.change(|record| record.set_status(STATUS_ERROR, &message));
-        }
+        self.change(py, |record| record.add_event(&name, time_ns, &collected.attributes));
         Ok(())
     }
 
@@ -351,39 +279,33 @@ impl Span {
     pub fn finish(slf: &Bound<'_, Self>, end_time: Option<&Bound<'_, PyAny>>) {
         let py = slf.py();
         let this = slf.get();
+        if !this.recorded {
+            return;
+        }
         let recorder = this.recorder();
         let end_ns = match end_time.filter(|time| !time.is_none()) {
-            None => 0,
+            None => clock::now_ns(),
             time => convert::time_ns(time),
         };
-        let pending = {
-            let mut state = lock(&this.state);
-            let already = std::mem::replace(&mut state.ended, true);
-            match state.record.as_deref_mut() {
-                None => return,
-                Some(_) if already => None,
-                Some(record) => {
-                    record.end_ns = if end_ns == 0 { clock::now_ns() } else { end_ns };
-                    let mut queue = lock(&recorder.queue);
-                    if this.flags & 1 == 0 {
-                        // Recorded for the listener's sake alone.
-                        queue.sampled_out(1);
-                        Some(0)
-                    } else {
-                        Some(queue.offer(this.tracer.get().scope_index, |out| record.write(&this.ids, out)))
-                    }
-                }
+        let pending = this.state.with(py, |state| {
+            let record = state.record.as_deref_mut()?;
+            if std::mem::replace(&mut state.ended, true) {
+                return None;
             }
-        };
+            record.end_ns = end_ns;
+            if this.flags & 1 == 0 {
+                recorder.left_out(py);
+                return Some(0);
+            }
+            Some(recorder.offer(py, this.tracer.get().scope_index, |out| record.write(&this.ids, out)))
+        });
         match pending {
-            None => recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
+            None => return recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
             Some(0) => {}
             Some(pending) => recorder.added(py, pending),
         }
-        if pending.is_some() {
-            recorder.tell("on_ending", slf, None);
-            recorder.tell("on_end", slf, None);
-        }
+        recorder.tell("on_ending", slf, None);
+        recorder.tell("on_end", slf, None);
     }
 
     /// The parts of the span's own context.
@@ -397,273 +319,34 @@ impl Span {
         }
     }
 
-    fn read<R>(&self, read: impl FnOnce(&Record) -> R) -> Option<R> {
-        lock(&self.state).record.as_deref().map(read)
-    }
-
-    /// The bytes of some items, to be read without the lock.
-    fn items(&self, of: impl FnOnce(&Record) -> &[u8]) -> Vec<u8> {
-        self.read(|record| of(record).to_vec()).unwrap_or_default()
-    }
-}
-
-impl Drop for Span {
-    fn drop(&mut self) {
-        let record = self.state.get_mut().map(|state| state.record.take()).unwrap_or_default();
-        if let Some(record) = record {
-            self.recorder().return_record(record);
-        }
-    }
-}
-
-#[pymethods]
-impl Span {
-    fn set_attribute(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !self.recorded {
-            return Ok(());
-        }
-        let mut sink = SpanAttributes { span: self, late: false };
-        let done = convert::set_attribute(key, value, &mut sink);
-        if sink.late {
-            self.open(key.py(), "set_attribute");
-        }
-        done
-    }
-
-    fn set_attributes(&self, attributes: &Bound<'_, PyAny>) -> PyResult<()> {
-        if !self.open(attributes.py(), "set_attributes") {
-            return Ok(());
-        }
-        convert::set_attributes(attributes, &mut SpanAttributes { span: self, late: false })
-    }
-
-    #[pyo3(signature = (name, attributes=None, timestamp=None))]
-    fn add_event(
-        &self,
-        name: &Bound<'_, PyAny>,
-        attributes: Option<&Bound<'_, PyAny>>,
-        timestamp: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        if !self.open(name.py(), "add_event") {
-            return Ok(());
-        }
-        self.guarded(name.py(), "event", || self.event(name, attributes, timestamp))
-    }
-
-    #[pyo3(signature = (context, attributes=None))]
-    fn add_link(&self, context: &Bound<'_, PyAny>, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        if !self.open(context.py(), "add_link") {
-            return Ok(());
-        }
-        self.guarded(context.py(), "link", || self.link(context, attributes))
-    }
-
-    fn update_name(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.open(name.py(), "update_name") { self.rename(name) } else { Ok(()) }
-    }
-
-    #[pyo3(signature = (status, description=None))]
-    fn set_status(&self, status: &Bound<'_, PyAny>, description: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let py = status.py();
-        if !self.open(py, "set_status") {
-            return Ok(());
-        }
-        self.guarded(py, "status", || {
-            if let Some((code, description)) = Api::get(py)?.read_status(status, description)? {
-                let description = description.and_then(|text| text.cast_into::<PyString>().ok());
-                let message = description.as_ref().map(convert::text).unwrap_or_default();
-                self.change(|record| record.set_status(code, &message));
-            }
-            Ok(())
-        })
-    }
-
-    #[pyo3(signature = (exception, attributes=None, timestamp=None, escaped=None))]
-    fn record_exception(
-        &self,
-        exception: &Bound<'_, PyAny>,
-        attributes: Option<&Bound<'_, PyAny>>,
-        timestamp: Option<&Bound<'_, PyAny>>,
-        escaped: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let py = exception.py();
-        if !self.open(py, "record_exception") {
-            return Ok(());
-        }
-        self.guarded(py, "exception", || self.record(exception, attributes, timestamp, escaped))
-    }
-
-    #[pyo3(signature = (end_time=None))]
-    fn end(slf: &Bound<'_, Self>, end_time: Option<&Bound<'_, PyAny>>) {
-        Self::finish(slf, end_time);
-    }
-
-    fn is_recording(&self) -> bool {
-        self.recording()
-    }
-
-    fn get_span_context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Api::get(py)?.span_context(py, &self.context_parts(py))
-    }
-
-    fn __enter__<'a, 'py>(slf: &'a Bound<'py, Self>) -> &'a Bound<'py, Self> {
-        slf
-    }
-
-    #[pyo3(signature = (exc_type, exc_val, exc_tb))]
-    fn __exit__(
-        slf: &Bound<'_, Self>,
-        exc_type: &Bound<'_, PyAny>,
-        exc_val: &Bound<'_, PyAny>,
-        exc_tb: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let _ = (exc_type, exc_tb);
-        let this = slf.get();
-        let noted = if exc_val.is_none() {
-            Ok(())
-        } else {
-            this.failed(exc_val, this.record_exception, this.set_status_on_exception)
-        };
-        Self::finish(slf, None);
-        noted
-    }
-
-    #[getter]
-    fn name(&self) -> String {
-        self.read(|record| record.name.clone()).unwrap_or_default()
-    }
-
-    #[getter]
-    fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.get_span_context(py)
-    }
-
-    #[getter]
-    fn kind<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let kind = self.read(|record| record.kind).unwrap_or(1);
-        Ok(Api::get(py)?.kind(py, kind))
-    }
-
-    #[getter]
-    fn parent<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if self.ids.parent_span_id == 0 {
-            return Ok(None);
-        }
-        let parent = SpanContext {
+    /// The parts of the parent's context.
+    pub fn parent_parts(&self, py: Python<'_>) -> Option<SpanContext> {
+        (self.ids.parent_span_id != 0).then(|| SpanContext {
             trace_id: self.ids.trace_id,
             span_id: self.ids.parent_span_id,
             flags: self.parent_flags,
             is_remote: self.ids.parent_is_remote,
             trace_state: self.parent_trace_state.as_ref().map(|state| state.clone_ref(py)),
-        };
-        Api::get(py)?.span_context(py, &parent).map(Some)
+        })
     }
 
-    #[getter]
-    fn start_time(&self) -> Option<u64> {
-        self.read(|record| record.start_ns)
-    }
-
-    #[getter]
-    fn end_time(&self) -> Option<u64> {
-        let state = lock(&self.state);
-        state.record.as_ref().filter(|_| state.ended).map(|record| record.end_ns)
-    }
-
-    #[getter]
-    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let status = self.read(|record| {
-            let (code, message) = record.status();
-            (code, message.to_owned())
-        });
-        let (code, message) = status.unwrap_or_default();
-        Api::get(py)?.status(py, code, &message)
-    }
-
-    #[getter]
-    fn attributes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
-        let mut bytes = Vec::new();
-        self.read(|record| record.attributes.write(&mut bytes));
-        let attributes = read::key_values(py, &bytes, 9)?;
-        Ok(PyMappingProxy::new(py, attributes.as_mapping()))
-    }
-
-    #[getter]
-    fn events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let bytes = self.items(|record| record.events.bytes());
-        let events = PyList::empty(py);
-        for event in read::lens(&bytes, 11) {
-            let attributes = read::key_values(py, event, 3)?;
-            events.append((read::string(event, 2), attributes, read::number(event, 1), read::number(event, 4)))?;
+    /// The span's own context, made when it is first asked for.
+    pub fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let known = self.state.with(py, |state| state.context.as_ref().map(|context| context.bind(py).clone()));
+        if let Some(context) = known {
+            return Ok(context);
         }
-        self.scope(py).call_method1("events", (events,))
-    }
-
-    #[getter]
-    fn links<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (bytes, linked) = {
-            let state = lock(&self.state);
-            let bytes = state.record.as_deref().map(|record| record.links.bytes().to_vec()).unwrap_or_default();
-            (bytes, state.linked.iter().map(|context| context.clone_ref(py)).collect::<Vec<_>>())
-        };
-        let links = PyList::empty(py);
-        for (link, context) in read::lens(&bytes, 13).zip(linked) {
-            links.append((context, read::key_values(py, link, 4)?, read::number(link, 5)))?;
-        }
-        self.scope(py).call_method1("links", (links,))
-    }
-
-    #[getter]
-    fn dropped_attributes(&self) -> u32 {
-        self.read(|record| record.attributes.dropped()).unwrap_or_default()
-    }
-
-    #[getter]
-    fn dropped_events(&self) -> u32 {
-        self.read(|record| record.events.dropped()).unwrap_or_default()
-    }
-
-    #[getter]
-    fn dropped_links(&self) -> u32 {
-        self.read(|record| record.links.dropped()).unwrap_or_default()
-    }
-
-    #[getter]
-    fn instrumentation_scope<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.scope(py).getattr("instrumentation_scope")
-    }
-
-    #[getter]
-    fn instrumentation_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.scope(py).call_method0("deprecated_info")
-    }
-
-    #[getter]
-    fn resource<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.scope(py).getattr("resource")
-    }
-
-    fn _readable_span<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.get().scope(slf.py()).call_method1("readable", (slf,))
-    }
-
-    #[pyo3(signature = (indent=4))]
-    fn to_json<'py>(slf: &Bound<'py, Self>, indent: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
-        Self::_readable_span(slf)?.call_method1("to_json", (indent,))
-    }
-
-    fn __repr__(&self) -> String {
-        format!(
-            "Span(name={:?}, trace_id=0x{:032x}, span_id=0x{:016x}, recording={})",
-            self.name(),
-            self.ids.trace_id,
-            self.ids.span_id,
-            self.recording()
-        )
+        let context = Api::get(py)?.span_context(py, &self.context_parts(py))?;
+        let made = context.clone().unbind();
+        let _none = self.state.with(py, |state| state.context.replace(made));
+        Ok(context)
     }
 }
 
-/// Whether an exception that leaves a block is an error: what derives from BaseException alone is not.
-pub fn is_error(error: &Bound<'_, PyAny>) -> bool {
-    error.is_instance_of::<PyException>()
+impl Drop for Span {
+    fn drop(&mut self) {
+        if let Some(record) = self.state.get_mut().record.take() {
+            Python::attach(|py| self.recorder().return_record(py, record));
+        }
+    }
 }

@@ -7,7 +7,8 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::api::{Api, SpanContext};
 use crate::call::{self, Described, Formats, Inbound};
 use crate::convert;
-use crate::current::{CurrentSpan, StartArguments};
+use crate::current::{CurrentSpan, MoreArguments, StartArguments};
+use crate::ffi;
 use crate::recorder::{Decider, Recorder};
 use crate::span::Span;
 
@@ -47,11 +48,33 @@ pub struct Start<'a, 'py> {
     pub set_status_on_exception: bool,
 }
 
+impl<'a, 'py> Start<'a, 'py> {
+    /// A name and nothing else.
+    pub fn of(name: &'a Bound<'py, PyAny>) -> Self {
+        Self {
+            name,
+            context: None,
+            kind: None,
+            attributes: None,
+            links: None,
+            start_time: None,
+            record_exception: true,
+            set_status_on_exception: true,
+        }
+    }
+}
+
 impl Tracer {
     /// Starts a span. Returns an error only for what must come through.
-    pub fn start<'py>(slf: &Bound<'py, Self>, start: &Start<'_, 'py>) -> PyResult<Bound<'py, Span>> {
-        let py = slf.py();
-        let parent = parent(py, Api::get(py)?, start.context)?;
+    ///
+    /// :param current: the current Context: the parent's, unless `start` has another.
+    pub fn start<'py>(
+        slf: &Bound<'py, Self>,
+        start: &Start<'_, 'py>,
+        current: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, Span>> {
+        let context = start.context.filter(|context| !context.is_none()).unwrap_or(current);
+        let parent = parent(Api::get(slf.py())?, context)?;
         Self::start_under(slf, start, parent)
     }
 
@@ -79,7 +102,7 @@ impl Tracer {
                     _ => None,
                 };
                 let begun = recorder
-                    .begin(known_trace_id, |trace_id| !paused && decided.unwrap_or_else(|| root.samples(trace_id)));
+                    .begin(py, known_trace_id, |trace_id| !paused && decided.unwrap_or_else(|| root.samples(trace_id)));
                 if begun.2.is_some() {
                     flags |= SAMPLED;
                 }
@@ -87,7 +110,7 @@ impl Tracer {
             }
             Decider::Python(sampler) => {
                 // Ids first, without counting anything, because the sampler is told the trace's.
-                let trace_id = known_trace_id.unwrap_or_else(|| recorder.new_trace_id());
+                let trace_id = known_trace_id.unwrap_or_else(|| recorder.new_trace_id(py));
                 let decision = recorder.ask(sampler.bind(py), trace_id, start)?;
                 if decision.samples {
                     flags |= SAMPLED;
@@ -95,7 +118,7 @@ impl Tracer {
                 if let Some((other_attributes, other_state)) = decision.instead {
                     (attributes, trace_state) = (Some(other_attributes), other_state);
                 }
-                recorder.begin(Some(trace_id), |_| decision.records)
+                recorder.begin(py, Some(trace_id), |_| decision.records)
             }
         };
         if recorder.has_id_generator() {
@@ -107,16 +130,24 @@ impl Tracer {
             parent_span_id: parent.as_ref().map_or(0, |parent| parent.span_id),
             parent_is_remote: parent.as_ref().is_some_and(|parent| parent.is_remote),
         };
-        let recorded = record.is_some();
+        let plain = record.is_none()
+            || (recorder.is_plain()
+                && trace_state.is_none()
+                && attributes.is_none()
+                && start.links.is_none()
+                && start.name.is_instance_of::<PyString>());
         if let Some(record) = &mut record {
             record.kind = start.kind.map_or(1, |kind| api.kind_number(kind));
             if let Ok(name) = start.name.cast::<PyString>() {
-                record.name.push_str(&convert::text(name));
+                match ffi::text(name) {
+                    Some(name) => record.name.push_str(name),
+                    None => record.name.push_str(&convert::text(name)),
+                }
             }
             record.start_ns = convert::time_ns(start.start_time.filter(|time| !time.is_none()));
         }
         let span = Span::make(slf, ids, flags, parent, trace_state, record, start)?;
-        if recorded {
+        if !plain {
             span.get().begin(&span, attributes.as_ref(), start)?;
         }
         Ok(span)
@@ -171,18 +202,12 @@ fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>)
     Ok(Decision { records: decision > 0, samples: decision > 1, instead: Some((attributes, trace_state)) })
 }
 
-/// The valid span context in a Context, the current one by default.
-pub fn parent(py: Python<'_>, api: &Api, context: Option<&Bound<'_, PyAny>>) -> PyResult<Option<SpanContext>> {
-    let current;
-    let context = match context.filter(|context| !context.is_none()) {
-        Some(context) => context,
-        None => {
-            current = api.context(py)?;
-            &current
-        }
-    };
+/// The valid span context in a Context.
+pub fn parent(api: &Api, context: &Bound<'_, PyAny>) -> PyResult<Option<SpanContext>> {
+    let py = context.py();
     let key = api.span_key.bind(py);
     let span = match context.cast::<PyDict>() {
+        Ok(context) if context.is_empty() => return Ok(None),
         Ok(context) => context.get_item(key)?,
         Err(_) => match context.call_method1("get", (key,)) {
             Ok(span) => Some(span),
@@ -222,13 +247,13 @@ impl Tracer {
     ) -> PyResult<Bound<'py, Span>> {
         let start =
             Start { name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception };
-        Self::start(slf, &start)
+        Self::start(slf, &start, &Api::get(slf.py())?.context(slf.py())?)
     }
 
     #[pyo3(signature = (name, context=None, kind=None, attributes=None, links=None, start_time=None, record_exception=true, set_status_on_exception=true, end_on_exit=true))]
     #[expect(clippy::too_many_arguments)]
-    fn start_as_current_span(
-        slf: &Bound<'_, Self>,
+    fn start_as_current_span<'py>(
+        slf: &Bound<'py, Self>,
         name: Py<PyAny>,
         context: Option<Py<PyAny>>,
         kind: Option<Py<PyAny>>,
@@ -238,21 +263,18 @@ impl Tracer {
         record_exception: bool,
         set_status_on_exception: bool,
         end_on_exit: bool,
-    ) -> CurrentSpan {
-        CurrentSpan::new(
-            slf.clone().unbind(),
-            StartArguments {
-                name,
-                context,
-                kind,
-                attributes,
-                links,
-                start_time,
-                record_exception,
-                set_status_on_exception,
-                end_on_exit,
-            },
-        )
+    ) -> PyResult<Bound<'py, CurrentSpan>> {
+        let more = Box::new(MoreArguments {
+            context,
+            kind,
+            attributes,
+            links,
+            start_time,
+            record_exception,
+            set_status_on_exception,
+            end_on_exit,
+        });
+        CurrentSpan::make(slf, StartArguments { tracer: slf.clone().unbind(), name, more: Some(more) })
     }
 
     #[pyo3(signature = (name, kind, attributes, context, mark, links, start_time, inbound=None, getter=None, formats=None))]
@@ -299,4 +321,24 @@ impl Tracer {
         let scope = self.scope.bind(py).repr().map(|text| text.to_string()).unwrap_or_default();
         format!("<otelagent_native.Tracer of {}>", PyString::new(py, &scope))
     }
+}
+
+ffi::method!(StartSpan, Tracer, c"start_span", |slf, arguments| {
+    let [name] = arguments.all()?;
+    slf.get().recorder.get().is_plain().then(|| {
+        let current = Api::get(slf.py())?.context(slf.py())?;
+        Tracer::start(&slf, &Start::of(&name), &current).map(Bound::into_any)
+    })
+});
+
+ffi::method!(StartAsCurrentSpan, Tracer, c"start_as_current_span", |slf, arguments| {
+    let [name] = arguments.all()?;
+    let start = StartArguments { tracer: slf.to_owned().unbind(), name: name.to_owned().unbind(), more: None };
+    Some(CurrentSpan::make(&slf, start).map(Bound::into_any))
+});
+
+/// Puts the quick methods in the place of the others.
+pub fn install(py: Python<'_>) -> PyResult<()> {
+    ffi::install::<StartSpan>(py)?;
+    ffi::install::<StartAsCurrentSpan>(py)
 }
