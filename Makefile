@@ -34,7 +34,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo native sdk-serves test e2e lint lint-python lint-rust format bench fuzz corpus backends settings clean
+.PHONY: help demo needs-rust native sdk-serves test e2e lint lint-python lint-rust format bench fuzz corpus wheels backends settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -49,13 +49,15 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) $(BUILT) backends  ## the example shop, traced into the real Jaeger and Zipkin
 	@$(BIN)/python examples/shop/demo.py $(ARGS)
 
-native: $(if $(RUST),$(NATIVE))  ## build the native engine into the environment; needs Rust
+needs-rust:
 	@$(if $(RUST),:,echo "$(NO_RUST)" >&2; exit 1)
+
+native: needs-rust $(NATIVE)  ## build the native engine into the environment; needs Rust
 
 $(NATIVE): $(READY) $(NATIVE_SOURCES)
 	@echo "building the native engine"
 	@$(PIP) install -c constraints.txt --group native
-	@cd native && VIRTUAL_ENV=$(abspath $(VENV)) $(abspath $(BIN))/maturin develop -q --release
+	@cd native && PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(abspath $(BIN))/maturin develop -q --release
 	@touch $@
 
 sdk-serves:
@@ -98,24 +100,38 @@ format: $(READY)  ## let ruff and rustfmt format and sort
 bench: $(READY) $(BUILT)  ## benchmarks, side by side with the stock SDK
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
-$(CARGO_FUZZ):
-	@$(if $(RUST),:,echo "$(NO_RUST)" >&2; exit 1)
+$(CARGO_FUZZ): | needs-rust
 	@echo "building cargo-fuzz $(CARGO_FUZZ_VERSION) into the cache"
 	@cargo install -q --locked --root $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION) cargo-fuzz@$(CARGO_FUZZ_VERSION)
 
 # The core has no unsafe code, so no sanitizer is needed, and without one stable Rust will do. What a run finds stays in
 # native/fuzz/target/corpus; an input that fails is in native/fuzz/artifacts.
-fuzz: $(CARGO_FUZZ)  ## fuzz each target of native/fuzz for FUZZ_SECONDS; needs Rust
+fuzz: needs-rust $(CARGO_FUZZ)  ## fuzz each target of native/fuzz for FUZZ_SECONDS; needs Rust
 	@cd native && run() { $(CARGO_FUZZ) run -s none "$$@"; }; for target in $$($(CARGO_FUZZ) list); do \
 	  echo "== $$target"; mkdir -p fuzz/target/corpus/$$target; \
 	  run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-corpus: $(CARGO_FUZZ)  ## add to the committed corpora what runs of fuzz have reached since, as few small inputs as will do
+corpus: needs-rust $(CARGO_FUZZ)  ## add to the committed corpora what runs of fuzz have reached since, as few small inputs as will do
 	@cd native && run() { $(CARGO_FUZZ) run -s none "$$@"; }; for target in $$($(CARGO_FUZZ) list); do \
 	  run $$target fuzz/corpus/$$target fuzz/target/corpus/$$target -- -set_cover_merge=1 -use_counters=0 -max_len=512 || exit 1; \
 	done
+
+# For every supported CPython that is there, on PATH or pyenv's.
+PYTHONS ?= $(foreach version,3.10 3.11 3.12 3.13,$(firstword \
+  $(shell python$(version) -c 'import sys; print(sys.executable)' 2>/dev/null) \
+  $(wildcard $(HOME)/.pyenv/versions/$(version).*/bin/python)))
+
+# The native wheels are built from the source distribution: who has no wheel gets it.
+wheels: needs-rust $(READY)  ## the distributions of otelagent and otelagent-native into dist, each wheel installed and tried; needs Rust
+	@rm -rf dist build
+	@$(PIP) install -c constraints.txt --group wheels
+	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/maturin sdist -m native/crates/python/Cargo.toml -o dist
+	@mkdir -p build/native && tar xzf dist/otelagent_native-*.tar.gz -C build/native --strip-components 1
+	@cd build/native && CARGO_TARGET_DIR=$(abspath native/target) $(abspath $(BIN))/maturin build -q --release -i $(PYTHONS) -o ../../dist
+	@for python in $(PYTHONS); do $(BIN)/python .ci/install.py $$python dist || exit 1; done
 
 backends: $(READY)  ## build or fetch the real collector, Jaeger and Zipkin into the cache
 	@cd collector-config && $(abspath $(BIN))/python -m backends build
