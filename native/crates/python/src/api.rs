@@ -22,7 +22,7 @@ pub struct Api {
     pub empty_trace_state: Py<PyAny>,
     /// In the order of the wire, from 1.
     kinds: [Py<PyAny>; 5],
-    status_type: Py<PyAny>,
+    pub status_type: Py<PyAny>,
     status_codes: [Py<PyAny>; 3],
     pub sequence_type: Py<PyAny>,
     pub mapping_type: Py<PyAny>,

@@ -63,7 +63,11 @@ impl Span {
             return Ok(());
         }
         self.guarded(py, "status", || {
-            if let Some((code, description)) = Api::get(py)?.read_status(status, description)? {
+            let api = Api::get(py)?;
+            if description.is_some() && status.is_instance(api.status_type.bind(py))? {
+                self.recorder().complain(py, "status", "A Status has its own description: the other is ignored", None);
+            }
+            if let Some((code, description)) = api.read_status(status, description)? {
                 let description = description.and_then(|text| text.cast_into::<PyString>().ok());
                 let message = description.as_ref().map(convert::text).unwrap_or_default();
                 self.change(py, |record| record.set_status(code, &message));

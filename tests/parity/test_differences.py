@@ -1,6 +1,6 @@
 """Where the native engine does otherwise than the sdk engine, on purpose: each test says what and why.
 
-All else is the same on the wire: test_parity.py.
+All else is the same on the wire: test_programs.py.
 """
 
 from __future__ import annotations
