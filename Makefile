@@ -97,7 +97,7 @@ format: $(READY)  ## let ruff and rustfmt format and sort
 	@$(BIN)/ruff format .
 	@$(if $(RUST),for folder in native native/fuzz; do (cd $$folder && cargo fmt); done,echo "$(NO_RUST): left out rustfmt")
 
-bench: $(READY) $(BUILT)  ## benchmarks, side by side with the stock SDK
+bench: $(READY) $(BUILT)  ## benchmarks, side by side with the peers
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 $(CARGO_FUZZ): | needs-rust

@@ -1,103 +1,170 @@
-"""Runs every benchmark: rounds of all variants in turn, medians with spread, ratios to the first variant named."""
+"""``python -m benchmarks.run``: every question, every peer, in rounds that take turns; what `make bench` runs.
+
+Each sample is written down as soon as it is there, so that an interrupted run goes on with ``--resume``. A peer that
+fails, hangs or loses spans is noted and the run goes on; if otelagent is the one, the exit code tells at the end.
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import platform
-import statistics
+import os
+import signal
 import subprocess
 import sys
-import urllib.request
-from collections import defaultdict
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from benchmarks import span_cost, startup
+from benchmarks import budgets, report, sink
+from benchmarks.environments import ROOT, Unavailable, python_of
+from benchmarks.facts import facts
+from benchmarks.peers import PEERS
+from benchmarks.samples import Context, Sample, read, write
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "local"
+__all__ = ["ask", "main"]
 
-Results = dict[str, dict[str, list[float]]]
-
-
-def measure(script: str, *arguments: str) -> dict[str, float]:
-    """One process, one result."""
-    done = subprocess.run([sys.executable, HERE / script, *arguments], check=True, capture_output=True, text=True)
-    line: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return line
-
-
-def span_cost_variants() -> list[str]:
-    """The variants of `span_cost.py` that can run here."""
-    if importlib.util.find_spec("otelagent_native") is not None:
-        return list(span_cost.VARIANTS)
-    print("otelagent_native is not installed (make native): left out", file=sys.stderr)
-    return [variant for variant in span_cost.VARIANTS if not variant.startswith("otelagent_native")]
+QUESTIONS = ("span_cost", "cold", "concurrency", "memory", "startup", "frameworks", "throughput")
+# Some answers scatter less than others, or take minutes.
+ROUNDS = {"memory": 2, "frameworks": 3, "concurrency": 3, "throughput": 1}
+DEFAULT_ROUNDS = 5
+RESULTS = Path(__file__).resolve().parent / "results" / "local"
+CHILD_TIMEOUT_S = 150
 
 
-def span_costs(rounds: int, spans: int) -> Results:
-    """The question of `span_cost.py`. A variant whose spans don't all arrive fails the run."""
-    results: Results = defaultdict(lambda: defaultdict(list))
-    sink = subprocess.Popen([sys.executable, HERE / "sink.py"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert sink.stdout is not None
-        address = f"http://127.0.0.1:{int(sink.stdout.readline())}/"
-        for number in range(rounds):
-            for variant in span_cost_variants():
-                print(f"span_cost, round {number + 1} of {rounds}: {variant}", file=sys.stderr)
-                result = measure("span_cost.py", variant, f"{address}v1/traces", str(spans))
-                with urllib.request.urlopen(address) as answer:
-                    arrived = int(answer.read())
-                if arrived != result["spans"]:
-                    sys.exit(f"{variant}: {arrived} of {result['spans']:.0f} spans arrived")
-                for key in ("thread_us", "process_us", "max_rss_mib"):
-                    results[variant][key].append(result[key])
-    finally:
-        sink.terminate()
-        sink.wait()
-    return results
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs, prints tables and the budgets, writes results.json and results.svg."""
+    options = _options(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    log = options.output / "samples.jsonl"
+    done = list(read(log.read_text().splitlines())) if options.resume and log.exists() else []
+    samples = list(done)
+    began = time.monotonic()
+    with log.open("a" if options.resume else "w") as file:
+        for sample in run(options, {(one.question, one.peer, one.round) for one in done}, began):
+            samples.append(sample)
+            file.write(write(sample) + "\n")
+            file.flush()
+    results = {"facts": facts(), "quick": options.quick, "samples": [json.loads(write(one)) for one in samples]}
+    (options.output / "results.json").write_text(json.dumps(results, indent=0) + "\n")
+    (options.output / "results.svg").write_text(report.plot(samples))
+    print(report.tables(samples))
+    if not options.quick:
+        print(budgets.text(samples))
+    print(f"{options.output / 'results.json'}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return _verdict(samples)
 
 
-def startups(rounds: int) -> Results:
-    """The question of `startup.py`."""
-    results: Results = defaultdict(lambda: defaultdict(list))
-    for number in range(rounds):
-        for variant in startup.VARIANTS:
-            print(f"startup, round {number + 1} of {rounds}: {variant}", file=sys.stderr)
-            for key, value in measure("startup.py", variant).items():
-                results[variant][key].append(value)
-    return results
+def run(options: argparse.Namespace, done: set[tuple[str, str, int]], began: float) -> Iterator[Sample]:
+    """All that the options ask for and `done` hasn't got."""
+    pythons: dict[str, Path] = {}
+    missing: dict[str, str] = {}
+    for peer in options.peer:
+        try:
+            pythons[peer] = python_of(PEERS[peer].environment, _say)
+            if peer == "otelagent-native":
+                _need_native(pythons[peer])
+        except Unavailable as error:
+            missing[peer] = f"not available here: {error}"
+            pythons.pop(peer, None)
+            _say(f"{peer}: {missing[peer]}")
+    with sink.running(str(python_of("opentelemetry", _say))) as address:
+        for name in options.question:
+            question = import_module(f"benchmarks.{name}")
+            rounds = 1 if options.quick else options.rounds or ROUNDS.get(name, DEFAULT_ROUNDS)
+            for number in range(rounds):
+                # Every other round in reverse: whoever comes after a heavy one must not always be the same.
+                peers = [peer for peer in options.peer if peer in question.PEERS and (name, peer, number) not in done]
+                for peer in peers[:: -1 if number % 2 else 1]:
+                    if peer in missing:
+                        yield Sample(name, peer, "", number, note=missing[peer])
+                        continue
+                    _say(f"{time.monotonic() - began:5.0f} s  {name}, round {number + 1} of {rounds}: {peer}")
+                    # All of them or none: a resumed run asks again what it finds nothing about.
+                    answers = list(ask(question, Context(peer, address, options.quick), pythons[peer]))
+                    yield from (replace(one, round=number) for one in answers)
 
 
-def table(title: str, results: Results) -> str:
-    """Markdown: median (smallest to largest), and the ratio of the medians to the first variant's."""
-    variants = list(results)
-    keys = list(results[variants[0]])
-    lines = [f"### {title}", "", "| variant | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for variant in variants:
-        cells = []
-        for key in keys:
-            values = results[variant][key]
-            median, first = statistics.median(values), statistics.median(results[variants[0]][key])
-            cells.append(f"{median:.2f} ({min(values):.2f} to {max(values):.2f}), x{median / first:.3f}")
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def ask(question: ModuleType, context: Context, python: Path) -> Iterator[Sample]:
+    """The samples of one peer to one question, once; what went wrong is a sample with a note."""
+    name = question.__name__.rpartition(".")[2]
+    if getattr(question, "DRIVEN", False):
+        yield from question.drive(context)
+        return
+    for part in question.PARTS:
+        command = [str(python), "-m", "benchmarks.child", name, part, context.peer, context.address]
+        process = subprocess.Popen(
+            command + ["quick"] * context.quick,
+            cwd=ROOT,
+            env={**_environ(), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        trouble = ""
+        try:
+            output, errors = process.communicate(timeout=CHILD_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, errors = process.communicate()
+            trouble = f"hung for {CHILD_TIMEOUT_S} s"
+        else:
+            # The question of memory ends its process by SIGKILL.
+            if process.returncode not in (0, -signal.SIGKILL):
+                lines = [line for line in errors.splitlines() if line.strip()]
+                trouble = lines[-1] if lines else f"exit code {process.returncode}"
+        yield from read(output.splitlines())
+        if trouble:
+            _say(f"{context.peer}: {trouble}")
+            yield Sample(name, context.peer, part, note=trouble)
 
 
-def main() -> None:
-    """Run all, print Markdown, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--spans", type=int, default=20_000, help="per round and variant")
-    options = parser.parse_args()
-    results = {"span_cost": span_costs(options.rounds, options.spans), "startup": startups(options.rounds)}
-    print(f"Python {platform.python_version()}, {platform.machine()}, {options.rounds} rounds\n")
-    for title, result in results.items():
-        print(table(title, result))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "results.json").write_text(json.dumps(results, indent=1))
+def _environ() -> dict[str, str]:
+    kept = os.environ.items()
+    return {name: value for name, value in kept if not name.startswith(("OTEL", "DD_", "LOGFIRE", "PYTHON"))}
+
+
+def _need_native(python: Path) -> None:
+    done = subprocess.run([python, "-c", "import otelagent_native"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable("the native engine is not built for this Python: make native")
+
+
+def _verdict(samples: Sequence[Sample]) -> int:
+    """1 if otelagent lost spans or failed."""
+    bad = [
+        one
+        for one in samples
+        if one.peer.startswith("otelagent")
+        and (one.arrived != one.sent or (one.note and not one.note.startswith("not available")))
+        and one.case != "hold-failed"
+    ]
+    for one in bad:
+        _say(f"FAILED {one.question}, {one.peer}, {one.case}: {one.arrived} of {one.sent} arrived. {one.note}")
+    return 1 if bad else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Compares otelagent with its peers.")
+    parser.add_argument("--question", action="append", choices=QUESTIONS, help="only this one; may be repeated")
+    parser.add_argument("--peer", action="append", choices=PEERS, help="only this one; may be repeated")
+    parser.add_argument("--rounds", type=int, help="of every question, instead of as many as each needs")
+    parser.add_argument("--quick", action="store_true", help="see whether everything works; the numbers mean nothing")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run ended")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    options = parser.parse_args(arguments)
+    options.question = options.question or list(QUESTIONS)
+    options.peer = options.peer or list(PEERS)
+    return options
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,115 +1,55 @@
-"""What one span costs: one variant per process, one JSON line of results on standard output.
-
-``python span_cost.py VARIANT ENDPOINT SPANS``
-
-A variant is who records, and after a slash what is different from one sampled span with five attributes: the number of
-attributes, or `unsampled`.
-"""
+"""What one span costs: the application's thread, and the whole process until the span is delivered."""
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
-VARIANTS = (
-    "opentelemetry_sdk",
-    "api_noop",
-    "otelagent_sdk",
-    "otelagent_native",
-    "opentelemetry_sdk/0",
-    "otelagent_native/0",
-    "opentelemetry_sdk/20",
-    "otelagent_native/20",
-    "opentelemetry_sdk/unsampled",
-    "otelagent_native/unsampled",
-)
+from benchmarks.peers.recording import start
+from benchmarks.samples import Arrivals, Context, Sample
+from benchmarks.workloads import WORKLOADS, loop_of
 
-# Keys and values that are ready, so that only setting them is measured.
-ATTRIBUTES: list[tuple[str, str | int | float]] = [
-    (f"attribute.{number}", (f"text {number}", number, number / 4)[number % 3]) for number in range(20)
-]
+PEERS = ("bare", "api", "opentelemetry", "logfire", "ddtrace", "pycpp", "otelagent-sdk", "otelagent-native")
+PARTS = ("sampled", "unsampled")
+"""Each is a process of its own."""
+
+# A sample lasts about so long on the application's thread, and has so many spans.
+SAMPLE_S = 0.15
+SPANS = (1_000, 100_000)
+UNSAMPLED = ("attributes-0", "attributes-5", "attributes-20")
 
 
-def _nothing() -> None:
-    pass
-
-
-def start(variant: str, endpoint: str) -> Callable[[], object]:
-    """Set the variant up; returns what flushes it."""
-    variant, _, option = variant.partition("/")
-    if variant == "opentelemetry_sdk":
-        from opentelemetry import trace
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-
-        provider = TracerProvider(ALWAYS_OFF if option == "unsampled" else ALWAYS_ON)
-        processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), max_queue_size=1_000_000)
-        provider.add_span_processor(processor)
-        trace.set_tracer_provider(provider)
-        return provider.force_flush
-    if variant in ("otelagent_sdk", "otelagent_native"):
-        import otelagent
-
-        sampler = "always_off" if option == "unsampled" else "always_on"
-        engine = variant.removeprefix("otelagent_")
-        otelagent.init(endpoint=endpoint, engine=engine, sampler=sampler, batch_max_queue_size=1_000_000)
-        return otelagent.flush
-    return _nothing
-
-
-def main() -> None:
-    """Measure; the spans are made in bursts that fit the queue, and flushed between bursts, outside the timed part."""
-    variant, endpoint, spans = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    flush = start(variant, endpoint)
-    from opentelemetry import trace
-
-    tracer = trace.get_tracer("benchmark")
-    clock = time.thread_time
-
-    def burst_of_five(count: int) -> float:
-        began = clock()
-        for number in range(count):
-            with tracer.start_as_current_span("benchmark") as span:
-                span.set_attribute("http.request.method", "GET")
-                span.set_attribute("url.path", "/items/42")
-                span.set_attribute("http.response.status_code", 200)
-                span.set_attribute("item.number", number)
-                span.set_attribute("item.price", 9.75)
-        return clock() - began
-
-    def burst_of_many(count: int) -> float:
-        began = clock()
-        for _ in range(count):
-            with tracer.start_as_current_span("benchmark") as span:
-                for key, value in attributes:
-                    span.set_attribute(key, value)
-        return clock() - began
-
-    option = variant.partition("/")[2]
-    attributes = ATTRIBUTES[: int(option)] if option.isdigit() else []
-    burst = burst_of_many if option.isdigit() else burst_of_five
-    burst(500)
-    flush()
-    cpu = time.process_time()
-    thread = sum(burst(1000) for _ in range(spans // 1000))
-    flush()
-    whole = time.process_time() - cpu
-    print(
-        json.dumps(
-            {
-                "thread_us": thread / spans * 1e6,
-                "process_us": whole / spans * 1e6,
-                "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "spans": 0 if option == "unsampled" or variant == "api_noop" else spans + 500,
-            }
+def measure(context: Context, part: str) -> Iterator[Sample]:
+    """Every workload in turn, each in bursts of a thousand without pause; the batches go out meanwhile."""
+    sampled = part == "sampled"
+    recording = start(context.peer, context.address, sampled=sampled)
+    arrivals = Arrivals(context, recording)
+    delivers = sampled and context.peer not in ("bare", "api")
+    for name in WORKLOADS if sampled else UNSAMPLED:
+        case = name if sampled else f"{name}-unsampled"
+        loop = loop_of(name, recording)
+        if loop is None:
+            yield Sample("span_cost", context.peer, case, note="its API has no such thing")
+            continue
+        each = WORKLOADS[name].spans
+        loop(200)
+        began = time.thread_time()
+        loop(300)
+        cost_s = (time.thread_time() - began) / 300
+        warm = arrivals.settle(500 * each if delivers else 0)[0]
+        count = 100 if context.quick else int(min(max(SAMPLE_S / cost_s, SPANS[0]), SPANS[1]))
+        process = time.process_time()
+        began = time.thread_time()
+        loop(count)
+        thread_s = time.thread_time() - began
+        spans = count * each
+        arrived, waiting_s = arrivals.settle(spans if delivers else 0)
+        process_s = time.process_time() - process - waiting_s
+        yield Sample(
+            "span_cost",
+            context.peer,
+            case,
+            values={"thread_us": thread_s / spans * 1e6, "process_us": process_s / spans * 1e6},
+            sent=spans + 500 * each if delivers else 0,
+            arrived=arrived + warm,
         )
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,76 @@
+"""What otelagent has to show against its peers, as data, and whether a run shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from benchmarks.samples import Sample
+from benchmarks.summary import Figure, Summary
+from benchmarks.throughput import GOAL, HOLD_S
+
+__all__ = ["BUDGETS", "Budget", "text"]
+
+MINE = "otelagent-native"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A peer's value must be at least so many times ours.
+
+    :param case: of ours; `other_case` is the peer's if it is another.
+    """
+
+    title: str
+    question: str
+    case: str
+    metric: str
+    other: str
+    times: float
+    other_case: str = ""
+
+    def measured(self, summary: Summary) -> Figure | None:
+        """The ratio, or None if the run hasn't both."""
+        return summary.ratio(self.question, self.case, MINE, self.other, self.metric, self.other_case)
+
+
+_FIVE = "attributes-5"
+BUDGETS = (
+    Budget("five attributes, thread: opentelemetry-sdk", "span_cost", _FIVE, "thread_us", "opentelemetry", 25),
+    Budget("five attributes, thread: honeycomb-pycpp", "span_cost", _FIVE, "thread_us", "pycpp", 15),
+    Budget("five attributes, thread: ddtrace", "span_cost", _FIVE, "thread_us", "ddtrace", 25),
+    Budget("five attributes, process: opentelemetry-sdk", "span_cost", _FIVE, "process_us", "opentelemetry", 25),
+    Budget("five attributes, process: honeycomb-pycpp", "span_cost", _FIVE, "process_us", "pycpp", 8),
+    Budget("unsampled: the API's no-op", "span_cost", f"{_FIVE}-unsampled", "thread_us", "api", 7),
+    Budget("start, CPU added: opentelemetry-instrument", "startup", "command", "added_cpu_ms", "opentelemetry", 3),
+    Budget(
+        "start, wall clock added: opentelemetry-instrument", "startup", "command", "added_wall_ms", "opentelemetry", 3
+    ),
+)
+
+
+def text(samples: Iterable[Sample]) -> str:
+    """A line for each budget, with the number, and one for the throughput."""
+    samples = list(samples)
+    summary = Summary(samples)
+    lines = [_line(budget.title, budget.measured(summary), budget.times) for budget in BUDGETS]
+    held = [one for one in samples if one.question == "throughput" and (one.peer, one.case) == (MINE, "hold")]
+    lines.append(_throughput(held[-1] if held else None))
+    return "\n".join(lines)
+
+
+def _line(title: str, ratio: Figure | None, times: float) -> str:
+    if ratio is None:
+        return f"not measured  {title}: at least {times:g}x"
+    verdict = "pass" if ratio.median >= times else "FAIL"
+    return f"{verdict}  {title}: {ratio.median:.1f}x ({ratio.low:.1f} to {ratio.high:.1f}), wanted at least {times:g}x"
+
+
+def _throughput(sample: Sample | None) -> str:
+    title = f"{GOAL:,} spans/s for {HOLD_S:.0f} s without loss"
+    if sample is None or not sample.values:
+        return f"not measured  {title}"
+    rate, seconds = sample.values["spans_per_s"], sample.values["seconds"]
+    shown = rate >= 0.99 * GOAL and seconds >= HOLD_S and sample.sent == sample.arrived and not sample.note
+    done = f"{rate:,.0f}/s for {seconds:.0f} s, {sample.sent - sample.arrived} of {sample.sent:,} lost"
+    return f"{'pass' if shown else 'FAIL'}  {title}: {done}"
