@@ -19,7 +19,18 @@ from otelagent.semconv.call import CallDescription, error_type
 with hidden("OTEL_PROPAGATORS"):  # an unknown name there makes this import raise; ours are set by the agent
     from opentelemetry import propagate
 
-__all__ = ["LAYER_KEY", "SPAN_KEY", "Operation", "attach", "current", "detach", "extract", "propagate", "suppressed"]
+__all__ = [
+    "LAYER_KEY",
+    "SPAN_KEY",
+    "Operation",
+    "attach",
+    "current",
+    "detach",
+    "extract",
+    "propagate",
+    "suppressed",
+    "without_call",
+]
 
 _KINDS = {
     "internal": SpanKind.INTERNAL,
@@ -113,7 +124,7 @@ class Operation:
         call = (description.name, _KINDS[description.kind], attributes)
         started: tuple[trace.Span, Context] | None = None
         if (inbound := description.inbound) is not None:
-            context = _without_call(context)
+            context = without_call(context)
             formats = None if begin_call is None else getattr(propagate.get_global_textmap(), "formats", None)
             if formats is not None:
                 started = begin_call(
@@ -218,10 +229,11 @@ def extract(carrier: Any, context: Context, getter: Any = None) -> Context:
 
     A span around a server (a CLI command's, a job's) would otherwise swallow every request the server ever handles.
     """
-    return _extract(carrier, _without_call(context), getter)
+    return _extract(carrier, without_call(context), getter)
 
 
-def _without_call(context: Context) -> Context:
+def without_call(context: Context) -> Context:
+    """A context without the span and the layer of the call that is under way in it."""
     if SPAN_KEY in context or LAYER_KEY in context:
         return Context({key: value for key, value in context.items() if key not in (SPAN_KEY, LAYER_KEY)})
     return context

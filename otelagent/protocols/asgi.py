@@ -112,6 +112,8 @@ async def _last(request: Request, send: Send, message: Message) -> None:
 class _Asgi:
     """Reads scopes."""
 
+    layout = _Headers.layout
+
     def target(self, carrier: Scope) -> tuple[str, str]:
         return carrier.get("method") or "GET", carrier.get("path") or ""  # a WebSocket begins as a GET
 

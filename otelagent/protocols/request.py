@@ -10,7 +10,7 @@ from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from otelagent.patching.operation import Operation, current, extract, suppressed
+from otelagent.patching.operation import Operation, current, extract, propagate, suppressed, without_call
 from otelagent.patching.switch import SWITCH
 from otelagent.semconv.http import ServerRequest, route_name, server_error
 from otelagent.suppression import suppress
@@ -35,7 +35,12 @@ _NO_CONTEXT = Context()
 
 
 class Entrance(Protocol):
-    """How a protocol's carriers are read. Any of the methods may raise: the request is then served untraced."""
+    """How a protocol's carriers are read. Any of the methods may raise: the request is then served untraced.
+
+    :ivar layout: tells an engine that reads requests by itself how they lie: `asgi` or `wsgi`.
+    """
+
+    layout: str
 
     def target(self, carrier: Carrier) -> tuple[str, str]:
         """The HTTP method and the whole path."""
@@ -113,7 +118,8 @@ class Request(_Taken):
 
     No method raises, once it is made: what goes wrong in here is not the application's.
 
-    :param description: of its SERVER span.
+    :param tracer: one that has a `begin_request` (the native engine's) reads plain requests by itself.
+    :param carrier: what `entrance` reads.
     :ivar operation: its SERVER span.
     :ivar prefix: templates of the mounts passed so far.
     :ivar status: the response's status code, once known.
@@ -121,14 +127,24 @@ class Request(_Taken):
 
     __slots__ = ("operation", "prefix", "status")
 
-    def __init__(
-        self, tracer: trace.Tracer, description: ServerRequest, entrance: Entrance, method: str, path: str
-    ) -> None:
+    def __init__(self, tracer: trace.Tracer, entrance: Entrance, carrier: Carrier, method: str, path: str) -> None:
         super().__init__(entrance, method, path)
         self.prefix = ""
         self.status: int | None = None
-        self.operation = operation = Operation().begin(tracer, description, (_REQUEST_KEY, self))
-        self._context, operation.context = operation.context, _NO_CONTEXT
+        self.operation = operation = Operation()
+        mark, context = (_REQUEST_KEY, self), current()
+        if context:
+            context = without_call(context)
+        begin_request: Any = getattr(tracer, "begin_request", None)
+        if begin_request is None or (formats := getattr(propagate.get_global_textmap(), "formats", None)) is None:
+            begun = None
+        else:
+            begun = begin_request(entrance.layout, carrier, method, path, context, mark, formats)
+        if begun is None:
+            operation.begin(tracer, entrance.describe(carrier, method, path), mark, context)
+            self._context, operation.context = operation.context, _NO_CONTEXT
+        else:
+            operation.span, self._context = begun
 
     @property
     def ended(self) -> bool:
@@ -209,14 +225,14 @@ def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Reques
         excluded = SWITCH.excluded
         # A path has no query, so `/health$` means what it seems to mean; the whole URL is built only where it matters.
         hidden = excluded is not None and (excluded(path) or excluded(entrance.url(carrier, path)))
-        description = entrance.describe(carrier, method, path)
         taken: Request | PassedOn
         if hidden or not SWITCH.recording or (context and suppressed(context, None)):
+            description = entrance.describe(carrier, method, path)
             context = extract(description.inbound, context, description.getter)
             # Nothing that an excluded request does is traced either: its queries would be traces of their own.
             taken = PassedOn(suppress(context) if hidden else context, entrance, method, path)
         else:
-            taken = Request(tracer, description, entrance, method, path)
+            taken = Request(tracer, entrance, carrier, method, path)
         carrier[MARKER] = taken
         return taken
     except Exception as failure:

@@ -165,6 +165,8 @@ class _SizedResponse(_Response):
 class _Wsgi:
     """Reads environs."""
 
+    layout = _Headers.layout
+
     def target(self, carrier: Carrier) -> tuple[str, str]:
         return carrier.get("REQUEST_METHOD") or "GET", _text(
             (carrier.get("SCRIPT_NAME") or "") + (carrier.get("PATH_INFO") or "")

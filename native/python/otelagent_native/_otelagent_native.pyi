@@ -245,6 +245,25 @@ class Tracer(TracerBase):
         :param formats: how the headers are read.
         :returns: None where the headers take their propagators: another layout, baggage among them.
         """
+    def begin_request(
+        self,
+        layout: str,
+        carrier: Any,
+        method: str,
+        path: str,
+        context: Context,
+        mark: tuple[str, Any] | None,
+        formats: Formats,
+    ) -> tuple[Span, Context] | None:
+        """An incoming HTTP request whole: the span that `otelagent.semconv.http.ServerRequest` describes, named by the
+        method, with its parent from the request's headers; and a context as `begin_call` makes it.
+
+        :param layout: of the carrier: `asgi` for a scope, `wsgi` for an environ.
+        :param path: the whole path, not quoted.
+        :param context: holds no parent.
+        :returns: None where it takes the description in Python: what isn't plain, such as an unknown method, a host in
+            brackets, a credential in the query, characters beyond ASCII; and with a sampler that isn't a standard one.
+        """
     @property
     def instrumentation_scope(self) -> Any:
         """The scope's, see `ScopeView`."""

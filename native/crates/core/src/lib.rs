@@ -4,6 +4,7 @@
 pub mod attributes;
 pub mod b3;
 pub mod clock;
+pub mod http;
 pub mod ids;
 pub mod queue;
 pub mod request;

@@ -4,6 +4,7 @@
 //! contexts. For the formats that are known here nothing of Python's is made of headers but what the span keeps.
 
 use otelagent_core::b3;
+use otelagent_core::span::{Record, SpanLimits};
 use otelagent_core::trace_context::{self, Parent};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -12,12 +13,17 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
 use crate::ffi;
+use crate::recorder::Decider;
+use crate::request::{self, Request};
 use crate::span::Span;
 use crate::tracer::{self, Start, Tracer};
 
 /// As `BoundedGetter` of `otelagent.record.propagation` has them: what goes beyond is as if it weren't there.
 const MAX_VALUES: usize = 64;
 const MAX_BYTES: usize = 8192;
+
+/// `SpanKind` of the wire.
+const SERVER: u8 = 2;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
@@ -108,6 +114,13 @@ impl<'py> Headers<'py> {
         Some(headers)
     }
 
+    fn of_request(carrier: &Bound<'py, PyAny>, headers: &request::Headers<'py>) -> Option<Self> {
+        match headers {
+            request::Headers::Scope(pairs) => Self::of_pairs(pairs),
+            request::Headers::Environ => Self::of_mapping(carrier, true),
+        }
+    }
+
     /// Headers whose getter says how they lie; without one they are a mapping.
     fn of(carrier: &Bound<'py, PyAny>, getter: Option<&Bound<'py, PyAny>>) -> Option<Self> {
         let Some(getter) = getter else { return Self::of_mapping(carrier, false) };
@@ -136,12 +149,8 @@ impl<'py> Headers<'py> {
 
 impl Formats {
     /// What the headers say of the caller's span. Outer None: that takes the propagators themselves to find out.
-    fn parent<'py>(
-        &self,
-        carrier: &Bound<'py, PyAny>,
-        getter: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Option<SpanContext>>> {
-        let Some(headers) = Headers::of(carrier, getter) else { return Ok(None) };
+    fn parent(&self, py: Python<'_>, headers: Option<Headers<'_>>) -> PyResult<Option<Option<SpanContext>>> {
+        let Some(headers) = headers else { return Ok(None) };
         let (mut parent, mut states): (Option<Parent>, Vec<&[u8]>) = (None, Vec::new());
         for format in &self.formats {
             let found = match format {
@@ -166,7 +175,6 @@ impl Formats {
         let trace_state = if members.is_empty() {
             None
         } else {
-            let py = carrier.py();
             let dict = PyDict::new(py);
             for (key, value) in members {
                 dict.set_item(key, value)?;
@@ -303,27 +311,94 @@ pub fn begin<'py>(
     let parent = match &call.inbound {
         None => tracer::parent(api, call.context)?,
         Some(Inbound { carrier, getter, formats }) => {
-            let Some(parent) = formats.parent(carrier, *getter)? else { return Ok(None) };
-            let recorder = tracer.get().recorder.get();
-            if let Some(parent) = &parent
-                && !recorder.is_plain()
-            {
-                told = api.context_with_parent(call.context, parent)?;
-                start.context = Some(&told);
-            }
+            let Some(parent) = formats.parent(py, Headers::of(carrier, *getter))? else { return Ok(None) };
+            told = context_told(tracer, api, call.context, parent.as_ref())?;
+            start.context = told.as_ref().or(start.context);
             parent
         }
     };
-    let span = Tracer::start_under(tracer, &start, parent)?;
+    let span = Tracer::start_under(tracer, &start, parent, None)?;
+    let context = context_of(api, call.context, &span, call.mark)?;
+    Ok(Some((span, context)))
+}
+
+/// The context that samplers and listeners are told of, where there are any: it holds the parent.
+fn context_told<'py>(
+    tracer: &Bound<'py, Tracer>,
+    api: &Api,
+    context: &Bound<'py, PyAny>,
+    parent: Option<&SpanContext>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match parent {
+        Some(parent) if !tracer.get().recorder.get().is_plain() => api.context_with_parent(context, parent).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A new context over another: with a span, and a mark.
+fn context_of<'py>(
+    api: &Api,
+    around: &Bound<'py, PyAny>,
+    span: &Bound<'py, Span>,
+    mark: Option<&Bound<'py, PyTuple>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let py = span.py();
     let context = ffi::new_dict_subclass(api.context_type.bind(py))?;
-    if let Ok(around) = call.context.cast::<PyDict>()
+    if let Ok(around) = around.cast::<PyDict>()
         && !around.is_empty()
     {
         context.update(around.as_mapping())?;
     }
-    context.set_item(api.span_key.bind(py), &span)?;
-    if let Some(mark) = call.mark {
+    context.set_item(api.span_key.bind(py), span)?;
+    if let Some(mark) = mark {
         context.set_item(mark.get_item(0)?, mark.get_item(1)?)?;
     }
-    Ok(Some((span, context)))
+    Ok(context)
+}
+
+/// What `begin_request` is told, borrowed.
+pub struct Incoming<'a, 'py> {
+    pub layout: &'a Bound<'py, PyString>,
+    pub carrier: &'a Bound<'py, PyAny>,
+    pub method: &'a Bound<'py, PyString>,
+    pub path: &'a Bound<'py, PyString>,
+    pub context: &'a Bound<'py, PyAny>,
+    pub mark: Option<&'a Bound<'py, PyTuple>>,
+    pub formats: &'a Formats,
+}
+
+/// As `begin`, for an incoming HTTP request. None: describe it in Python.
+pub fn begin_request<'py>(
+    tracer: &Bound<'py, Tracer>,
+    call: &Incoming<'_, 'py>,
+) -> PyResult<Option<(Bound<'py, Span>, Bound<'py, PyDict>)>> {
+    let py = tracer.py();
+    let api = Api::get(py)?;
+    if matches!(tracer.get().recorder.get().decider, Decider::Python(_)) {
+        return Ok(None); // it may ask for the attributes
+    }
+    let Some(request) = Request::read(call.layout, call.carrier) else { return Ok(None) };
+    let begun = request.attributes(call.method, call.path, |attributes| {
+        let headers = Headers::of_request(call.carrier, &request.headers);
+        let Some(parent) = call.formats.parent(py, headers)? else { return Ok(None) };
+        let told = context_told(tracer, api, call.context, parent.as_ref())?;
+        let start = Start {
+            name: call.method,
+            context: Some(told.as_ref().unwrap_or(call.context)),
+            kind: None,
+            attributes: None,
+            links: None,
+            start_time: None,
+            record_exception: true,
+            set_status_on_exception: true,
+        };
+        let fill = |record: &mut Record, limits: &SpanLimits| {
+            record.kind = SERVER;
+            attributes(&mut record.attributes, &limits.attributes);
+        };
+        let span = Tracer::start_under(tracer, &start, parent, Some(&fill))?;
+        let context = context_of(api, call.context, &span, call.mark)?;
+        Ok(Some((span, context)))
+    });
+    begun.unwrap_or(Ok(None))
 }

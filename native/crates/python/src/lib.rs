@@ -12,6 +12,7 @@ mod ffi;
 mod propagation;
 mod read;
 mod recorder;
+mod request;
 mod span;
 mod span_methods;
 mod tracer;

@@ -1,11 +1,11 @@
 //! The tracer: how a span starts.
 
-use otelagent_core::span::SpanIds;
+use otelagent_core::span::{Record, SpanIds, SpanLimits};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
-use crate::call::{self, Described, Formats, Inbound};
+use crate::call::{self, Described, Formats, Inbound, Incoming};
 use crate::convert;
 use crate::current::{CurrentSpan, MoreArguments, StartArguments};
 use crate::ffi;
@@ -64,6 +64,9 @@ impl<'a, 'py> Start<'a, 'py> {
     }
 }
 
+/// Sets more of a record before anybody is told of its span.
+pub type Fill<'a> = &'a dyn Fn(&mut Record, &SpanLimits);
+
 impl Tracer {
     /// Starts a span. Returns an error only for what must come through.
     ///
@@ -75,7 +78,7 @@ impl Tracer {
     ) -> PyResult<Bound<'py, Span>> {
         let context = start.context.filter(|context| !context.is_none()).unwrap_or(current);
         let parent = parent(Api::get(slf.py())?, context)?;
-        Self::start_under(slf, start, parent)
+        Self::start_under(slf, start, parent, None)
     }
 
     /// Starts a span under a parent that need not be in the Context.
@@ -83,6 +86,7 @@ impl Tracer {
         slf: &Bound<'py, Self>,
         start: &Start<'_, 'py>,
         parent: Option<SpanContext>,
+        fill: Option<Fill<'_>>,
     ) -> PyResult<Bound<'py, Span>> {
         let py = slf.py();
         let api = Api::get(py)?;
@@ -145,6 +149,9 @@ impl Tracer {
                 }
             }
             record.start_ns = convert::time_ns(start.start_time.filter(|time| !time.is_none()));
+            if let Some(fill) = fill {
+                fill(record, &recorder.limits);
+            }
         }
         let span = Span::make(slf, ids, flags, parent, trace_state, record, start)?;
         if !plain {
@@ -295,6 +302,20 @@ impl Tracer {
         let inbound = inbound.zip(formats);
         let inbound = inbound.map(|(carrier, formats)| Inbound { carrier, getter, formats: formats.get() });
         call::begin(slf, &Described { name, kind, attributes, context, mark, links, start_time, inbound })
+    }
+
+    #[expect(clippy::too_many_arguments)]
+    fn begin_request<'py>(
+        slf: &Bound<'py, Self>,
+        layout: &Bound<'py, PyString>,
+        carrier: &Bound<'py, PyAny>,
+        method: &Bound<'py, PyString>,
+        path: &Bound<'py, PyString>,
+        context: &Bound<'py, PyAny>,
+        mark: Option<&Bound<'py, PyTuple>>,
+        formats: &Bound<'py, Formats>,
+    ) -> PyResult<Option<(Bound<'py, Span>, Bound<'py, PyDict>)>> {
+        call::begin_request(slf, &Incoming { layout, carrier, method, path, context, mark, formats: formats.get() })
     }
 
     #[getter]
