@@ -16,10 +16,7 @@ MINE = "otelagent-native"
 
 @dataclass(frozen=True)
 class Budget:
-    """A peer's value must be at least so many times ours.
-
-    :param case: of ours; `other_case` is the peer's if it is another.
-    """
+    """A peer's value must be at least so many times ours."""
 
     title: str
     question: str
@@ -27,11 +24,10 @@ class Budget:
     metric: str
     other: str
     times: float
-    other_case: str = ""
 
     def measured(self, summary: Summary) -> Figure | None:
         """The ratio, or None if the run hasn't both."""
-        return summary.ratio(self.question, self.case, MINE, self.other, self.metric, self.other_case)
+        return summary.ratio(self.question, self.case, self.metric, MINE, self.other)
 
 
 _FIVE = "attributes-5"

@@ -5,6 +5,7 @@ They are in the user's cache, each in a folder named by a hash of what went into
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -42,10 +43,15 @@ def python_of(environment: str, say: Callable[[str], None]) -> Path:
     """
     folder = cache_dir() / f"{environment}-{_key(environment)}"
     python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
+    if (folder / ".ready").exists():
+        return python
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with (cache_dir() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / ".ready").exists():  # by another run, meanwhile
+            return python
         say(f"environment {environment}: installing into {folder.name}")
         shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         _run(sys.executable, "-m", "venv", str(folder))
         arguments = ["-r", str(REQUIREMENTS / f"{environment}.txt")]
         if environment == CHECKOUT:
@@ -73,7 +79,8 @@ def _key(environment: str) -> str:
         sysconfig.get_platform().encode(),
     ]
     if environment == CHECKOUT:
-        parts += [(ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
+        project = (ROOT / "pyproject.toml").read_text().partition("[dependency-groups]")[0]
+        parts += [project.encode(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 

@@ -42,9 +42,12 @@ class Row:
 
     def figure(self, summary: Summary, peer: str) -> Figure | None:
         """The peer's."""
-        if self.added:
-            return summary.added(self.question, self.case, peer, self.metric)
-        return summary.figure(self.question, self.case, peer, self.metric)
+        return summary.figure(self.question, self.case, peer, self.metric, self.over)
+
+    @property
+    def over(self) -> str:
+        """The peer whose value is taken off."""
+        return "bare" if self.added else ""
 
 
 SHORT = (
@@ -68,6 +71,7 @@ SHORT_PEERS = ("opentelemetry", "logfire", "ddtrace", "pycpp", "otelagent-sdk", 
 _TITLES = {
     "threads": "five attributes, {} threads",
     "tasks": "five attributes, {} asyncio tasks",
+    "threads-1": "five attributes, 1 thread",
     "hold": "held for a minute",
     "hold-failed": "tried for a minute, not held",
 }
@@ -164,10 +168,7 @@ def put_between_markers(text: str, table: str) -> str:
 
 
 def _ratio(summary: Summary, row: Row) -> str:
-    if row.added:
-        stock, mine = row.figure(summary, STOCK), row.figure(summary, MINE)
-        return f"{_number(stock.median / mine.median)}" if stock and mine and mine.median > 0 else ""
-    ratio = summary.ratio(row.question, row.case, MINE, STOCK, row.metric)
+    ratio = summary.ratio(row.question, row.case, row.metric, MINE, STOCK, row.over)
     if ratio is None:
         return ""
     if row.higher:

@@ -42,26 +42,27 @@ class Summary:
             sent, arrived = self._arrivals.setdefault((one.question, one.peer), [0, 0])
             self._arrivals[one.question, one.peer] = [sent + one.sent, arrived + (one.arrived if one.sent else 0)]
 
-    def figure(self, question: str, case: str, peer: str, metric: str) -> Figure | None:
-        """The metric, or None if it wasn't measured."""
-        rounds = self._values.get((question, case, peer, metric))
+    def figure(self, question: str, case: str, peer: str, metric: str, over: str = "") -> Figure | None:
+        """The metric, or None if it wasn't measured.
+
+        :param over: the peer whose value is taken off, round by round.
+        """
+        rounds = self._rounds(question, case, peer, metric, over)
         return Figure.of(list(rounds.values())) if rounds else None
 
-    def added(self, question: str, case: str, peer: str, metric: str, base: str = "bare") -> Figure | None:
-        """What the peer adds to `base`, round by round."""
-        mine = self._values.get((question, case, peer, metric), {})
-        theirs = self._values.get((question, case, base, metric), {})
-        both = [value - theirs[number] for number, value in mine.items() if number in theirs]
-        return Figure.of(both) if both else None
-
-    def ratio(
-        self, question: str, case: str, peer: str, other: str, metric: str, other_case: str = ""
-    ) -> Figure | None:
-        """How many times the peer's value the other's is: the ratio of each round."""
-        mine = self._values.get((question, case, peer, metric), {})
-        theirs = self._values.get((question, other_case or case, other, metric), {})
+    def ratio(self, question: str, case: str, metric: str, peer: str, other: str, over: str = "") -> Figure | None:
+        """How many times the peer's value the other's is, round by round, for a machine changes between rounds."""
+        mine = self._rounds(question, case, peer, metric, over)
+        theirs = self._rounds(question, case, other, metric, over)
         both = [theirs[number] / value for number, value in mine.items() if number in theirs and value > 0]
         return Figure.of(both) if both else None
+
+    def _rounds(self, question: str, case: str, peer: str, metric: str, over: str) -> dict[int, float]:
+        values = self._values.get((question, case, peer, metric), {})
+        if not over:
+            return values
+        base = self._values.get((question, case, over, metric), {})
+        return {number: value - base[number] for number, value in values.items() if number in base}
 
     def cases(self, question: str) -> list[str]:
         """In the order of their first sample."""

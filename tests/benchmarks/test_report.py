@@ -38,9 +38,9 @@ def test_figures() -> None:
     assert summary.figure("span_cost", FIVE, "opentelemetry", "thread_us") == Figure(21, 20, 22)
     assert summary.figure("span_cost", FIVE, "ddtrace", "thread_us") is None
     # Each round by itself, for a machine changes between rounds.
-    ratio = summary.ratio("span_cost", FIVE, "otelagent-native", "opentelemetry", "thread_us")
+    ratio = summary.ratio("span_cost", FIVE, "thread_us", "otelagent-native", "opentelemetry")
     assert ratio == Figure(42, 40, 44)
-    added = summary.added("span_cost", FIVE, "opentelemetry", "process_us", base="pycpp")
+    added = summary.figure("span_cost", FIVE, "opentelemetry", "process_us", over="pycpp")
     assert added == Figure(26, 25, 27)
     assert summary.lost() == {("span_cost", "pycpp"): (21, 3000)}
 
