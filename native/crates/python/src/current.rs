@@ -147,11 +147,9 @@ impl CurrentSpan {
         if let Some(context) = api.spare_context(context)? {
             recorder.return_context(context);
         }
-        if end_on_exit {
-            Span::finish(&span, None);
-        }
+        let ended = if end_on_exit { Span::finish(&span, None) } else { Ok(()) };
         recorder.return_block(slf.clone());
-        noted
+        noted.and(ended)
     }
 }
 

@@ -23,6 +23,8 @@ use crate::tracer::{Tracer, TracerBase};
 /// without room for the resource and the scopes.
 const MAX_REQUEST_BYTES: usize = (4 << 20) - (64 << 10);
 
+const GENERATOR_FAILED: &str = "The id generator failed; otelagent's own gives the id";
+
 /// Ended spans' records that wait for the next span.
 const POOLED_RECORDS: usize = 64;
 
@@ -129,7 +131,7 @@ impl Recorder {
             },
             Err(error) => error,
         };
-        self.generator_failed(py, error)?;
+        self.isolate(py, "ids", GENERATOR_FAILED, error)?;
         Ok(None)
     }
 
@@ -138,16 +140,8 @@ impl Recorder {
         let Some(generator) = &self.id_generator else { return Ok(true) };
         match generator.bind(py).call_method0("is_trace_id_random").and_then(|random| random.is_truthy()) {
             Ok(random) => Ok(random),
-            Err(error) => self.generator_failed(py, error).map(|()| false),
+            Err(error) => self.isolate(py, "ids", GENERATOR_FAILED, error).map(|()| false),
         }
-    }
-
-    fn generator_failed(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        if !convert::isolated(py, &error) {
-            return Err(error);
-        }
-        self.complain(py, "ids", "The id generator failed; otelagent's own gives the id", Some(error));
-        Ok(())
     }
 
     /// A context without a span, if one is left from a block that nobody else has seen.
@@ -209,35 +203,44 @@ impl Recorder {
     }
 
     /// Tells the batch that so many wait, when it might want to know: at the first, and whenever a batch is full.
-    pub fn added(&self, py: Python<'_>, pending: usize) {
+    pub fn added(&self, py: Python<'_>, pending: usize) -> PyResult<()> {
         if pending != 1 && !pending.is_multiple_of(self.max_batch_items) {
-            return;
+            return Ok(());
         }
         let batch = self.told.with(py, |told| told.batch.as_ref().map(|batch| batch.bind(py).clone()));
-        if let Some(batch) = batch
-            && let Err(error) = batch.call_method1("added", (pending,))
-        {
-            self.complain(py, "batch", "The batch can't be told of a span", Some(error));
+        match batch.map_or(Ok(()), |batch| batch.call_method1("added", (pending,)).map(drop)) {
+            Err(error) => self.isolate(py, "batch", "The batch can't be told of a span", error),
+            Ok(()) => Ok(()),
         }
     }
 
     /// Tells the listener of a span.
     ///
     /// :param what: `on_start`, which also hears of the parent's Context, `on_ending` or `on_end`.
-    pub fn tell(&self, what: &str, span: &Bound<'_, Span>, context: Option<Bound<'_, PyAny>>) {
+    pub fn tell(&self, what: &str, span: &Bound<'_, Span>, context: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         if !self.listens.load(Ordering::Relaxed) {
-            return;
+            return Ok(());
         }
         let py = span.py();
         let listener = self.told.with(py, |told| told.listener.as_ref().map(|listener| listener.bind(py).clone()));
-        let Some(listener) = listener else { return };
+        let Some(listener) = listener else { return Ok(()) };
         let done = match what {
             "on_start" => listener.call_method1(what, (span, context)),
             _ => listener.call_method1(what, (span,)),
         };
-        if let Err(error) = done {
-            self.complain(py, "listener", "A listener failed", Some(error));
+        match done {
+            Err(error) => self.isolate(py, "listener", "A listener failed", error),
+            Ok(_) => Ok(()),
         }
+    }
+
+    /// Complains of an error; returns the one that must come through, such as KeyboardInterrupt.
+    fn isolate(&self, py: Python<'_>, topic: &str, message: &str, error: PyErr) -> PyResult<()> {
+        if !convert::isolated(py, &error) {
+            return Err(error);
+        }
+        self.complain(py, topic, message, Some(error));
+        Ok(())
     }
 
     /// Tells the application's log, seldom.

@@ -151,8 +151,7 @@ impl Span {
         if let Some(links) = start.links.filter(|links| !links.is_none()) {
             self.link_all(links)?;
         }
-        self.recorder().tell("on_start", slf, start.context.cloned());
-        Ok(())
+        self.recorder().tell("on_start", slf, start.context.cloned())
     }
 
     fn header(&self, state: &Bound<'_, PyAny>) -> String {
@@ -276,11 +275,11 @@ impl Span {
     }
 
     /// Ends the span and hands it to the queue.
-    pub fn finish(slf: &Bound<'_, Self>, end_time: Option<&Bound<'_, PyAny>>) {
+    pub fn finish(slf: &Bound<'_, Self>, end_time: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
         if !this.recorded {
-            return;
+            return Ok(());
         }
         let recorder = this.recorder();
         let end_ns = match end_time.filter(|time| !time.is_none()) {
@@ -299,13 +298,18 @@ impl Span {
             }
             Some(recorder.offer(py, this.tracer.get().scope_index, |out| record.write(&this.ids, out)))
         });
-        match pending {
-            None => return recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
-            Some(0) => {}
+        let told = match pending {
+            None => {
+                recorder.complain(py, "ended", "end() on an ended span changes nothing", None);
+                return Ok(());
+            }
+            Some(0) => Ok(()),
             Some(pending) => recorder.added(py, pending),
-        }
-        recorder.tell("on_ending", slf, None);
-        recorder.tell("on_end", slf, None);
+        };
+        // An interrupt of one doesn't keep the span from the others.
+        let ending = recorder.tell("on_ending", slf, None);
+        let ended = recorder.tell("on_end", slf, None);
+        told.and(ending).and(ended)
     }
 
     /// The parts of the span's own context.

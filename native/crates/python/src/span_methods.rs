@@ -92,8 +92,8 @@ impl Span {
     }
 
     #[pyo3(signature = (end_time=None))]
-    fn end(slf: &Bound<'_, Self>, end_time: Option<&Bound<'_, PyAny>>) {
-        Self::finish(slf, end_time);
+    fn end(slf: &Bound<'_, Self>, end_time: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        Self::finish(slf, end_time)
     }
 
     fn is_recording(&self, py: Python<'_>) -> bool {
@@ -118,8 +118,8 @@ impl Span {
         let _ = (exc_type, exc_tb);
         let this = slf.get();
         let noted = if exc_val.is_none() { Ok(()) } else { this.failed(exc_val) };
-        Self::finish(slf, None);
-        noted
+        let ended = Self::finish(slf, None);
+        noted.and(ended)
     }
 
     #[getter]
@@ -240,8 +240,7 @@ ffi::method!(End, Span, c"end", |slf, arguments| {
     if !slf.get().recorder().is_plain() {
         return None;
     }
-    Span::finish(&slf, None);
-    Some(Ok(PyNone::get(slf.py()).to_owned().into_any()))
+    Some(Span::finish(&slf, None).map(|()| PyNone::get(slf.py()).to_owned().into_any()))
 });
 
 ffi::method!(IsRecording, Span, c"is_recording", |slf, arguments| {
