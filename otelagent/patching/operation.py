@@ -121,23 +121,12 @@ class Operation:
         if description.links:
             links = [trace.Link(carried) for carried in map(_carried, description.links) if carried.is_valid]
         begin_call: Any = getattr(tracer, "begin_call", None)
-        call = (description.name, _KINDS[description.kind], attributes)
-        started: tuple[trace.Span, Context] | None = None
-        if (inbound := description.inbound) is not None:
-            context = without_call(context)
-            formats = None if begin_call is None else getattr(propagate.get_global_textmap(), "formats", None)
-            if formats is not None:
-                started = begin_call(
-                    *call, context, mark, links, description.start_ns, inbound, description.getter, formats
-                )
-            if started is None:
-                context = _extract(inbound, context, description.getter)
-        if started is None:
-            if begin_call is None:
-                started = _begin_call(tracer, *call, context, mark, links, description.start_ns)
-            else:
-                started = begin_call(*call, context, mark, links, description.start_ns)
-        self.span, self.context = started
+        if begin_call is None or description.inbound is not None:
+            self.span, self.context = _start(tracer, begin_call, description, attributes, links, mark, context)
+        else:  # the shortest way, and the most frequent one
+            self.span, self.context = begin_call(
+                description.name, _KINDS[description.kind], attributes, context, mark, links, description.start_ns
+            )
         if description.outbound is not None:
             inject(description, self.context)
         return self
@@ -204,17 +193,28 @@ class Operation:
         return self._later
 
 
-def _begin_call(
+def _start(
     tracer: trace.Tracer,
-    name: str,
-    kind: SpanKind,
+    begin_call: Any,
+    description: CallDescription,
     attributes: dict[str, Any],
-    context: Context,
-    mark: tuple[str, Any] | None,
     links: list[trace.Link] | None,
-    start_ns: int | None,
+    mark: tuple[str, Any] | None,
+    context: Context,
 ) -> tuple[trace.Span, Context]:
-    """What a tracer's own `begin_call` does, by the API."""
+    name, kind, start_ns = description.name, _KINDS[description.kind], description.start_ns
+    if (inbound := description.inbound) is not None:
+        context = without_call(context)
+        formats = None if begin_call is None else getattr(propagate.get_global_textmap(), "formats", None)
+        if formats is not None:
+            started: tuple[trace.Span, Context] | None = begin_call(
+                name, kind, attributes, context, mark, links, start_ns, inbound, description.getter, formats
+            )
+            if started is not None:
+                return started
+        context = _extract(inbound, context, description.getter)
+    if begin_call is not None:
+        return begin_call(name, kind, attributes, context, mark, links, start_ns)  # type: ignore[no-any-return]
     span = tracer.start_span(name, context, kind, attributes, links, start_ns)
     # One copy of the context; the API's `set_value` makes two for each key.
     values = {**context, SPAN_KEY: span}

@@ -42,6 +42,7 @@ class _Headers(Getter[Any]):
 
 
 _HEADERS = _Headers()
+_TRACED = ("http", "websocket")
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 
@@ -57,7 +58,20 @@ class TracedApp:
         return getattr(self.app, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await serve(self.app, self._tracer, scope, receive, send)
+        app = self.app
+        if scope.get("type") not in _TRACED or (taken := accept(_ENTRANCE, scope, self._tracer)) is None:
+            await app(scope, receive, send)
+            return
+        token = attach(taken.take_context())
+        try:
+            await app(scope, receive, _watched(taken, send) if isinstance(taken, Request) else send)
+        except BaseException as error:
+            taken.end(error)
+            raise
+        else:
+            taken.end()
+        finally:
+            detach(token)
 
 
 def trace_app(app: App, tracer: trace.Tracer) -> App:
@@ -65,21 +79,9 @@ def trace_app(app: App, tracer: trace.Tracer) -> App:
     return app if isinstance(app, TracedApp) else TracedApp(app, tracer)
 
 
-async def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, send: Send) -> None:
+def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     """One call of an ASGI application."""
-    if scope.get("type") not in ("http", "websocket") or (taken := accept(_ENTRANCE, scope, tracer)) is None:
-        await app(scope, receive, send)
-        return
-    token = attach(taken.take_context())
-    try:
-        await app(scope, receive, _watched(taken, send) if isinstance(taken, Request) else send)
-    except BaseException as error:
-        taken.end(error)
-        raise
-    else:
-        taken.end()
-    finally:
-        detach(token)
+    return TracedApp(app, tracer)(scope, receive, send)
 
 
 def _watched(request: Request, send: Send) -> Send:

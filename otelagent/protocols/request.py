@@ -27,7 +27,7 @@ MARKER = "otelagent.request"
 _REQUEST_KEY = context_api.create_key("otelagent-request")
 
 # Where bridges (a2wsgi) keep the carrier they made theirs from: the ASGI scope in an environ, the environ in a scope.
-_BRIDGED_CARRIERS = ("asgi.scope", "wsgi_environ")
+_SCOPE, _ENVIRON = _BRIDGED_CARRIERS = ("asgi.scope", "wsgi_environ")
 
 Carrier = MutableMapping[str, Any]
 
@@ -125,11 +125,11 @@ class Request(_Taken):
     :ivar status: the response's status code, once known.
     """
 
-    __slots__ = ("operation", "prefix", "status")
+    __slots__ = ("_route", "operation", "prefix", "status")
 
     def __init__(self, tracer: trace.Tracer, entrance: Entrance, carrier: Carrier, method: str, path: str) -> None:
         super().__init__(entrance, method, path)
-        self.prefix = ""
+        self.prefix = self._route = ""
         self.status: int | None = None
         self.operation = operation = Operation()
         mark, context = (_REQUEST_KEY, self), current()
@@ -155,8 +155,12 @@ class Request(_Taken):
         """The route that matched, below the mounts passed so far; names the span."""
         try:
             whole = self.prefix + template
-            self.operation.set("http.route", whole)
-            self.operation.rename(route_name(self.method, whole))
+            if whole == self._route:
+                return  # a framework on top of another: both know it
+            self._route = whole
+            span = self.operation.span
+            span.set_attribute("http.route", whole)
+            span.update_name(route_name(self.method, whole))
         except Exception as failure:
             _failed(failure)
 
@@ -165,8 +169,8 @@ class Request(_Taken):
         if not isinstance(status, int):
             return
         try:
-            self.status = int(status)
-            self.operation.set("http.response.status_code", self.status)
+            self.status = status = int(status)
+            self.operation.span.set_attribute("http.response.status_code", status)
         except Exception as failure:
             _failed(failure)
 
@@ -184,10 +188,11 @@ class Request(_Taken):
         if operation.ended:
             return
         try:
-            if error is not None and operation.error is None:
-                self.raised(error)
-            if isinstance(error, Exception) and self.status is None:
-                self.respond(500)  # which every server answers when the application raises before it responds
+            if error is not None:
+                if operation.error is None:
+                    self.raised(error)
+                if self.status is None and isinstance(error, Exception):
+                    self.respond(500)  # which every server answers when the application raises before it responds
             if self.status is not None and operation.error is None and (kind := server_error(self.status)) is not None:
                 operation.fail(kind)
             operation.end()
@@ -215,13 +220,15 @@ def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Reques
         that can't be read: neither is anything but called.
     """
     try:
-        if accepted(carrier):
+        if MARKER in carrier and accepted(carrier):
             return None
         method, path = entrance.target(carrier)
         context = current()
-        if (outer := _bridged(entrance, carrier, context, method, path)) is not None:
-            carrier[MARKER] = outer
-            return None
+        if context or _SCOPE in carrier or _ENVIRON in carrier:
+            outer = _bridged(entrance, carrier, context, method, path)
+            if outer is not None:
+                carrier[MARKER] = outer
+                return None
         excluded = SWITCH.excluded
         # A path has no query, so `/health$` means what it seems to mean; the whole URL is built only where it matters.
         hidden = excluded is not None and (excluded(path) or excluded(entrance.url(carrier, path)))
