@@ -75,7 +75,7 @@ class Arrivals:
 
 def write(sample: Sample) -> str:
     """One line of JSON."""
-    return json.dumps({key: value for key, value in asdict(sample).items() if value not in ("", {})})
+    return json.dumps({key: value for key, value in asdict(sample).items() if value or key not in ("note", "values")})
 
 
 def read(lines: Iterable[str]) -> Iterator[Sample]:

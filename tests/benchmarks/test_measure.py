@@ -11,7 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import sink, workloads
+from benchmarks import report, run, sink, workloads
+from benchmarks.environments import Unavailable
 from benchmarks.peers.recording import Recording
 from benchmarks.run import ask
 from benchmarks.samples import Context, Sample
@@ -124,3 +125,25 @@ def test_a_workload_calls_the_peers_own_methods() -> None:
     loop(3)
     assert [len(one.tags) for one in made] == [20, 20, 20]
     assert workloads.loop_of("event", recording) is None
+
+
+def test_a_run_writes_its_results_and_goes_on_where_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def python_of(environment: str, say: object) -> Path:
+        if environment == "ddtrace":
+            raise Unavailable("no wheel for this Python")
+        return Path(sys.executable)
+
+    monkeypatch.setattr(run, "python_of", python_of)
+    arguments = ["--quick", "--question", "cold", "--peer", "ddtrace", "--peer", PEERS[-1], "--output", str(tmp_path)]
+    assert run.main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "not available here: no wheel for this Python" in printed.out
+    assert "cold, round 1 of 1" in printed.err
+    _, samples = report.load(tmp_path / "results.json")
+    assert {one.peer for one in samples} == {"ddtrace", PEERS[-1]}
+    # Nothing is asked again, and the results are the same.
+    assert run.main([*arguments, "--resume"]) == 0
+    assert "cold, round 1 of 1" not in capsys.readouterr().err
+    assert report.load(tmp_path / "results.json")[1] == samples

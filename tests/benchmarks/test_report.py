@@ -25,6 +25,7 @@ SAMPLES = [
     *(sample("otelagent-native", 0.5, 1.0 + number / 10, number) for number in range(3)),
     *(sample("pycpp", 10.0, 15.0, number, lost=7) for number in range(3)),
     Sample("span_cost", "ddtrace", FIVE, note="not available here: no wheel"),
+    Sample("cold", "ddtrace", "", note="not available here: no wheel"),
 ]
 
 
