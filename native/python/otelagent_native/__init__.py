@@ -1,4 +1,4 @@
-"""The native engine of otelagent: spans of the OpenTelemetry API, recorded and encoded in Rust.
+"""The native engine of otelagent: spans and log records of the OpenTelemetry API, recorded and encoded in Rust.
 
 Used by `otelagent` (engine `native`); no public interface of its own.
 """
@@ -6,6 +6,8 @@ Used by `otelagent` (engine `native`); no public interface of its own.
 from otelagent_native._otelagent_native import (
     CurrentSpan,
     Formats,
+    Logger,
+    LoggerBase,
     Recorder,
     Span,
     SpanBase,
@@ -24,6 +26,8 @@ from otelagent_native._otelagent_native import Formats as formats
 __all__ = [
     "CurrentSpan",
     "Formats",
+    "Logger",
+    "LoggerBase",
     "Recorder",
     "Span",
     "SpanBase",

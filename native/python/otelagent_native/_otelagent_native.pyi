@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Protocol, final, type_check_only
 
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
-from opentelemetry.util.types import Attributes, AttributeValue
+from opentelemetry.util.types import AnyValue, Attributes, AttributeValue
 
 __all__ = [
     "CurrentSpan",
     "Formats",
+    "Logger",
+    "LoggerBase",
     "Recorder",
     "Span",
     "SpanBase",
@@ -274,6 +277,52 @@ class Tracer(TracerBase):
     def resource(self) -> Any:
         """The scope's, see `ScopeView`."""
 
+class LoggerBase:
+    """For registering with `opentelemetry._logs.Logger`, so that `isinstance` holds."""
+
+@final
+class Logger(LoggerBase):
+    """A logger of the OpenTelemetry Logs API. No method raises for a telemetry reason.
+
+    Values are made fit for the wire or refused: an attribute, which the record counts, or the body, which is empty
+    then. Of the recorder's limits those of a span's attributes hold; a body has none.
+
+    :param recorder: of log records alone: its requests are `ExportLogsServiceRequest`.
+    """
+
+    def __new__(
+        cls, recorder: Recorder, name: str, version: str, schema_url: str, attributes: Attributes
+    ) -> Logger: ...
+    def emit(
+        self,
+        record: LogRecord | None = None,
+        *,
+        timestamp: int | None = None,
+        observed_timestamp: int | None = None,
+        context: Context | None = None,
+        severity_number: SeverityNumber | None = None,
+        severity_text: str | None = None,
+        body: AnyValue | None = None,
+        attributes: Attributes = None,
+        event_name: str | None = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Takes a log record, given whole or in parts; a whole one is read at once and not kept.
+
+        :param timestamp: nanoseconds since the Unix epoch; None for unknown.
+        :param observed_timestamp: the same; None for now.
+        :param context: says the span; None and an empty one stand for the current one.
+        :param exception: becomes attributes, of which the caller's win.
+        """
+    def enabled(
+        self,
+        *,
+        context: Context | None = None,
+        severity_number: SeverityNumber | None = None,
+        event_name: str | None = None,
+    ) -> bool:
+        """Whether a record would be taken: false while paused."""
+
 @final
 class Formats:
     """Formats of propagation, read and written without propagators; see `otelagent.record.headers.Formats`.
@@ -293,7 +342,9 @@ class Formats:
 
 @final
 class Recorder:
-    """Records the spans of one provider and gives them as OTLP requests; a `Source` of `otelagent.record.batch`.
+    """Records the spans, or else the log records, of one provider and gives them as OTLP requests.
+
+    It is a `Source` of `otelagent.record.batch`.
 
     :param sampler: `always_on`, `always_off`, `traceidratio`, or an object with the SDK's `should_sample`.
     :param ratio: of `traceidratio`, 0 to 1.

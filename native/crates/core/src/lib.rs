@@ -1,4 +1,4 @@
-//! Spans as data, from their start to the bytes of an OTLP request. Knows no Python, has no threads, touches no network.
+//! Spans and log records as data, from their start to the bytes of an OTLP request. Knows no Python, has no threads, touches no network.
 #![forbid(unsafe_code)]
 
 pub mod attributes;
@@ -6,6 +6,7 @@ pub mod b3;
 pub mod clock;
 pub mod http;
 pub mod ids;
+pub mod log;
 pub mod queue;
 pub mod request;
 pub mod sampler;

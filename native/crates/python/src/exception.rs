@@ -1,13 +1,35 @@
-//! How a span tells of an exception (semantic conventions, exceptions on spans).
+//! How spans and log records tell of an exception (semantic conventions, exceptions).
 
 use otelagent_core::span::STATUS_ERROR;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::api::Api;
 use crate::convert;
 use crate::span::Span;
+
+/// An exception class's name with its module, unless that is `builtins`.
+pub fn type_name(class: &Bound<'_, PyType>) -> PyResult<String> {
+    let module = class.getattr("__module__")?;
+    let qualified = class.getattr("__qualname__")?;
+    Ok(match module.extract::<String>() {
+        Ok(module) if !module.is_empty() && module != "builtins" => format!("{module}.{qualified}"),
+        _ => qualified.to_string(),
+    })
+}
+
+/// An exception's type, message and stack trace.
+pub fn attributes_of<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let py = exception.py();
+    let lines = Api::get(py)?.format_exception.bind(py).call1((exception,))?;
+    let stacktrace = PyString::new(py, "").call_method1("join", (lines,))?;
+    let dict = PyDict::new(py);
+    dict.set_item("exception.type", type_name(&exception.get_type())?)?;
+    dict.set_item("exception.message", exception.str()?)?;
+    dict.set_item("exception.stacktrace", stacktrace)?;
+    Ok(dict)
+}
 
 impl Span {
     /// Adds the event of an exception.
@@ -20,22 +42,8 @@ impl Span {
     ) -> PyResult<()> {
         let py = exception.py();
         let name = PyString::intern(py, "exception").into_any();
-        let class = exception.get_type();
-        let type_name = || -> PyResult<String> {
-            let module = class.getattr("__module__")?;
-            let qualified = class.getattr("__qualname__")?;
-            Ok(match module.extract::<String>() {
-                Ok(module) if !module.is_empty() && module != "builtins" => format!("{module}.{qualified}"),
-                _ => qualified.to_string(),
-            })
-        };
         let described = || -> PyResult<Bound<'_, PyDict>> {
-            let lines = Api::get(py)?.format_exception.bind(py).call1((exception,))?;
-            let stacktrace = PyString::new(py, "").call_method1("join", (lines,))?;
-            let dict = PyDict::new(py);
-            dict.set_item("exception.type", type_name()?)?;
-            dict.set_item("exception.message", exception.str()?)?;
-            dict.set_item("exception.stacktrace", stacktrace)?;
+            let dict = attributes_of(exception)?;
             let escaped = match escaped {
                 Some(escaped) => escaped.str()?,
                 None => PyString::intern(py, "False"),
@@ -53,7 +61,7 @@ impl Span {
             Err(error) if convert::isolated(py, &error) => {
                 self.recorder().complain(py, "exception", "An exception can't be recorded whole", Some(error));
                 let dict = PyDict::new(py);
-                dict.set_item("exception.type", type_name().unwrap_or_default())?;
+                dict.set_item("exception.type", type_name(&exception.get_type()).unwrap_or_default())?;
                 dict
             }
             Err(error) => return Err(error),

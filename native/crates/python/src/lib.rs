@@ -9,6 +9,7 @@ mod convert;
 mod current;
 mod exception;
 mod ffi;
+mod log;
 mod propagation;
 mod read;
 mod recorder;
@@ -26,6 +27,8 @@ mod _otelagent_native {
     use super::call::Formats;
     #[pymodule_export]
     use super::current::CurrentSpan;
+    #[pymodule_export]
+    use super::log::{Logger, LoggerBase};
     #[pymodule_export]
     use super::propagation::{
         format_b3, format_traceparent, parse_b3, parse_b3_multi, parse_traceparent, parse_tracestate,

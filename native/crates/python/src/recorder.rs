@@ -179,13 +179,13 @@ impl Recorder {
         });
     }
 
-    /// Takes an ended span, which `write` appends, or counts why not; says how many wait, 0 when it was refused.
+    /// Takes an ended span or a log record, which `write` appends, or counts why not; says how many wait, 0 when it was refused.
     #[inline]
     pub fn offer(&self, py: Python<'_>, scope: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         self.outgoing.with(py, |outgoing| outgoing.queue.offer(scope, write))
     }
 
-    /// Counts a span that was recorded for its listeners alone.
+    /// Counts a span that was recorded for its listeners alone, or a log record of a pause.
     pub fn left_out(&self, py: Python<'_>) {
         self.outgoing.with(py, |outgoing| outgoing.queue.sampled_out(1));
     }
@@ -322,13 +322,7 @@ impl Recorder {
         scope: Py<PyAny>,
     ) -> PyResult<Py<Tracer>> {
         let this = slf.get();
-        let text = |value: &Bound<'_, PyAny>| convert::name(value).map(|text| convert::text(&text).into_owned());
-        let encoded = this.collect(3, attributes)?;
-        let encoded = Scope::new(&text(name)?, &text(version)?, &text(schema_url)?, &encoded);
-        let scope_index = this.outgoing.with(slf.py(), |outgoing| {
-            outgoing.scopes.push(encoded);
-            outgoing.scopes.len() as u32 - 1
-        });
+        let scope_index = this.add_scope(name, version, schema_url, attributes)?;
         let tracer = Tracer { recorder: slf.clone().unbind(), scope_index, scope };
         Py::new(slf.py(), PyClassInitializer::from(TracerBase).add_subclass(tracer))
     }
@@ -421,6 +415,23 @@ impl Recorder {
 }
 
 impl Recorder {
+    /// Takes an instrumentation scope; returns its index.
+    pub fn add_scope(
+        &self,
+        name: &Bound<'_, PyAny>,
+        version: &Bound<'_, PyAny>,
+        schema_url: &Bound<'_, PyAny>,
+        attributes: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<u32> {
+        let text = |value: &Bound<'_, PyAny>| convert::name(value).map(|text| convert::text(&text).into_owned());
+        let encoded = self.collect(3, attributes)?;
+        let encoded = Scope::new(&text(name)?, &text(version)?, &text(schema_url)?, &encoded);
+        Ok(self.outgoing.with(name.py(), |outgoing| {
+            outgoing.scopes.push(encoded);
+            outgoing.scopes.len() as u32 - 1
+        }))
+    }
+
     fn collect(&self, field: u8, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<Attributes> {
         let complain =
             |py: Python<'_>, error| self.complain(py, "attribute", "An attribute can't be kept", Some(error));
