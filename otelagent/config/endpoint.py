@@ -13,7 +13,6 @@ from otelagent.config.parse import Invalid
 
 __all__ = ["Endpoint", "resolve"]
 
-TRACES_PATH = "/v1/traces"
 _UNPRINTABLE = r"[\x00-\x20\x7f]|\s"
 _HOST = r"[\w.~%-]+|\[[\w:.%]+\]"  # letters of any script: names may be internationalized
 
@@ -25,32 +24,35 @@ class Endpoint(NamedTuple):
     warning: str = ""
 
 
-def resolve(text: str, protocol: str, insecure: bool, signal_specific: bool, own: bool) -> Endpoint:
-    """The final endpoint of the traces.
+def resolve(text: str, protocol: str, insecure: bool, signal_specific: bool, own: bool, signal: str) -> Endpoint:
+    """The final endpoint of a signal.
 
     :param text: as written, not empty.
     :param protocol: ``http/protobuf`` or ``grpc``.
     :param insecure: for gRPC without a scheme: plaintext. A scheme wins over it.
-    :param signal_specific: from ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``, which is used as it is.
-    :param own: from otelagent's own setting, which may hold the traces' path already.
+    :param signal_specific: from ``OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT``, which is used as it is.
+    :param own: from otelagent's own setting, which may hold the signal's path, or the traces', already.
+    :param signal: ``traces`` or ``logs``.
     :raises Invalid: it can't be dialled; always fatal.
     """
     if re.search(_UNPRINTABLE, text):
         raise Invalid("must not contain spaces or control characters", fatal=True)
     if protocol == "grpc":
         return _grpc(text, insecure)
-    return _http(text, signal_specific, own)
+    return _http(text, signal_specific, own, f"/v1/{signal}")
 
 
-def _http(text: str, signal_specific: bool, own: bool) -> Endpoint:
+def _http(text: str, signal_specific: bool, own: bool, signal_path: str) -> Endpoint:
     if "://" not in text:
         raise Invalid("must start with http:// or https://", f"try 'http://{text}'" if _bare(text) else "", fatal=True)
     url = _split(text)
     path = url.path
     if signal_specific:
         path = path or "/"
-    elif not (own and path.rstrip("/").endswith(TRACES_PATH)):
-        path = path.rstrip("/") + TRACES_PATH
+    elif not (own and path.rstrip("/").endswith(signal_path)):
+        path = path.rstrip("/")
+        # The traces' address, given for all signals.
+        path = (path.removesuffix("/v1/traces") if own else path) + signal_path
     warning = ""
     if url.port == 4317:
         warning = "port 4317 is usually gRPC's and the protocol is http/protobuf: use port 4318, or protocol grpc"

@@ -16,6 +16,7 @@ from otelagent.config.model import (
     Config,
     Instrumentation,
     Limits,
+    Logs,
     Otlp,
     Queue,
     Retry,
@@ -53,6 +54,7 @@ _RANK: dict[SourceKind, int] = {
     "default": 5,
 }
 _DEFAULT = Source("default", "default")
+# What is in another section stands before it.
 _SECTIONS: dict[str, Any] = {
     "service": Service,
     "traces": Traces,
@@ -61,6 +63,9 @@ _SECTIONS: dict[str, Any] = {
     "queue": Queue,
     "retry": Retry,
     "limits": Limits,
+    "logs.otlp": Otlp,
+    "logs.batch": Batch,
+    "logs": Logs,
     "instrumentation": Instrumentation,
 }
 _SERVICE_ATTRIBUTES = {
@@ -109,7 +114,8 @@ class _Loader:
         self.settle_service()
         self.settle_sampler()
         self.settle_pairs()
-        self.settle_endpoint()
+        self.settle_endpoint("traces")
+        self.settle_endpoint("logs")
         if path := self.environ.get(CONFIG_FILE, "").strip():
             self.warnings.append(
                 f"{CONFIG_FILE}={path!r} is not read yet: settings come from keywords and variables alone"
@@ -132,17 +138,28 @@ class _Loader:
 
     def given(self, setting: Setting) -> Iterator[tuple[object, Source]]:
         """What was given for a setting, the strongest source first."""
-        if (value := self.settings.get(setting.name)) is not None:
-            yield value, Source("keyword", "init()")
-        if (text := self.environ.get(setting.variable, "")).strip():
-            if setting.name in self.options:
-                yield text, Source("option", setting.option)
-            else:
-                yield text, Source("otelagent_env", setting.variable)
+        own = self.given_as(setting)
+        if setting.general:
+            # Of one kind of source, what was given for the setting itself comes first: the sort is stable.
+            own += self.given_as(SETTINGS_BY_NAME[setting.general])
+            own.sort(key=lambda one: _RANK[one[1].kind])
+        yield from own
         for variable in setting.otel:
             if (text := self.environ.get(variable, "")).strip():
                 yield text, Source("otel_env", variable)
         # The declarative file's value comes here, as Source("file", its path).
+
+    def given_as(self, setting: Setting) -> list[tuple[object, Source]]:
+        """What was given under a setting's own name."""
+        found: list[tuple[object, Source]] = []
+        if (value := self.settings.get(setting.name)) is not None:
+            found.append((value, Source("keyword", "init()")))
+        if (text := self.environ.get(setting.variable, "")).strip():
+            if setting.name in self.options:
+                found.append((text, Source("option", setting.option)))
+            else:
+                found.append((text, Source("otelagent_env", setting.variable)))
+        return found
 
     def valid(self, setting: Setting) -> Iterator[tuple[Any, Source]]:
         """What was given and can be used, parsed, the strongest source first.
@@ -154,14 +171,25 @@ class _Loader:
             try:
                 parsed = parse(setting, raw, spec)
             except Invalid as error:
+                if self.idle(setting, source):
+                    continue
                 if error.fatal or not spec:
                     self.fail(setting, raw, source, error.problem, error.hint)
                 hint = f" ({error.hint})" if error.hint else ""
                 self.ignored.append((setting, f"{source.name}={quoted(setting.kind, raw)!r}", error.problem + hint))
                 continue
-            if parsed.note:
+            if parsed.note and not self.idle(setting, source):
                 self.warnings.append(f"{source.name}={quoted(setting.kind, raw)!r}: {parsed.note}")
             yield (not parsed.value if spec and setting.inverted else parsed.value), source
+
+    def idle(self, setting: Setting, source: Source) -> bool:
+        """Whether a value is one of the specification's for log records that don't go there: a mistake in it is none
+        of ours."""
+        return (
+            source.kind == "otel_env"
+            and setting.path.startswith("logs.otlp.")
+            and self.values["logs_exporter"] != "otlp"
+        )
 
     def take_first(self, setting: Setting) -> None:
         self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), (setting.default, _DEFAULT))
@@ -212,10 +240,12 @@ class _Loader:
 
     def settle_pairs(self) -> None:
         self.at_most("batch_max_export_batch_size", "batch_max_queue_size")
+        self.at_most("logs_batch_max_export_batch_size", "logs_batch_max_queue_size")
         self.at_most("retry_initial_backoff_ms", "retry_max_backoff_ms")
-        if self.values["client_key"] and not self.values["client_certificate"]:
-            setting = SETTINGS_BY_NAME["client_key"]
-            self.fail(setting, self.values["client_key"], self.sources["client_key"], "needs client_certificate too")
+        for key, certificate in (("client_key", "client_certificate"), ("logs_client_key", "logs_client_certificate")):
+            setting, source = SETTINGS_BY_NAME[key], self.sources[key]
+            if self.values[key] and not self.values[certificate] and not self.idle(setting, source):
+                self.fail(setting, self.values[key], source, f"needs {certificate} too")
 
     def at_most(self, name: str, limit: str) -> None:
         """A number must not exceed another.
@@ -232,29 +262,34 @@ class _Loader:
             self.warnings.append(f"{source.name}={value} exceeds {limit}, which is {bound}; using {bound}")
         self.values[name] = bound
 
-    def settle_endpoint(self) -> None:
-        protocol, text, source = self.values["protocol"], self.values["endpoint"], self.sources["endpoint"]
+    def settle_endpoint(self, signal: str) -> None:
+        prefix = "" if signal == "traces" else f"{signal}_"
+        setting = SETTINGS_BY_NAME[f"{prefix}endpoint"]
+        name, protocol = setting.name, self.values[f"{prefix}protocol"]
+        text, source = self.values[name], self.sources[name]
+        default = "http://localhost:4317" if protocol == "grpc" else f"http://localhost:4318/v1/{signal}"
         if text is None:
-            self.values["endpoint"] = (
-                "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318/v1/traces"
-            )
+            self.values[name] = default
             return
         from otelagent.config.endpoint import resolve  # urllib.parse takes 3 ms, which the default doesn't need
 
-        setting = SETTINGS_BY_NAME["endpoint"]
         try:
             endpoint = resolve(
                 text,
                 protocol,
-                insecure=bool(self.values["insecure"]),
+                insecure=bool(self.values[f"{prefix}insecure"]),
                 signal_specific=source.name == setting.otel[0],
                 own=_own(source),
+                signal=signal,
             )
         except Invalid as error:
+            if self.idle(setting, source):
+                self.values[name], self.sources[name] = default, _DEFAULT
+                return
             self.fail(setting, text, source, error.problem, error.hint)
-        self.values["endpoint"] = endpoint.url
-        if endpoint.warning and self.values["exporter"] == "otlp":
-            self.warnings.append(f"endpoint = {quoted('endpoint', text)!r} (from {source}): {endpoint.warning}")
+        self.values[name] = endpoint.url
+        if endpoint.warning and self.values[f"{prefix}exporter"] == "otlp":
+            self.warnings.append(f"{name} = {quoted('endpoint', text)!r} (from {source}): {endpoint.warning}")
 
     def fail(self, setting: Setting, value: object, source: Source, problem: str, hint: str = "") -> NoReturn:
         raise ConfigError(setting.name, quoted(setting.kind, value), source.name, problem, hint) from None
@@ -269,11 +304,12 @@ class _Loader:
                 MappingProxyType(value) if isinstance(value, dict) else value
             )
         for name, build in _SECTIONS.items():
-            fields[name] = build(**sections[name])
+            section, _, field = name.rpartition(".")
+            (sections[section] if section else fields)[field] = build(**sections[name])
         sources = MappingProxyType({setting.name: self.sources[setting.name] for setting in SETTINGS})
         # Made last: now it is known what is used instead of an ignored value.
         warnings = (*(self.instead(*ignored) for ignored in self.ignored), *self.warnings)
-        return Config(**fields, sources=sources, warnings=warnings)
+        return Config(**fields, sources=sources, warnings=tuple(dict.fromkeys(warnings)))
 
     def instead(self, setting: Setting, given: str, problem: str) -> str:
         value = self.values[setting.name]

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
+    Exporter = Literal["otlp", "console", "file", "none"]
     SourceKind = Literal["keyword", "option", "otelagent_env", "otel_env", "file", "default"]
 
 __all__ = [
     "Batch",
     "Config",
+    "Export",
     "Instrumentation",
     "Limits",
+    "Logs",
     "Otlp",
     "Queue",
     "Retry",
@@ -58,7 +61,7 @@ class Service:
 class Traces:
     """Where spans go and which are kept. `sampler_arg` is a probability, and None for a sampler that takes none."""
 
-    exporter: Literal["otlp", "console", "file", "none"]
+    exporter: Exporter
     sampler: str
     sampler_arg: float | None
 
@@ -67,7 +70,7 @@ class Traces:
 class Otlp:
     """The OTLP exporter.
 
-    :ivar endpoint: for ``http/protobuf`` the final URL of the traces; for ``grpc`` always ``http://host:port``
+    :ivar endpoint: for ``http/protobuf`` the final URL of the signal; for ``grpc`` always ``http://host:port``
         (plaintext) or ``https://host:port`` (TLS), whatever form the user wrote. It may hold a user and password: show
         `masked_endpoint` instead.
     :ivar headers: names in lower case, values decoded.
@@ -97,7 +100,7 @@ class Otlp:
 
 @struct(frozen=True, kw_only=True)
 class Batch:
-    """How spans are grouped before they are encoded; sizes in spans."""
+    """How the items of a signal are grouped before they are encoded; sizes in items."""
 
     schedule_delay_ms: int
     export_timeout_ms: int
@@ -133,6 +136,32 @@ class Limits:
 
 
 @struct(frozen=True, kw_only=True)
+class Logs:
+    """Log records: where they go, which of them, what one may hold.
+
+    :ivar level: the lowest level of `logging` that is exported.
+    :ivar attribute_value_length: in characters, None for no limit.
+    """
+
+    exporter: Exporter
+    level: Literal["notset", "debug", "info", "warning", "error", "critical"]
+    file_path: str
+    otlp: Otlp
+    batch: Batch
+    attribute_count: int
+    attribute_value_length: int | None
+
+
+@struct(frozen=True)
+class Export:
+    """Where one signal goes; `otlp` and `file_path` are for the exporters of these names."""
+
+    exporter: Exporter
+    otlp: Otlp
+    file_path: str
+
+
+@struct(frozen=True, kw_only=True)
 class Instrumentation:
     """Which instrumentations run, and what they leave out. `excluded_urls` are regular expressions that compile."""
 
@@ -164,9 +193,19 @@ class Config:
     queue: Queue
     retry: Retry
     limits: Limits
+    logs: Logs
     instrumentation: Instrumentation
     sources: Mapping[str, Source]
     warnings: tuple[str, ...]
+
+    def export(self, signal: str) -> Export:
+        """Where a signal goes.
+
+        :param signal: ``traces`` or ``logs``.
+        """
+        if signal == "logs":
+            return Export(self.logs.exporter, self.logs.otlp, self.logs.file_path)
+        return Export(self.traces.exporter, self.otlp, self.file_path)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value as it may be shown, source), in the table's order."""

@@ -65,7 +65,7 @@ def parse(setting: Setting, value: object, spec: bool) -> Parsed:
     """A setting's value from what was given. Raises `Invalid`."""
     if isinstance(value, str):
         value = value.strip()
-        if setting.name != "file" and setting.kind != "certificate":
+        if not setting.path.endswith("file_path") and setting.kind != "certificate":
             _encodable(value)
     return _PARSERS[setting.kind](setting, value, spec)
 
@@ -141,7 +141,7 @@ def _choice(setting: Setting, value: object, spec: bool) -> Parsed:
     if not isinstance(value, str):
         raise Invalid(f"must be one of {', '.join(setting.choices)}, not {_type(value)}")
     word = value.lower()
-    if setting.name == "exporter" and "," in word:
+    if setting.path.endswith(".exporter") and "," in word:
         several = tuple(dict.fromkeys(_split(word)))
         if len(several) != 1:
             raise Invalid(

@@ -69,6 +69,8 @@ class Setting:
     :ivar maximum: largest valid number.
     :ivar inverted: the specification's variable says the opposite.
     :ivar extensions: the entry-point group in which installed packages register more choices.
+    :ivar general: the setting whose own values (keyword, option, ``OTELAGENT_*``) count for this one too where there
+        is none of this one's from the same kind of source.
     :ivar default_text: shown in place of a default that depends on other settings.
     """
 
@@ -87,6 +89,7 @@ class Setting:
     inverted: bool = False
     default_text: str = ""
     extensions: str = ""
+    general: str = ""
 
     @property
     def variable(self) -> str:
@@ -104,8 +107,21 @@ class Setting:
         return self.kind == "headers"
 
 
-def _otlp(suffix: str) -> tuple[str, str]:
-    return f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
+def _otlp(suffix: str, signal: str = "TRACES") -> tuple[str, str]:
+    return f"OTEL_EXPORTER_OTLP_{signal}_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
+
+
+def _of_logs(setting: Setting) -> Setting:
+    """The row of the exporter of log records that goes with one of the exporter of spans."""
+    changes = {
+        "name": f"logs_{setting.name}",
+        "path": f"logs.{setting.path}",
+        "help": f"The same for log records; `{setting.name}` if it isn't given.",
+        "otel": _otlp(setting.otel[0].removeprefix("OTEL_EXPORTER_OTLP_TRACES_"), "LOGS"),
+        "default_text": setting.default_text.replace("traces", "logs"),
+        "general": setting.name,
+    }
+    return Setting(**{**vars(setting), **changes})
 
 
 _TO_COLLECTOR = "send OTLP to a collector, which forwards to {}"
@@ -119,6 +135,28 @@ _SAMPLERS = (
 )
 
 # fmt: off
+_OTLP: tuple[Setting, ...] = (
+    Setting("endpoint", "otlp.endpoint", "endpoint",
+            "The collector's address. With `http/protobuf`, `/v1/traces` is appended unless it is there already.", None,
+            _otlp("ENDPOINT"), default_text="`http://localhost:4318/v1/traces`; gRPC: `http://localhost:4317`"),
+    Setting("protocol", "otlp.protocol", "choice", "How OTLP is sent.", "http/protobuf", _otlp("PROTOCOL"),
+            choices=("http/protobuf", "grpc"), refused={"http/json": "it is not there yet; use 'http/protobuf'"}),
+    Setting("headers", "otlp.headers", "headers",
+            "Headers of every export, `name=value,name2=value2`, values percent-encoded.", {}, _otlp("HEADERS")),
+    Setting("timeout_ms", "otlp.timeout_ms", "int", "How long one attempt to export may take.", 10_000,
+            _otlp("TIMEOUT"), "ms", minimum=1),
+    Setting("compression", "otlp.compression", "choice", "Compression of exports.", "none", _otlp("COMPRESSION"),
+            choices=("none", "gzip")),
+    Setting("certificate", "otlp.certificate", "certificate",
+            "PEM file with the certificates to trust, for the collector's.", None, _otlp("CERTIFICATE")),
+    Setting("client_certificate", "otlp.client_certificate", "certificate",
+            "PEM file with the client's certificate (mTLS).", None, _otlp("CLIENT_CERTIFICATE")),
+    Setting("client_key", "otlp.client_key", "certificate", "PEM file with the client's private key (mTLS).", None,
+            _otlp("CLIENT_KEY")),
+    Setting("insecure", "otlp.insecure", "bool", "Whether a gRPC endpoint written without a scheme is plaintext.", None,
+            _otlp("INSECURE"), default_text="`false`"),
+)
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("enabled", "enabled", "bool", "Whether the agent does anything; propagation goes on either way.", True,
             ("OTEL_SDK_DISABLED",), inverted=True),
@@ -139,25 +177,7 @@ SETTINGS: tuple[Setting, ...] = (
             refused={"zipkin": _TO_COLLECTOR.format("Zipkin"), "jaeger": "Jaeger takes OTLP: use 'otlp'"}),
     Setting("file", "file_path", "text", "The file that the `file` exporter appends to, one OTLP/JSON request a line.",
             "otelagent-traces.jsonl"),
-    Setting("endpoint", "otlp.endpoint", "endpoint",
-            "The collector's address. With `http/protobuf`, `/v1/traces` is appended unless it is there already.", None,
-            _otlp("ENDPOINT"), default_text="`http://localhost:4318/v1/traces`; gRPC: `http://localhost:4317`"),
-    Setting("protocol", "otlp.protocol", "choice", "How OTLP is sent.", "http/protobuf", _otlp("PROTOCOL"),
-            choices=("http/protobuf", "grpc"), refused={"http/json": "it is not there yet; use 'http/protobuf'"}),
-    Setting("headers", "otlp.headers", "headers",
-            "Headers of every export, `name=value,name2=value2`, values percent-encoded.", {}, _otlp("HEADERS")),
-    Setting("timeout_ms", "otlp.timeout_ms", "int", "How long one attempt to export may take.", 10_000,
-            _otlp("TIMEOUT"), "ms", minimum=1),
-    Setting("compression", "otlp.compression", "choice", "Compression of exports.", "none", _otlp("COMPRESSION"),
-            choices=("none", "gzip")),
-    Setting("certificate", "otlp.certificate", "certificate",
-            "PEM file with the certificates to trust, for the collector's.", None, _otlp("CERTIFICATE")),
-    Setting("client_certificate", "otlp.client_certificate", "certificate",
-            "PEM file with the client's certificate (mTLS).", None, _otlp("CLIENT_CERTIFICATE")),
-    Setting("client_key", "otlp.client_key", "certificate", "PEM file with the client's private key (mTLS).", None,
-            _otlp("CLIENT_KEY")),
-    Setting("insecure", "otlp.insecure", "bool", "Whether a gRPC endpoint written without a scheme is plaintext.", None,
-            _otlp("INSECURE"), default_text="`false`"),
+    *_OTLP,
 
     Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on",
             ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS, extensions="opentelemetry_traces_sampler"),
@@ -168,6 +188,33 @@ SETTINGS: tuple[Setting, ...] = (
             "How context crosses processes, comma-separated; `none` for not at all.", ("tracecontext", "baggage"),
             ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none"),
             extensions="opentelemetry_propagator"),
+
+    Setting("logs_exporter", "logs.exporter", "choice", "Where log records go.", "none", ("OTEL_LOGS_EXPORTER",),
+            choices=("otlp", "console", "file", "none"), aliases={"logging": "console"}),
+    Setting("logs_level", "logs.level", "choice",
+            "The lowest level that is exported; what the application's loggers leave out never is.", "notset",
+            ("OTEL_PYTHON_LOG_HANDLER_LEVEL",),
+            choices=("notset", "debug", "info", "warning", "error", "critical"),
+            aliases={"trace": "debug", "warn": "warning", "fatal": "critical"}),
+    Setting("logs_file", "logs.file_path", "text", "The file of `logs_exporter` `file`.", "otelagent-logs.jsonl"),
+    *map(_of_logs, _OTLP),
+    Setting("logs_batch_schedule_delay_ms", "logs.batch.schedule_delay_ms", "int",
+            "Longest wait before a batch of log records is exported.", 1_000, ("OTEL_BLRP_SCHEDULE_DELAY",), "ms",
+            minimum=1),
+    Setting("logs_batch_export_timeout_ms", "logs.batch.export_timeout_ms", "int",
+            "How long exporting a batch of log records may take.", 30_000, ("OTEL_BLRP_EXPORT_TIMEOUT",), "ms",
+            minimum=1),
+    Setting("logs_batch_max_queue_size", "logs.batch.max_queue_size", "int",
+            "Log records that may wait to be encoded.", 2_048, ("OTEL_BLRP_MAX_QUEUE_SIZE",), "log records", minimum=1),
+    Setting("logs_batch_max_export_batch_size", "logs.batch.max_export_batch_size", "int",
+            "Log records in one export, at most.", 512, ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",), "log records",
+            minimum=1),
+    Setting("logs_attribute_count_limit", "logs.attribute_count", "int", "Attributes of a log record.", 128,
+            ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")),
+    Setting("logs_attribute_value_length_limit", "logs.attribute_value_length", "int",
+            "Characters of an attribute's value of a log record.", None,
+            ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"), "characters",
+            default_text="no limit"),
 
     Setting("disabled_instrumentations", "instrumentation.disabled", "names",
             "Instrumentations that stay off, comma-separated.", (), ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",)),
@@ -228,11 +275,7 @@ KNOWN_UNUSED: tuple[str, ...] = (
     "OTEL_METRICS_EXPORTER",
     "OTEL_METRICS_EXEMPLAR_FILTER",
     "OTEL_METRIC_*",
-    "OTEL_LOGS_EXPORTER",
-    "OTEL_LOGRECORD_*",
-    "OTEL_BLRP_*",
     "OTEL_EXPORTER_OTLP_METRICS_*",
-    "OTEL_EXPORTER_OTLP_LOGS_*",
     "OTEL_EXPORTER_PROMETHEUS_*",
     "OTEL_EXPORTER_ZIPKIN_*",
     "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",

@@ -12,44 +12,51 @@ from otelagent.delivery.transports import Transport
 from otelagent.delivery.worker import Destination, Limits
 
 if TYPE_CHECKING:
-    from otelagent.config.model import Config
+    from otelagent.config.model import Config, Export
 
 __all__ = ["open_delivery", "open_transport"]
 
 # (exporter, OTLP protocol or "") -> module of `transports`, its class, and what the class is made from. The module is
 # imported when it is chosen; what it needs of other libraries, it imports at the first send.
-_TRANSPORTS: Mapping[tuple[str, str], tuple[str, str, Callable[[Config], tuple[object, ...]]]] = {
-    ("otlp", "http/protobuf"): ("http", "HttpTransport", lambda config: (config.otlp,)),
-    ("otlp", "grpc"): ("grpc", "GrpcTransport", lambda config: (config.otlp,)),
-    ("console", ""): ("console", "ConsoleTransport", lambda config: ()),
-    ("file", ""): ("file", "FileTransport", lambda config: (config.file_path,)),
+_TRANSPORTS: Mapping[tuple[str, str], tuple[str, str, Callable[[Export, str], tuple[object, ...]]]] = {
+    ("otlp", "http/protobuf"): ("http", "HttpTransport", lambda export, signal: (export.otlp, signal)),
+    ("otlp", "grpc"): ("grpc", "GrpcTransport", lambda export, signal: (export.otlp, signal)),
+    ("console", ""): ("console", "ConsoleTransport", lambda export, signal: ()),
+    ("file", ""): ("file", "FileTransport", lambda export, signal: (export.file_path,)),
 }
 
 
-def open_transport(config: Config) -> Transport:
-    """The transport that the configuration names.
+def open_transport(config: Config, signal: str = "traces") -> Transport:
+    """The transport that the configuration names for a signal.
 
     :raises ValueError: there is none for this exporter and protocol; ``none`` has none.
     """
-    exporter = config.traces.exporter
-    key = (exporter, config.otlp.protocol if exporter == "otlp" else "")
+    export = config.export(signal)
+    key = (export.exporter, export.otlp.protocol if export.exporter == "otlp" else "")
     if key not in _TRANSPORTS:
-        raise ValueError(f"no transport for exporter={exporter} and protocol={config.otlp.protocol}")
+        raise ValueError(f"no transport for exporter={export.exporter} and protocol={export.otlp.protocol}")
     module, name, arguments = _TRANSPORTS[key]
-    transport: Transport = getattr(import_module(f"otelagent.delivery.transports.{module}"), name)(*arguments(config))
+    transport: Transport = getattr(import_module(f"otelagent.delivery.transports.{module}"), name)(
+        *arguments(export, signal)
+    )
     return transport
 
 
-def open_delivery(config: Config, ledgers: Mapping[str, Ledger]) -> Destination:
-    """The destination that the configuration describes.
+def open_delivery(config: Config, ledger: Ledger) -> Destination:
+    """The destination that the configuration describes for one signal.
 
-    :param ledgers: by signal.
+    Each signal has its own, because each may have an address and headers of its own, and so that one which the server
+    refuses doesn't hold up the others.
+
+    :param ledger: the signal's.
     :raises ValueError: see `open_transport`.
     """
     # Fan-out goes here: one destination for each configured place, behind one `submit`.
     return Destination(
-        open_transport(config),
-        ledgers,
+        open_transport(config, ledger.signal),
+        {ledger.signal: ledger},
         RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
-        Limits(queue_max_bytes=config.queue.max_bytes, try_timeout_s=config.otlp.timeout_ms / 1000),
+        Limits(
+            queue_max_bytes=config.queue.max_bytes, try_timeout_s=config.export(ledger.signal).otlp.timeout_ms / 1000
+        ),
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from otelagent.delivery.result import Accepted, Rejected
+from otelagent.delivery.signals import Signal
 from otelagent.fork_gate import whole_imports
 from otelagent.version import VERSION
 
@@ -32,11 +33,11 @@ _WORDS = re.compile(r"[\s,;\"]+")
 _MIN_SECRET_LENGTH = 4
 
 
-def read_response(body: bytes) -> Accepted | Rejected:
-    """The result in a successful answer to a traces request.
+def read_response(body: bytes, signal: Signal) -> Accepted | Rejected:
+    """The result in a successful answer to a request of a signal.
 
     A populated partial success counts what was rejected; an empty one and an empty body mean full success. What isn't
-    an ``ExportTraceServiceResponse`` doesn't come from an OTLP receiver (a login page, a proxy), so that nothing is
+    a response of that signal doesn't come from an OTLP receiver (a login page, a proxy), so that nothing is
     known of the payload: it counts as rejected, ``malformed_response``, and isn't sent again.
 
     Source: OTLP specification, "Partial Success".
@@ -47,23 +48,22 @@ def read_response(body: bytes) -> Accepted | Rejected:
         return Accepted()
     with whole_imports():
         from google.protobuf.message import DecodeError
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
     try:
-        partial = ExportTraceServiceResponse.FromString(body).partial_success
+        partial = signal.message("Response").FromString(body).partial_success
     except DecodeError:
         return Rejected("malformed_response", "the answer is no OTLP response")
-    return Accepted(max(partial.rejected_spans, 0), partial.error_message)
+    return Accepted(max(getattr(partial, signal.rejected), 0), partial.error_message)
 
 
-def read_json_response(body: bytes) -> Accepted | Rejected:
+def read_json_response(body: bytes, signal: Signal) -> Accepted | Rejected:
     """Like `read_response` for servers that answer a protobuf request in OTLP JSON."""
     try:
         answer = json.loads(body)
         partial = answer.get("partialSuccess") or {}
         if not isinstance(partial, dict) or answer.keys() - {"partialSuccess"}:
             raise ValueError(answer)
-        return Accepted(max(int(partial.get("rejectedSpans", 0)), 0), str(partial.get("errorMessage", "")))
+        return Accepted(max(int(partial.get(signal.rejected_in_json, 0)), 0), str(partial.get("errorMessage", "")))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return Rejected("malformed_response", "the answer is no OTLP response")
 

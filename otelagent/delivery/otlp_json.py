@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from otelagent.delivery.signals import Signal
 from otelagent.fork_gate import whole_imports
 
 __all__ = ["request_to_json"]
@@ -12,8 +13,8 @@ __all__ = ["request_to_json"]
 _IDS = frozenset({"traceId", "spanId", "parentSpanId"})
 
 
-def request_to_json(body: bytes) -> dict[str, Any]:
-    """An ``ExportTraceServiceRequest`` as an OTLP/JSON object.
+def request_to_json(body: bytes, signal: Signal) -> dict[str, Any]:
+    """A request of a signal as an OTLP/JSON object.
 
     Names are lowerCamelCase, 64-bit integers are strings and bytes are base64 as in protobuf's JSON; against it,
     trace and span ids are hexadecimal and enums are integers.
@@ -24,9 +25,8 @@ def request_to_json(body: bytes) -> dict[str, Any]:
     """
     with whole_imports():
         from google.protobuf.json_format import MessageToDict
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    request = MessageToDict(ExportTraceServiceRequest.FromString(body), use_integers_for_enums=True)
+    request = MessageToDict(signal.message("Request").FromString(body), use_integers_for_enums=True)
     _ids_to_hex(request)
     return request
 

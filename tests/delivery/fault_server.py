@@ -18,7 +18,11 @@ import time
 from concurrent import futures
 from typing import Any
 
-SERVICE, METHOD = "opentelemetry.proto.collector.trace.v1.TraceService", "Export"
+SERVICES = (
+    "opentelemetry.proto.collector.trace.v1.TraceService",
+    "opentelemetry.proto.collector.logs.v1.LogsService",
+)
+METHOD = "Export"
 
 
 class Script:
@@ -150,7 +154,9 @@ def serve_grpc(script: Script, wanted_port: int) -> int:
 
     handlers: dict[str, Any] = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
     server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(service, handlers) for service in SERVICES)
+    )
     port = server.add_insecure_port(f"127.0.0.1:{wanted_port}")
     server.start()
     _keep.append(server)

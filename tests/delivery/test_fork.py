@@ -23,7 +23,8 @@ from types import SimpleNamespace as Settings
 from tests.delivery.harness import otlp, payload
 
 protocol, endpoint, moment = sys.argv[1:]
-config = Settings(traces=Settings(exporter="otlp"), otlp=otlp(endpoint, protocol=protocol))
+export = Settings(exporter="otlp", otlp=otlp(endpoint, protocol=protocol))
+config = Settings(export=lambda signal: export)
 ledger = Ledger("traces")
 destination = Destination(open_transport(config), {"traces": ledger}, RetryPolicy(0.01, 0.02))
 os.register_at_fork(after_in_child=destination.after_fork_in_child)
@@ -127,9 +128,10 @@ class Spy:
 
 sys.meta_path.insert(0, Spy)
 exporter, protocol, endpoint, file, body = sys.argv[1:]
-config = Settings(
-    traces=Settings(exporter=exporter), otlp=otlp(endpoint, protocol=protocol, compression="gzip"), file_path=file
+export = Settings(
+    exporter=exporter, otlp=otlp(endpoint, protocol=protocol, compression="gzip"), file_path=file
 )
+config = Settings(export=lambda signal: export)
 ledger = Ledger("traces")
 destination = Destination(open_transport(config), {"traces": ledger}, RetryPolicy(0.01, 0.02), Limits(try_timeout_s=2))
 for _ in range(5):

@@ -7,6 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from otelagent.delivery.otlp_json import request_to_json
+from otelagent.delivery.signals import SIGNALS
 
 
 def test_a_request_in_otlp_json() -> None:
@@ -36,7 +37,7 @@ def test_a_request_in_otlp_json() -> None:
         setattr(span.attributes.add(key=key).value, kind, value)
     span.status.code = Status.StatusCode.STATUS_CODE_ERROR
     span.links.add(trace_id=b"\x01" * 16, span_id=b"\x02" * 8)
-    assert request_to_json(request.SerializeToString()) == {
+    assert request_to_json(request.SerializeToString(), SIGNALS["traces"]) == {
         "resourceSpans": [
             {
                 "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
@@ -73,7 +74,7 @@ def test_a_request_in_otlp_json() -> None:
 
 def test_what_is_no_request() -> None:
     with pytest.raises(DecodeError):
-        request_to_json(b"<html>")
+        request_to_json(b"<html>", SIGNALS["traces"])
 
 
 def test_everything_but_the_ids_is_protobuf_json() -> None:
@@ -82,4 +83,4 @@ def test_everything_but_the_ids_is_protobuf_json() -> None:
     span.events.add(name="e", time_unix_nano=1).attributes.add(key="n").value.double_value = float("nan")
     span.attributes.add(key="list").value.array_value.values.add().kvlist_value.values.add(key="spanId")
     body = request.SerializeToString()
-    assert ParseDict(request_to_json(body), ExportTraceServiceRequest()).SerializeToString() == body
+    assert ParseDict(request_to_json(body, SIGNALS["traces"]), ExportTraceServiceRequest()).SerializeToString() == body

@@ -8,6 +8,7 @@ import sys
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result
+from otelagent.delivery.signals import SIGNALS
 from otelagent.fork_gate import whole_imports
 
 __all__ = ["ConsoleTransport"]
@@ -20,13 +21,14 @@ class ConsoleTransport:
         return "standard output"
 
     def send(self, payload: Payload, timeout_s: float) -> Result:
-        if payload.signal != "traces":
-            return Rejected("unsupported_signal", f"only traces can be shown, not {payload.signal}")
+        signal = SIGNALS.get(payload.signal)
+        if signal is None:
+            return Rejected("unsupported_signal", f"there is no JSON of {payload.signal}")
         with whole_imports():
             from google.protobuf.message import DecodeError
 
         try:
-            line = json.dumps(request_to_json(payload.body), separators=(",", ":")) + "\n"
+            line = json.dumps(request_to_json(payload.body, signal), separators=(",", ":")) + "\n"
         except DecodeError:
             return Rejected("encode_error", "the payload is no OTLP request")
         if sys.stdout is None:  # As in a service or a windowed application.

@@ -9,6 +9,7 @@ import os
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.signals import SIGNALS
 from otelagent.fork_gate import whole_imports
 
 __all__ = ["FileTransport"]
@@ -24,8 +25,8 @@ class FileTransport:
 
     Source: OpenTelemetry specification, "OpenTelemetry Protocol File Exporter".
 
-    :param path: the file, made when it is missing; its directory must exist. Only its owner may read it (0600): spans
-        tell what the application's users do.
+    :param path: the file, made when it is missing; its directory must exist. Only its owner may read it (0600):
+        telemetry tells what the application's users do.
     """
 
     def __init__(self, path: str) -> None:
@@ -37,13 +38,14 @@ class FileTransport:
         return self._path
 
     def send(self, payload: Payload, timeout_s: float) -> Result:
-        if payload.signal != "traces":
-            return Rejected("unsupported_signal", f"the file takes traces, not {payload.signal}")
+        signal = SIGNALS.get(payload.signal)
+        if signal is None:
+            return Rejected("unsupported_signal", f"there is no JSON of {payload.signal}")
         with whole_imports():
             from google.protobuf.message import DecodeError
 
         try:
-            line = json.dumps(request_to_json(payload.body), separators=(",", ":")).encode() + b"\n"
+            line = json.dumps(request_to_json(payload.body, signal), separators=(",", ":")).encode() + b"\n"
         except DecodeError:
             return Rejected("encode_error", "the payload is no OTLP request")
         try:

@@ -21,14 +21,13 @@ from otelagent.delivery.otlp import (
 )
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.signals import SIGNALS, Signal
 from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp
 
 __all__ = ["GrpcTransport"]
-
-_EXPORT_TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 # OTLP specification, "Retryable gRPC Status Codes". RESOURCE_EXHAUSTED is retryable only if the server says when.
 _RETRYABLE = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"})
@@ -40,24 +39,26 @@ _METADATA_VALUE = re.compile(r"[\x20-\x7e]*")
 _HINTS = {
     "UNAUTHENTICATED": "check the credentials in the headers",
     "PERMISSION_DENIED": "check the credentials in the headers",
-    "UNIMPLEMENTED": "the server doesn't take OTLP traces over gRPC: check the endpoint",
+    "UNIMPLEMENTED": "the server doesn't take OTLP {signal} over gRPC: check the endpoint",
 }
 
 _NOT_GRPC = "the port looks like HTTP: set protocol=http/protobuf, or use the OTLP/gRPC port, usually 4317"
 
 
 class GrpcTransport:
-    """Calls `TraceService/Export` with bytes that are encoded already, over one channel of its own.
+    """Calls a signal's `Export` with bytes that are encoded already, over one channel of its own.
 
     A process that forks while a thread is inside gRPC leaves its child a gRPC that aborts the whole child at its first
     use. So each fork cancels the call that is under way, and the parent makes it again after the fork; a server that
     had taken it already gets it twice.
 
     :param otlp: the exporter's configuration; `endpoint` is ``http://host:port`` (plaintext) or ``https://host:port``.
+    :param signal: what is sent.
     """
 
-    def __init__(self, otlp: Otlp) -> None:
+    def __init__(self, otlp: Otlp, signal: str = "traces") -> None:
         self._otlp = otlp
+        self._signal = SIGNALS[signal]
         self._channel: _Channel | None = None
         # Held while a call is begun, and through a fork. Reentrant for a fork in a signal handler.
         self._gate = threading.RLock()
@@ -70,8 +71,8 @@ class GrpcTransport:
         return self._otlp.masked_endpoint
 
     def send(self, payload: Payload, timeout_s: float) -> Result:
-        if payload.signal != "traces":
-            return Rejected("unsupported_signal", f"the endpoint takes traces, not {payload.signal}")
+        if payload.signal != self._signal.name:
+            return Rejected("unsupported_signal", f"the endpoint takes {self._signal.name}, not {payload.signal}")
         if payload.size > MAX_REQUEST_BYTES:
             # Splitting comes here.
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
@@ -111,7 +112,7 @@ class GrpcTransport:
             with self._gate:
                 if self._channel is None:
                     with whole_imports():
-                        self._channel = _Channel(self._otlp)
+                        self._channel = _Channel(self._otlp, self._signal)
                 channel = self._channel
                 if not _threads_start():
                     # Only a call with a thread of its own can be cancelled. At the interpreter's end there is none.
@@ -175,9 +176,10 @@ os.register_at_fork(
 class _Channel:
     """A gRPC channel and everything of a call that doesn't change; made in the thread that sends."""
 
-    def __init__(self, otlp: Otlp) -> None:
+    def __init__(self, otlp: Otlp, signal: Signal) -> None:
         import grpc
 
+        self._signal = signal
         url = urlsplit(otlp.endpoint)
         self._metadata = tuple((name.lower(), value.reveal()) for name, value in otlp.headers.items())
         for name, value in self._metadata:
@@ -207,7 +209,7 @@ class _Channel:
         else:
             self._channel = grpc.insecure_channel(url.netloc.rpartition("@")[2], options)
         # Without serializers bytes go in and out as they are.
-        self._export: Any = self._channel.unary_unary(_EXPORT_TRACES, None, None)
+        self._export: Any = self._channel.unary_unary(signal.method, None, None)
 
     def begin(self, body: bytes, timeout_s: float) -> _Call:
         return _Call(
@@ -237,7 +239,7 @@ class _Channel:
         return self._answer(response)
 
     def _answer(self, response: Any) -> Result:
-        result = read_response(bytes(response))
+        result = read_response(bytes(response), self._signal)
         if isinstance(result, Rejected):
             return result
         return Accepted(result.rejected_items, clean_text(result.message, self._secrets))
@@ -250,7 +252,10 @@ class _Channel:
         reason = f"grpc_{code.lower()}"
         status = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
         _, after_s = read_error_status(status)
-        parts = (_explain(clean_text(call.details() or "", self._secrets)), _HINTS.get(code, ""))
+        parts = (
+            _explain(clean_text(call.details() or "", self._secrets)),
+            _HINTS.get(code, "").format(signal=self._signal.name),
+        )
         message = "; ".join(part for part in parts if part)
         if code in _RETRYABLE or (code == "RESOURCE_EXHAUSTED" and after_s is not None):
             return Retryable(reason, after_s, message)

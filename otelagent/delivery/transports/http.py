@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Rejected, Result, Retryable
+from otelagent.delivery.signals import SIGNALS
 from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
@@ -25,18 +26,20 @@ class HttpTransport:
     Proxies of the environment and redirects are not followed: credentials go to the configured place only.
 
     :param otlp: the exporter's configuration; `endpoint` is the final URL.
+    :param signal: what that URL takes.
     """
 
-    def __init__(self, otlp: Otlp) -> None:
+    def __init__(self, otlp: Otlp, signal: str = "traces") -> None:
         self._otlp = otlp
+        self._signal = SIGNALS[signal]
         self._client: HttpClient | None = None
 
     def describe(self) -> str:
         return self._otlp.masked_endpoint
 
     def send(self, payload: Payload, timeout_s: float) -> Result:
-        if payload.signal != "traces":
-            return Rejected("unsupported_signal", f"the endpoint takes traces, not {payload.signal}")
+        if payload.signal != self._signal.name:
+            return Rejected("unsupported_signal", f"the endpoint takes {self._signal.name}, not {payload.signal}")
         if payload.size > MAX_REQUEST_BYTES:
             # Splitting comes here.
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
@@ -45,7 +48,7 @@ class HttpTransport:
                 with whole_imports():
                     from otelagent.delivery.transports.http_client import HttpClient
 
-                    self._client = HttpClient(self._otlp)
+                    self._client = HttpClient(self._otlp, self._signal)
             except OSError as error:  # Those of ssl are too.
                 # A certificate may be put in place later, as when it is rotated.
                 return Retryable("certificate", None, f"can't load the certificates: {error}")

@@ -27,6 +27,7 @@ from otelagent.delivery.transports.deadline import DeadlineNetwork
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp
+    from otelagent.delivery.signals import Signal
 
 __all__ = ["HttpClient"]
 
@@ -36,8 +37,8 @@ _RETRYABLE = frozenset({429, 502, 503, 504})
 _HINTS = {
     401: "check the credentials in the headers",
     403: "check the credentials in the headers",
-    404: "check the endpoint's path, which is usually /v1/traces",
-    405: "check the endpoint's path, which is usually /v1/traces",
+    404: "check the endpoint's path, which is usually {path}",
+    405: "check the endpoint's path, which is usually {path}",
     413: "the server takes only smaller requests: lower the batch size",
     415: "the server doesn't take OTLP protobuf: check the endpoint and the compression",
 }
@@ -50,12 +51,14 @@ _MAX_ERROR_BYTES = 64 * 1024
 class HttpClient:
     """The connection pool and everything of a request that doesn't change.
 
+    :param signal: what is posted.
     :raises OSError: the certificates can't be loaded.
     :raises ValueError: the endpoint or a header is no valid HTTP.
     """
 
-    def __init__(self, otlp: Otlp) -> None:
+    def __init__(self, otlp: Otlp, signal: Signal) -> None:
         _keep_own_requests_out_of_logs()
+        self._signal = signal
         url = urlsplit(otlp.endpoint)
         headers = {name.lower(): value.reveal() for name, value in otlp.headers.items()}
         if url.username is not None and "authorization" not in headers:
@@ -108,7 +111,7 @@ class HttpClient:
                 body = _read(response, headers, MAX_RESPONSE_BYTES)
             except _MalformedBody as error:
                 return Rejected("malformed_response", str(error))
-            result = _read_success(body, headers.get("content-type", ""))
+            result = _read_success(body, headers.get("content-type", ""), self._signal)
             if isinstance(result, Rejected):
                 return result
             return Accepted(result.rejected_items, clean_text(result.message, self._secrets))
@@ -121,7 +124,7 @@ class HttpClient:
             text = _error_text(_read(response, headers, _MAX_ERROR_BYTES), headers.get("content-type", ""))
         except (_MalformedBody, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
             text = ""  # The status alone decides.
-        parts = (clean_text(text, self._secrets), _HINTS.get(response.status, ""))
+        parts = (clean_text(text, self._secrets), _HINTS.get(response.status, "").format(path=self._signal.path))
         message = "; ".join(part for part in parts if part)
         if response.status in _RETRYABLE:
             # The server's own clock, if it tells: a date means nothing on a clock that is wrong.
@@ -173,12 +176,12 @@ def _read(response: httpcore.Response, headers: dict[str, str], max_bytes: int) 
     return body
 
 
-def _read_success(body: bytes, content_type: str) -> Accepted | Rejected:
+def _read_success(body: bytes, content_type: str, signal: Signal) -> Accepted | Rejected:
     media = content_type.partition(";")[0].strip().lower()
     if not body or media in ("", "application/x-protobuf", "application/protobuf", "application/octet-stream"):
-        return read_response(body)
+        return read_response(body, signal)
     if media == "application/json":
-        return read_json_response(body)
+        return read_json_response(body, signal)
     # Some text happens to parse as protobuf.
     return Rejected("malformed_response", f"the answer is {clean_text(media)} and no OTLP response: check the endpoint")
 

@@ -106,11 +106,12 @@ def test_the_specifications_variable_is_read_and_our_own_beats_it(setting: Setti
 @pytest.mark.parametrize("setting", [s for s in SETTINGS if len(s.otel) > 1 and s.kind == "int"], ids=lambda s: s.name)
 def test_the_more_specific_variable_wins(setting: Setting) -> None:
     specific, general = setting.otel
-    config = load({}, {specific: "11", general: "22"})
+    given = {"logs_exporter": "otlp"}
+    config = load(given, {specific: "11", general: "22"})
     assert value_of(config, setting) == 11
     assert config.sources[setting.name] == Source("otel_env", specific)
     # A value that can't be used counts as not set.
-    config = load({}, {specific: "eleven", general: "22"})
+    config = load(given, {specific: "eleven", general: "22"})
     assert value_of(config, setting) == 22
     assert len(config.warnings) == 1
     assert config.warnings[0].startswith(f"{specific}='eleven' ignored: must be a whole number")

@@ -1,0 +1,77 @@
+"""What the signals differ in behind the seam: names in the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from otelagent.fork_gate import whole_imports
+from otelagent.struct import struct
+
+__all__ = ["SIGNALS", "Signal"]
+
+
+@struct(frozen=True)
+class Signal:
+    """One signal that can be delivered.
+
+    Source: ``opentelemetry/proto/collector/*/v1/*_service.proto``; OTLP specification, "OTLP/HTTP Request".
+
+    :ivar name: as in `otelagent.delivery.Payload`.
+    :ivar service: the gRPC service, without its package.
+    :ivar module: Python module of its messages.
+    :ivar messages: what the names of its request and its response begin with.
+    :ivar rejected: field of its partial success that counts what the server refused.
+    """
+
+    name: str
+    service: str
+    module: str
+    messages: str
+    rejected: str
+
+    @property
+    def path(self) -> str:
+        """Of its endpoint for OTLP/HTTP, unless configured otherwise."""
+        return f"/v1/{self.name}"
+
+    @property
+    def method(self) -> str:
+        """Of its gRPC service."""
+        package = self.module.rpartition(".")[0]
+        return f"/{package}.{self.service}/Export"
+
+    @property
+    def rejected_in_json(self) -> str:
+        """The field `rejected` in OTLP/JSON."""
+        first, *rest = self.rejected.split("_")
+        return first + "".join(word.capitalize() for word in rest)
+
+    def message(self, kind: str) -> Any:
+        """The protobuf class of its request or response.
+
+        :param kind: ``Request`` or ``Response``.
+        """
+        with whole_imports():
+            return getattr(import_module(self.module), self.messages + kind)
+
+
+_COLLECTOR = "opentelemetry.proto.collector"
+
+SIGNALS: Mapping[str, Signal] = {
+    "traces": Signal(
+        "traces",
+        "TraceService",
+        f"{_COLLECTOR}.trace.v1.trace_service_pb2",
+        "ExportTraceService",
+        "rejected_spans",
+    ),
+    "logs": Signal(
+        "logs",
+        "LogsService",
+        f"{_COLLECTOR}.logs.v1.logs_service_pb2",
+        "ExportLogsService",
+        "rejected_log_records",
+    ),
+}
