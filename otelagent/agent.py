@@ -12,22 +12,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from otelagent.config import Config, load
 from otelagent.environment import hidden
 from otelagent.errors import ConfigError
-from otelagent.loss import LossReport
 from otelagent.version import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
 
-    from otelagent.delivery import Destination, Ledger
     from otelagent.patching.catalogue import Catalogue
     from otelagent.patching.switch import Switch
     from otelagent.process import ProcessWatch
     from otelagent.record import Engine
+    from otelagent.signal_path import SignalPath
 
 __all__ = [
     "Agent",
@@ -56,15 +56,14 @@ class Agent:
         self.config = config
         self.state: Lifecycle = "INIT"
         self.reason = ""
-        self.ledger: Ledger | None = None
-        self.destination: Destination | None = None
+        # The traces' first.
+        self.paths: list[SignalPath] = []
         self.engine: Engine | None = None
         self.catalogue: Catalogue | None = None
         self._lock = threading.RLock()
         self.watch: ProcessWatch | None = None
         self.warnings = list(config.warnings)
         self._foreign_resource: Any = None
-        self._losses = LossReport(lambda: self.ledger.lost if self.ledger is not None else 0)
         self._delivered_all = True
         self._closed = False
 
@@ -93,15 +92,15 @@ class Agent:
 
         :raises ConfigError: a setting that only shows to be wrong when its part is built.
         """
-        from otelagent.delivery import Ledger, open_delivery
         from otelagent.process import watch_process
         from otelagent.record import open_engine
+        from otelagent.signal_path import SignalPath
 
         config = self.config
-        self.ledger = Ledger("traces")
-        if config.traces.exporter != "none":
-            self.destination = open_delivery(config, {"traces": self.ledger})
-        self.engine = open_engine(config, self.ledger, self._deliver, flush_delivery=self._flush_delivery)
+        traces = SignalPath(config, "traces")
+        self.paths.append(traces)
+        self.engine = open_engine(config, traces.ledger, traces.deliver, flush_delivery=traces.flush_delivery)
+        traces.recording = self.engine
         self.catalogue = self._open_catalogue()
         self.set_propagators()
         exit_timeout_s = config.exit_timeout_ms / 1000
@@ -114,6 +113,8 @@ class Agent:
         if not self.watch.handles_sigterm and threading.current_thread() is not threading.main_thread():
             self.warn("init() ran outside of the main thread, so that SIGTERM ends the process without a last delivery")
         self._install(self.engine.provider)
+        if config.logs.exporter != "none":
+            self._start_logs(self.engine)
         _switch().excluded = _excluder(config.instrumentation.excluded_urls)
         self.state = "RUNNING"
         _switch().recording = True
@@ -131,14 +132,16 @@ class Agent:
         self.reason = f"could not start: {type(error).__name__}: {error}"
         self.state = "STOPPED"
         _switch().recording = False
-        for part in (self.catalogue, self.engine, self.destination, self.watch):
+        _switch().log_level = None
+        now_s = time.monotonic()
+        stops: list[Callable[[], object]] = [part.stop for part in (self.catalogue, self.watch) if part is not None]
+        for path in self.paths:
+            stops += [partial(path.stop_recording, now_s), partial(path.stop_delivery, now_s)]
+        for stop in stops:
             try:
-                if part is self.engine or part is self.destination:
-                    part.shutdown(time.monotonic())  # type: ignore[union-attr]
-                elif part is not None:
-                    part.stop()  # type: ignore[union-attr]
+                stop()
             except Exception:
-                _log.debug("%r could not be closed", part, exc_info=True)
+                _log.debug("%r could not be closed", stop, exc_info=True)
         self._closed = True
 
     def _open_catalogue(self) -> Catalogue:
@@ -184,24 +187,35 @@ class Agent:
             " out are not counted, and pause() stops instrumentations only"
         )
 
-    # record hands bytes over here, and delivery takes them: neither knows the other.
-    def _deliver(self, signal: str, body: bytes, items: int) -> None:
-        from otelagent.delivery import Payload
+    def _start_logs(self, engine: Engine) -> None:
+        from opentelemetry import _logs
+        from opentelemetry._logs._internal import ProxyLoggerProvider
 
-        if self.destination is not None:
-            self.destination.submit(Payload(signal, body, items))
-        elif self.ledger is not None:
-            self.ledger.dropped(items, "exporter_none")
+        from otelagent.record import open_logs
+        from otelagent.signal_path import SignalPath
 
-    def _flush_delivery(self, deadline_s: float) -> bool:
-        return self.destination is None or self.destination.flush(deadline_s)
+        with hidden("OTEL_PYTHON_LOGGER_PROVIDER"):  # the API would load what it names, or raise
+            current = _logs.get_logger_provider()
+        if not isinstance(current, ProxyLoggerProvider):
+            # OpenTelemetry allows one for the life of a process.
+            owner = type(current).__module__
+            self.warn(f"a LoggerProvider of {owner} is set already; log records are its to export")
+            return
+        path = SignalPath(self.config, "logs")
+        logs = open_logs(self.config, engine, path.ledger, path.deliver, flush_delivery=path.flush_delivery)
+        path.recording = logs
+        self.paths.append(path)
+        _logs.set_logger_provider(logs.provider)
+        _switch().log_level = getattr(logging, self.config.logs.level.upper())
 
     def pause(self) -> None:
         """RUNNING → PAUSED: context is still passed on, nothing is recorded, what was recorded is still delivered."""
         with self._lock:
             if self.state == "RUNNING" and self.engine is not None:
                 self.state = "PAUSED"
-                self.engine.pause()
+                for path in self.paths:
+                    if path.recording is not None:
+                        path.recording.pause()
                 _switch().recording = False
 
     def resume(self) -> None:
@@ -209,18 +223,20 @@ class Agent:
         with self._lock:
             if self.state == "PAUSED" and self.engine is not None:
                 self.state = "RUNNING"
-                self.engine.resume()
+                for path in self.paths:
+                    if path.recording is not None:
+                        path.recording.resume()
                 _switch().recording = True
 
     def flush(self, timeout_s: float) -> bool:
         """See `otelagent.flush`."""
-        if self.engine is None or self.ledger is None:
-            return True
         deadline_s = time.monotonic() + timeout_s
-        told = self._losses.begin()
-        handed_on = self.engine.flush(deadline_s)
-        arrived = self._flush_delivery(deadline_s)
-        return self._losses.end(told) and handed_on and arrived
+        told = [path.begin_flush() for path in self.paths]
+        # First everything that is recorded, so that the destinations send at the same time.
+        done = [path.recording is None or path.recording.flush(deadline_s) for path in self.paths]
+        done += [path.flush_delivery(deadline_s) for path in self.paths]
+        done += [path.end_flush(one) for path, one in zip(self.paths, told, strict=True)]
+        return all(done)
 
     def shutdown(self, timeout_s: float) -> bool:
         """→ STOPPED: flushes, undoes the instrumentations, closes every part. See `otelagent.shutdown`."""
@@ -240,30 +256,25 @@ class Agent:
         with self._lock:
             self.state = "STOPPED"
             _switch().recording = False
+            _switch().log_level = None
         deadline_s = time.monotonic() + timeout_s
-        told = self._losses.begin()
+        told = [path.begin_flush() for path in self.paths]
         # Ctrl-C may interrupt any of these; a second call then goes on where the first one was.
-        handed_on = self.engine.shutdown(deadline_s)
-        handed_on = self.engine.flush(deadline_s) and handed_on
-        arrived = self.destination is None or self.destination.shutdown(deadline_s)
-        self._delivered_all = self._losses.end(told) and handed_on and arrived
+        done = [path.stop_recording(deadline_s) for path in self.paths]
+        done += [path.stop_delivery(deadline_s) for path in self.paths]
+        done += [path.end_flush(one) for path, one in zip(self.paths, told, strict=True)]
+        self._delivered_all = all(done)
         self._closed = True
         return self._delivered_all
 
     def after_fork_in_child(self) -> None:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
         self._lock = threading.RLock()
-        self._losses.after_fork_in_child()
-        if self.engine is not None:
-            self.engine.after_fork_in_child()
-        if self.destination is not None:
-            self.destination.after_fork_in_child()
-        elif self.ledger is not None:
-            self.ledger.after_fork_in_child()
+        for path in self.paths:
+            path.after_fork_in_child()
 
     def status(self) -> dict[str, Any]:
         """See `otelagent.status`."""
-        destination = self.destination.describe() if self.destination is not None else "nowhere (exporter none)"
         return {
             "version": VERSION,
             "state": self.state,
@@ -271,8 +282,8 @@ class Agent:
             "pid": os.getpid(),
             "service": self.service,
             "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
-            "destination": destination,
-            "ledger": {"traces": self.ledger.snapshot().to_dict()} if self.ledger is not None else {},
+            "destinations": {path.signal: path.describe() for path in self.paths},
+            "ledger": {path.signal: path.ledger.snapshot().to_dict() for path in self.paths},
             "instrumentations": [
                 {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
                 for state in (self.catalogue.states() if self.catalogue is not None else ())
@@ -400,7 +411,7 @@ def shutdown(timeout_s: float | None = None) -> bool:
 
 
 def flush(timeout_s: float | None = None) -> bool:
-    """Deliver every span that ended before the call.
+    """Deliver every span that ended, and every log record that was emitted, before the call.
 
     :param timeout_s: the most it may take, in seconds; the setting `batch_export_timeout_ms` by default.
     :returns: ``True`` only if all of them were delivered: none is still queued, and none was dropped or rejected
@@ -428,9 +439,10 @@ def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
     Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``), ``reason``, ``pid``, ``service``,
-    ``engine``, ``destination``, ``ledger`` (per signal: ended, sampled_out, delivered, rejected and dropped by reason,
-    spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value and
-    source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`), ``warnings``.
+    ``engine``, ``destinations`` (per signal), ``ledger`` (per signal: ended, sampled_out, delivered, rejected and
+    dropped by reason, spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each
+    with value and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see
+    `otelagent.process`), ``warnings``.
     Secrets are masked.
     """
     agent = _agent
@@ -458,10 +470,11 @@ def startup_line() -> str:
         return ""
     if agent is None or agent.state != "RUNNING" or agent.engine is None or agent.catalogue is None:
         return f"otelagent {VERSION}: {agent.reason if agent is not None and agent.reason else 'not running'}"
-    where = agent.destination.describe() if agent.destination is not None else "nowhere (exporter none)"
+    where, *others = (path.describe() for path in agent.paths)
     available = agent.catalogue.available()
     own = [state.name for state in available if state.kind == "own"]
     contrib = [state.name for state in available if state.kind == "contrib"]
     line = f'otelagent {VERSION}: service "{agent.service}" → {where} (engine {agent.engine.name})'
+    line += "".join(f"; log records → {other}" for other in others)
     line += f"; instruments {', '.join(own) or 'nothing'}"
     return line + (f"; by contrib: {', '.join(contrib)}" if contrib else "")

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 __all__ = ["SDK_VARIABLES", "hidden"]
 
-#: What `opentelemetry.sdk.trace` reads while it is imported; a malformed value makes the import raise. By then
-#: `otelagent.config` has read them, ignored what the specification says to ignore, and every limit is passed
+#: What `opentelemetry.sdk` reads while its traces and logs are imported; a malformed value makes the import raise. By
+#: then `otelagent.config` has read them, ignored what the specification says to ignore, and every limit is passed
 #: explicitly.
 SDK_VARIABLES = (
     "OTEL_ATTRIBUTE_COUNT_LIMIT",
@@ -22,6 +22,8 @@ SDK_VARIABLES = (
     "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
 )
 
 

@@ -211,6 +211,8 @@ class _Patch:
         if not callable(function):
             raise TypeError(f"{type(function).__name__} is not callable")
         replacement = self.replace(function, inspect.isclass(owner) and kind is not staticmethod)
+        if replacement is function:
+            return raw  # It wants nothing of it now.
         if type(replacement) is FunctionType and not hasattr(replacement, "__wrapped__"):
             functools.update_wrapper(replacement, function)  # for `inspect.signature` and pickling by name
         return replacement if kind is None else kind(replacement)

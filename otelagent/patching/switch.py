@@ -16,11 +16,14 @@ class Switch:
         context on without describing its call.
     :ivar excluded: says whether a request's path or whole URL is left untraced (setting `excluded_urls`); ``None``
         when none is.
+    :ivar log_level: what is logged from this level of `logging` on becomes a log record of OpenTelemetry; ``None`` when
+        nothing does.
     """
 
-    __slots__ = ("excluded", "follows_parent", "recording")
+    __slots__ = ("excluded", "follows_parent", "log_level", "recording")
 
     def __init__(self) -> None:
+        self.log_level: int | None = None
         self.recording = False
         self.follows_parent = True
         self.excluded: Callable[[str], bool] | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from otelagent.record.choice import open_engine
-from otelagent.record.engine import Deliver, Engine, LedgerPort
+from otelagent.record.choice import open_engine, open_logs
+from otelagent.record.engine import Deliver, Engine, LedgerPort, LogsEngine
 from otelagent.record.propagation import build_propagator
 
-__all__ = ["Deliver", "Engine", "LedgerPort", "build_propagator", "open_engine"]
+__all__ = ["Deliver", "Engine", "LedgerPort", "LogsEngine", "build_propagator", "open_engine", "open_logs"]

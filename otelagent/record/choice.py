@@ -9,9 +9,9 @@ from otelagent.errors import ConfigError
 
 if TYPE_CHECKING:
     from otelagent.config import Config
-    from otelagent.record.engine import Deliver, Engine, FlushDelivery, LedgerPort
+    from otelagent.record.engine import Deliver, Engine, FlushDelivery, LedgerPort, LogsEngine
 
-__all__ = ["choose", "open_engine"]
+__all__ = ["choose", "open_engine", "open_logs"]
 
 
 def open_engine(
@@ -56,6 +56,25 @@ def choose(config: Config) -> tuple[Literal["native", "sdk"], str]:
     if absence is not None:
         return "sdk", f"engine is auto, and {absence}"
     return "native", "engine is auto, and otelagent-native is installed"
+
+
+def open_logs(
+    config: Config, engine: Engine, ledger: LedgerPort, deliver: Deliver, *, flush_delivery: FlushDelivery | None = None
+) -> LogsEngine:
+    """Opens what records log records, of the same kind as the engine that records spans, whose resource it shares.
+
+    :param ledger: the ledger of the logs signal.
+    :param deliver: gets each encoded request.
+    :param flush_delivery: continues `LoggerProvider.force_flush()` behind `deliver`.
+    """
+    if engine.name == "native":
+        from otelagent.record.native_logs import NativeLogs
+
+        return NativeLogs(config, lambda: engine.resource, ledger, deliver, flush_delivery=flush_delivery)
+    with hidden(*SDK_VARIABLES):
+        from otelagent.record.sdk_logs import SdkLogs
+
+    return SdkLogs(config, engine.provider.resource, ledger, deliver, flush_delivery=flush_delivery)  # type: ignore[attr-defined]
 
 
 def _native_absence() -> str | None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import TracerProvider
 
     from otelagent.record.headers import Codec
 
-__all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort"]
+__all__ = ["Counts", "Deliver", "Engine", "FlushDelivery", "LedgerPort", "LogsEngine"]
 
 Counts = Callable[[], tuple[int, int, Mapping[str, int]]]
 """Gives ended, sampled out and dropped by reason, each since the recorder was made (or the process forked)."""
@@ -97,3 +98,26 @@ class Engine(Protocol):
     def after_fork_in_child(self) -> None:
         """Starts over in a fork child: the parent's waiting spans are forgotten (the parent sends them), the resource
         gets the child's identity, ids are reseeded, locks and threads are new. The caller renews the ledger itself."""
+
+
+class LogsEngine(Protocol):
+    """Records log records made through the OpenTelemetry Logs API; otherwise as `Engine`."""
+
+    @property
+    def provider(self) -> LoggerProvider:
+        """What `opentelemetry._logs.set_logger_provider()` gets."""
+
+    def pause(self) -> None:
+        """Log records are not recorded (counted as sampled out) until `resume`."""
+
+    def resume(self) -> None:
+        """Ends a pause."""
+
+    def flush(self, deadline_s: float) -> bool:
+        """Hands on every log record that was emitted before the call; see `Engine.flush`."""
+
+    def shutdown(self, deadline_s: float) -> bool:
+        """Flushes, then drops every later log record as `dropped{"shutdown"}`; see `Engine.shutdown`."""
+
+    def after_fork_in_child(self) -> None:
+        """Starts over in a fork child, after the engine whose resource it shares; see `Engine.after_fork_in_child`."""

@@ -1,4 +1,4 @@
-"""Ended spans of the stock SDK on their way to an OTLP request."""
+"""Ended spans, and log records, of the stock SDK on their way to an OTLP request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -30,23 +30,33 @@ _MAX_REQUEST_BYTES = 4 * 1024 * 1024
 
 
 class SpanQueue:
-    """Ended spans that wait to be encoded: the batch's source.
+    """Ended spans, or another signal's items, that wait to be encoded: the batch's source.
 
     No lock: appending to and popping from a deque are atomic. Each is popped once, so each is counted once. The limit
     is checked before the append, so that n threads ending spans at the same instant may exceed it by n - 1.
 
     :param ledger: hears of spans refused and of spans that can't be encoded.
     :param max_items: most spans that wait; the newest is refused when full.
+    :param encode: makes the request of some items; of spans by default.
+    :param item: what an item is called in messages.
     """
 
-    def __init__(self, ledger: LedgerPort, max_items: int) -> None:
+    def __init__(
+        self,
+        ledger: LedgerPort,
+        max_items: int,
+        encode: Callable[[Sequence[Any]], bytes] | None = None,
+        item: str = "span",
+    ) -> None:
         self._ledger = ledger
+        self._encode = encode or (lambda spans: _encode(spans))
+        self._item = item
         self._max_items = max_items
-        self._spans: deque[ReadableSpan] = deque()
+        self._spans: deque[Any] = deque()
         # How many spans may fit into a request, by the last ones: or each would be encoded anew for every halving.
         self._fitting = max_items
 
-    def offer(self, span: ReadableSpan) -> int:
+    def offer(self, span: Any) -> int:
         """Takes a span, or drops it as `queue_full`.
 
         :returns: how many wait now, 0 when it was refused.
@@ -67,7 +77,7 @@ class SpanQueue:
 
         A span that can't be encoded is dropped alone, as `encode_error`.
         """
-        spans: list[ReadableSpan] = []
+        spans: list[Any] = []
         try:
             while True:
                 self._take_into(spans, min(max_items, self._fitting))
@@ -81,11 +91,11 @@ class SpanQueue:
             self._put_back(spans)
             raise
 
-    def _encode_some(self, spans: list[ReadableSpan]) -> bytes | None:
+    def _encode_some(self, spans: list[Any]) -> bytes | None:
         # Of `spans`, leaves those that are in the returned request; None if none can be encoded.
         while spans:
             try:
-                body = _encode(spans)
+                body = self._encode(spans)
             except _ISOLATED:
                 self._drop_bad(spans)
                 continue
@@ -99,7 +109,7 @@ class SpanQueue:
 
     def discard(self, reason: str) -> None:
         """Drops every waiting span under `reason`."""
-        spans: list[ReadableSpan] = []
+        spans: list[Any] = []
         try:
             while True:
                 self._take_into(spans, 512)
@@ -115,30 +125,34 @@ class SpanQueue:
         """Lets go of every waiting span uncounted."""
         self._spans = deque()
 
-    def _take_into(self, taken: list[ReadableSpan], max_items: int) -> None:
+    def _take_into(self, taken: list[Any], max_items: int) -> None:
         # One call, so that nothing comes between the taking and the having: a signal's handler runs after it.
         try:
             taken.extend(islice(iter(self._spans.popleft, None), max_items))
         except IndexError:
             pass
 
-    def _put_back(self, taken: list[ReadableSpan], kept: int = 0) -> None:
+    def _put_back(self, taken: list[Any], kept: int = 0) -> None:
         # In the same order; those of `discard` and `forget` in the meantime are gone.
         self._spans.extendleft(reversed(taken[kept:]))
         del taken[kept:]
 
-    def _drop_bad(self, spans: list[ReadableSpan]) -> None:
+    def _drop_bad(self, spans: list[Any]) -> None:
         # From the end, so that what is still there when something interrupts is still to be looked at.
         dropped = 0
         for position in reversed(range(len(spans))):
             try:
-                _encode(spans[position : position + 1])
+                self._encode(spans[position : position + 1])
             except _ISOLATED as error:
                 del spans[position]
                 self._ledger.dropped(1, "encode_error")
                 dropped += 1
                 _log.warning(
-                    "encode", "A span can't be encoded and is dropped: %s", type(error).__name__, exc_info=True
+                    "encode",
+                    "A %s can't be encoded and is dropped: %s",
+                    self._item,
+                    type(error).__name__,
+                    exc_info=True,
                 )
         if not dropped:
             # Each can be encoded and all together can't: no memory for that.

@@ -100,6 +100,8 @@ LATE = (
     "otelagent.delivery.transports.grpc",
     "otelagent.delivery.transports.http_client",
     "otelagent.protocols.",
+    "otelagent.record.native_logs",
+    "otelagent.record.sdk_logs",
     "otelagent.semconv.db",
     "otelagent.semconv.http",
     "otelagent.semconv.sql",

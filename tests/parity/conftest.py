@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.unit.record.conftest import engine, record
+from tests.unit.record.conftest import engine, record, record_logs
 
-__all__ = ["engine", "record"]
+__all__ = ["engine", "record", "record_logs"]

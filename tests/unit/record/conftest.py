@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support import native_or_skip
+from tests.unit.record.log_recorder import LogRecorder
 from tests.unit.record.recorder import Recorder
 
 
@@ -25,6 +26,20 @@ def record(engine: str) -> Iterator[Callable[..., Recorder]]:
 
     def open_recorder(flush_delivery: Callable[[float], bool] | None = None, **settings: Any) -> Recorder:
         recorders.append(Recorder(flush_delivery, engine, **settings))
+        return recorders[-1]
+
+    yield open_recorder
+    for recorder in recorders:
+        recorder.close()
+
+
+@pytest.fixture
+def record_logs(engine: str) -> Iterator[Callable[..., LogRecorder]]:
+    """As `record`, for log records."""
+    recorders: list[LogRecorder] = []
+
+    def open_recorder(**settings: Any) -> LogRecorder:
+        recorders.append(LogRecorder(engine, **settings))
         return recorders[-1]
 
     yield open_recorder

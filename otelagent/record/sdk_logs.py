@@ -1,0 +1,363 @@
+"""Log records of the `sdk` engine: the stock LoggerProvider and encoder of the OpenTelemetry SDK behind our own batch.
+
+What is put right here (seen with opentelemetry-sdk 1.45.2), as in `otelagent.record.guarded_span`:
+
+- A value whose own code raises, or that nests without end, raises into the application or costs its whole batch. Here
+  it is dropped and counted, or the body is empty.
+- Over the limit of attributes the stock record gives up the oldest; the specification has the newest refused.
+- A record object that the application gives is changed, and encoded later with what the application makes of it
+  meanwhile. Here it is copied.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from opentelemetry._logs import Logger as ApiLogger
+from opentelemetry._logs import LoggerProvider as ApiLoggerProvider
+from opentelemetry._logs import LogRecord
+from opentelemetry.attributes import _clean_attribute_value
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk._logs import Logger, LoggerProvider, LogRecordLimits, ReadWriteLogRecord
+from opentelemetry.sdk._logs._internal import SynchronousMultiLogRecordProcessor
+from opentelemetry.sdk._logs._internal._exceptions import _get_exception_attributes
+
+from otelagent.fork_gate import whole_imports
+from otelagent.loss import LossReport
+from otelagent.record.batch import Batch
+from otelagent.record.guarded_span import GuardedAttributes
+from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
+from otelagent.record.span_queue import SpanQueue
+from otelagent.waiting import left_s
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import SeverityNumber
+    from opentelemetry.context import Context
+    from opentelemetry.sdk._logs import LogRecordProcessor
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.util.types import AnyValue, Attributes
+
+    from otelagent.config import Config
+    from otelagent.record.engine import Deliver, FlushDelivery, LedgerPort
+
+__all__ = ["SdkLogs"]
+
+_log = RateLimitedLog(logging.getLogger(__name__))
+
+# What a value's own code or a user's processor may raise. SystemExit is one that calls sys.exit().
+_ISOLATED = (Exception, SystemExit)
+
+
+class SdkLogs:
+    """Records with the stock SDK. Every argument of the SDK is given, so that it reads no environment.
+
+    :param resource: the engine's, which follows its process through a fork.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        resource: Resource,
+        ledger: LedgerPort,
+        deliver: Deliver,
+        *,
+        flush_delivery: FlushDelivery | None = None,
+    ) -> None:
+        logs = config.logs
+        queue = SpanQueue(ledger, logs.batch.max_queue_size, _encode, "log record")
+        self._batch = Batch(
+            queue,
+            ledger,
+            deliver,
+            schedule_delay_s=logs.batch.schedule_delay_ms / 1000,
+            max_batch_items=min(logs.batch.max_export_batch_size, logs.batch.max_queue_size),
+            signal="logs",
+        )
+        flush_timeout_s = logs.batch.export_timeout_ms / 1000
+        self._pipeline = LogPipeline(queue, self._batch, ledger, flush_timeout_s, flush_delivery)
+        length = logs.attribute_value_length
+        limits = LogRecordLimits(
+            max_attributes=logs.attribute_count,
+            # None would make the SDK read its environment variable.
+            max_attribute_length=LogRecordLimits.UNSET if length is None else length,
+            max_log_record_attributes=logs.attribute_count,
+            max_log_record_attribute_length=LogRecordLimits.UNSET if length is None else length,
+        )
+        self._provider = Provider(resource, self._pipeline, limits)
+
+    @property
+    def provider(self) -> ApiLoggerProvider:
+        """The stock SDK's provider; users may `add_log_record_processor` to it."""
+        return self._provider
+
+    def pause(self) -> None:
+        """Log records are not recorded until `resume`."""
+        self._pipeline.paused = True
+
+    def resume(self) -> None:
+        """Ends a pause."""
+        self._pipeline.paused = False
+
+    def flush(self, deadline_s: float) -> bool:
+        """See `LogsEngine.flush`."""
+        return self._batch.flush(deadline_s)
+
+    def shutdown(self, deadline_s: float) -> bool:
+        """See `LogsEngine.shutdown`."""
+        done = self._batch.shutdown(deadline_s)
+        self._pipeline.shutdown_others()
+        return done
+
+    def after_fork_in_child(self) -> None:
+        """See `LogsEngine.after_fork_in_child`."""
+        self._pipeline.after_fork_in_child()
+        self._batch.after_fork_in_child()
+
+
+class Provider(LoggerProvider):
+    """The stock provider without its reading of the environment and with our way through a fork."""
+
+    def __init__(self, resource: Resource, pipeline: LogPipeline, limits: LogRecordLimits) -> None:
+        super().__init__(
+            resource=resource,
+            shutdown_on_exit=False,
+            multi_log_record_processor=pipeline,
+            # The ledger counts log records; the SDK would make its own metrics if an environment variable told it to.
+            meter_provider=NoOpMeterProvider(),
+            log_record_limits=limits,
+        )
+        # The constructor reads OTEL_SDK_DISABLED, but whether otelagent runs was decided when this was called.
+        self._disabled = False
+
+    def get_logger(
+        self,
+        name: str,
+        version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> ApiLogger:
+        """A logger that keeps its troubles from the application."""
+        logger = super().get_logger(name, version, schema_url, attributes)
+        if type(logger) is Logger:
+            logger.__class__ = GuardedLogger
+        return logger
+
+    def _handle_fork(self) -> None:
+        # The stock hook merges another instance id over ours. The engine renews the resource.
+        self._logger_cache_lock = threading.Lock()
+        self._active_loggers_lock = threading.Lock()
+
+
+class GuardedLogRecord(ReadWriteLogRecord):
+    """A stock record whose attributes refuse the newest when full, and drop what they can't keep."""
+
+    def __post_init__(self) -> None:
+        self.log_record.attributes = GuardedAttributes(
+            maxlen=self.limits.max_log_record_attributes,
+            attributes=self.log_record.attributes,
+            immutable=False,
+            max_value_len=self.limits.max_log_record_attribute_length,
+        )
+
+
+class GuardedLogger(Logger):
+    """A stock logger that doesn't raise."""
+
+    def emit(
+        self,
+        record: LogRecord | ReadWriteLogRecord | None = None,
+        *,
+        timestamp: int | None = None,
+        observed_timestamp: int | None = None,
+        context: Context | None = None,
+        severity_number: SeverityNumber | None = None,
+        severity_text: str | None = None,
+        body: AnyValue | None = None,
+        attributes: Attributes = None,
+        event_name: str | None = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """As the API says."""
+        pipeline = cast("LogPipeline", self._multi_log_record_processor)
+        if pipeline.left_out():
+            return
+        try:
+            if record is None:
+                made = LogRecord(
+                    timestamp=timestamp,
+                    observed_timestamp=observed_timestamp,
+                    context=context,
+                    severity_number=severity_number,
+                    severity_text=severity_text,
+                    body=_body(body),
+                    attributes=_attributes(attributes, exception),
+                    event_name=event_name,
+                )
+            else:
+                made = _copy(record.log_record if isinstance(record, ReadWriteLogRecord) else record)
+            taken = GuardedLogRecord(made, self._resource, self._instrumentation_scope, self._log_record_limits)
+        except _ISOLATED:
+            pipeline.refused()
+            return
+        pipeline.on_emit(taken)
+
+
+class LogPipeline(SynchronousMultiLogRecordProcessor):
+    """What loggers call: our batch first, then the processors that others added, which can't harm it.
+
+    :param flush_timeout_s: how long the provider's own shutdown may take, seconds.
+    :param flush_delivery: continues a flush behind the batch.
+    """
+
+    def __init__(
+        self,
+        records: SpanQueue,
+        batch: Batch,
+        ledger: LedgerPort,
+        flush_timeout_s: float,
+        flush_delivery: FlushDelivery | None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.paused = False
+        self._queue = records
+        self._batch = batch
+        self._ledger = ledger
+        self._flush_timeout_s = flush_timeout_s
+        self._flush_delivery = flush_delivery
+        self._losses = LossReport(lambda: ledger.lost)
+
+    def left_out(self) -> bool:
+        """Whether a record isn't wanted now; counts it then."""
+        if self.paused:
+            self._ledger.sampled_out(1)
+        return self.paused
+
+    def refused(self) -> None:
+        """Counts a record that can't even be made."""
+        self._ledger.ended(1)
+        self._ledger.dropped(1, "encode_error")
+        _log.warning("record", "A log record can't be made", exc_info=True)
+
+    def enabled(self, **what: Any) -> bool:
+        """Whether a record would be taken."""
+        return not self.paused
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Counts the record and puts it into the batch. Takes no lock but the ledger's."""
+        self._ledger.ended(1)
+        if self._batch.closed:
+            self._ledger.dropped(1, "shutdown")
+        elif pending := self._queue.offer(log_record):
+            self._batch.added(pending)
+        for processor in self._log_record_processors:
+            try:
+                processor.on_emit(log_record)
+            except _ISOLATED:
+                _complain(processor)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """What `LoggerProvider.force_flush` does: batch, delivery, then the others, all within the timeout.
+
+        :param timeout_millis: milliseconds.
+        :returns: whether everything that was emitted before the call has been flushed by all of them, and nothing was
+            lost since a flush before this one said so.
+        """
+        told = self._losses.begin()
+        deadline_s = time.monotonic() + timeout_millis / 1000
+        done = self._batch.flush(deadline_s)
+        if self._flush_delivery is not None:
+            done = self._flush_delivery(deadline_s) and done
+        for processor in self._log_record_processors:
+            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
+            if left_ms <= 0:
+                done = False
+                break
+            try:
+                done = processor.force_flush(left_ms) is not False and done
+            except _ISOLATED:
+                _complain(processor)
+                done = False
+        return self._losses.end(told) and done
+
+    def shutdown(self) -> None:
+        """What `LoggerProvider.shutdown` does: as `force_flush`, and nothing is taken any more."""
+        deadline_s = time.monotonic() + self._flush_timeout_s
+        self._batch.shutdown(deadline_s)
+        if self._flush_delivery is not None:
+            self._flush_delivery(deadline_s)
+        self.shutdown_others()
+
+    def shutdown_others(self) -> None:
+        """Shuts down the processors that others added, once."""
+        with self._lock:
+            processors, self._log_record_processors = self._log_record_processors, ()
+        for processor in processors:
+            try:
+                processor.shutdown()
+            except _ISOLATED:
+                _complain(processor)
+
+    def after_fork_in_child(self) -> None:
+        """Takes a new lock: the parent's may have been held at the fork."""
+        self._lock = threading.Lock()
+        self._losses.after_fork_in_child()
+
+
+def _copy(record: LogRecord) -> LogRecord:
+    copy = LogRecord(
+        timestamp=record.timestamp,
+        observed_timestamp=record.observed_timestamp,
+        context=record.context,
+        severity_text=record.severity_text,
+        severity_number=record.severity_number,
+        body=_body(record.body),
+        attributes=_attributes(record.attributes, getattr(record, "exception", None)),
+        event_name=record.event_name,
+    )
+    copy.trace_id, copy.span_id, copy.trace_flags = record.trace_id, record.span_id, record.trace_flags
+    return copy
+
+
+def _body(body: AnyValue) -> AnyValue:
+    try:
+        return _clean_attribute_value(body, None)
+    except _ISOLATED:
+        _log.warning("body", "A log record's body can't be kept", exc_info=True)
+        return None
+
+
+def _attributes(attributes: Attributes, exception: BaseException | None) -> Attributes:
+    """The attributes, those of the exception first: the caller's win."""
+    if exception is None:
+        return attributes
+    try:
+        described = _get_exception_attributes(exception)
+    except _ISOLATED:
+        _log.warning("exception", "An exception can't be recorded whole", exc_info=True)
+        kind = type(exception)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        described = {"exception.type": name}
+    return {**described, **(attributes or {})}
+
+
+def _encode(records: Sequence[ReadWriteLogRecord]) -> bytes:
+    # Imported at the first batch: protobuf costs tens of milliseconds that the application's start shouldn't pay.
+    with whole_imports():
+        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+
+        # It logs each attribute value that it can't encode, with a traceback.
+        _encoder_log.addFilter(_encoder_log_filter)
+    body: bytes = encode_logs(cast("Any", records)).SerializeToString()
+    return body
+
+
+_encoder_log = logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal")
+_encoder_log_filter = RateLimitFilter()
+
+
+def _complain(processor: LogRecordProcessor) -> None:
+    _log.warning(type(processor).__qualname__, "%s failed", type(processor).__qualname__, exc_info=True)

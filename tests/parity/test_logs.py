@@ -1,0 +1,158 @@
+"""The same log records give the same request with either engine, field by field; and where not, on purpose, why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from tests.parity.test_differences import differs
+from tests.parity.test_programs import contexts, errors, keys, text, values
+from tests.support import native_or_skip
+from tests.unit.record.log_recorder import LogRecorder
+from tests.unit.record.recorder import attributes
+
+Logs = Callable[..., LogRecorder]
+
+SETTINGS: dict[str, Any] = {
+    "logs_attribute_count_limit": 4,
+    "logs_attribute_value_length_limit": 6,
+    "logs_batch_schedule_delay_ms": 60_000,
+}
+
+times = st.one_of(st.none(), st.integers(1, 2**64 - 1))
+records = st.fixed_dictionaries(
+    {"observed_timestamp": st.integers(1, 2**64 - 1)},
+    optional={
+        "timestamp": times,
+        "context": st.one_of(st.none(), contexts.filter(lambda context: context.is_valid)),
+        "severity_number": st.one_of(st.none(), st.sampled_from(SeverityNumber)),
+        "severity_text": st.one_of(st.none(), text),
+        "body": values,
+        "attributes": st.one_of(st.none(), st.dictionaries(keys, values, max_size=6)),
+        "event_name": st.one_of(st.none(), text),
+        "exception": st.one_of(st.none(), errors),
+    },
+)
+programs = st.lists(
+    st.tuples(
+        records,
+        st.booleans(),
+        st.sampled_from([("scope", "1.0"), ("other", None, "https://schema"), ("third", "2", None, {"k": [1]})]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def run(recorder: LogRecorder, program: list[tuple[dict[str, Any], bool, tuple[Any, ...]]]) -> list[object]:
+    """Emits the records, and returns the requests without what is different in each process."""
+    recorder.requests.clear()
+    for fields, as_object, scope in program:
+        fields = dict(fields)
+        if fields.get("context") is not None:
+            fields["context"] = trace.set_span_in_context(NonRecordingSpan(fields["context"]), Context())
+        logger = recorder.logs.provider.get_logger(*scope)
+        if as_object:
+            logger.emit(LogRecord(**fields))
+        else:
+            logger.emit(**fields)
+    assert recorder.flush()
+    requests = recorder.decoded()
+    for request in requests:
+        for resource in request.resource_logs:
+            for pair in resource.resource.attributes:
+                if pair.key == "service.instance.id":
+                    pair.value.string_value = ""
+    return list(requests)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Any:
+    native_or_skip()
+    recorders = [LogRecorder(engine, **SETTINGS) for engine in ("sdk", "native")]
+    yield recorders
+    for recorder in recorders:
+        recorder.close()
+
+
+@settings(max_examples=300, deadline=None)
+@given(program=programs)
+def test_random_records(pair: list[LogRecorder], program: Any) -> None:
+    sdk, native = (run(recorder, program) for recorder in pair)
+    assert native == sdk
+    counts = [recorder.ledger.snapshot() for recorder in pair]
+    assert counts[0] == counts[1]
+
+
+@differs(sdk=None, native=("a\ufffdb", str(2**70)))
+def test_what_protobuf_has_no_room_for_is_made_fit(record_logs: Logs, expected: tuple[str, str] | None) -> None:
+    # The stock encoder fails over a body, and its record is dropped, counted; an attribute it leaves out uncounted.
+    recorder = record_logs()
+    recorder.logger.emit(body="a\ud800b", attributes={"huge": 2**70})
+    if expected is None:
+        assert recorder.records() == []
+        assert recorder.dropped() == {"encode_error": 1}
+        return
+    (got,) = recorder.records()
+    assert (got.body.string_value, attributes(got.attributes)["huge"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "native"),
+    [
+        ({"severity_text": 7}, ("severity_text", "7")),
+        ({"event_name": "\ud800"}, ("event_name", "\ufffd")),
+        ({"timestamp": 0.5}, ("time_unix_nano", 0)),
+    ],
+)
+def test_a_record_that_the_stock_encoder_refuses_is_sent(
+    record_logs: Logs,
+    engine: str,
+    spoiled: dict[str, Any],
+    native: tuple[str, object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recorder = record_logs()
+    recorder.logger.emit(**spoiled)
+    if engine == "sdk":
+        assert recorder.records() == []
+        assert recorder.dropped() == {"encode_error": 1}
+    else:
+        (got,) = recorder.records()
+        assert getattr(got, native[0]) == native[1]
+
+
+@differs(sdk=0, native=17)
+def test_a_severity_by_its_number_is_understood(record_logs: Logs, expected: int) -> None:
+    # The API wants a SeverityNumber; the stock encoder takes an int for none.
+    recorder = record_logs()
+    recorder.logger.emit(severity_number=17)
+    (got,) = recorder.records()
+    assert got.severity_number == expected
+
+
+@differs(sdk=(b"\0" * 7 + b"\5", 1), native=(b"", 0))
+def test_an_invalid_span_context_is_none(record_logs: Logs, expected: tuple[bytes, int]) -> None:
+    # The API's LogRecord copies what is valid of it. Half an identity finds no trace.
+    recorder = record_logs()
+    invalid = NonRecordingSpan(SpanContext(0, 5, False, TraceFlags(1)))
+    recorder.logger.emit(context=trace.set_span_in_context(invalid, Context()))
+    (got,) = recorder.records()
+    assert (got.span_id, got.flags) == expected
+
+
+@differs(sdk=b"12345", native=b"1234")
+def test_bytes_are_cut_too(record_logs: Logs, expected: bytes) -> None:
+    # Common specification, attribute limits: byte arrays as strings.
+    recorder = record_logs(logs_attribute_value_length_limit=4)
+    recorder.logger.emit(attributes={"b": b"12345"})
+    (got,) = recorder.records()
+    assert attributes(got.attributes) == {"b": expected}
