@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from opentelemetry.trace import TracerProvider
 
+from otelagent.import_hooks import when_imported
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.record.readable import Scope, register_with_sdk
 
@@ -41,6 +42,7 @@ class NativeProvider(TracerProvider):
         self._resource = resource
         self._lock = threading.Lock()
         self._tracers: dict[object, Tracer] = {}
+        when_imported("opentelemetry.sdk.trace", register_with_sdk)
         if pipeline.processors:
             self._listen()
 
@@ -80,7 +82,6 @@ class NativeProvider(TracerProvider):
         self._listen()
 
     def _listen(self) -> None:
-        register_with_sdk()
         self._recorder.set_listener(_Listener(self._pipeline))
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:

@@ -194,10 +194,8 @@ def _native(
     limits: SpanLimits,
 ) -> NativeProvider:
     from otelagent.record.native_provider import NativeProvider, complain
-    from otelagent.record.readable import register_with_sdk
     from otelagent_native import Recorder
 
-    register_with_sdk()
     known, ratio, parent_based = _standard(sampler)
     recorder = Recorder(
         sampler=known,

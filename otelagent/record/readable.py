@@ -27,16 +27,17 @@ __all__ = ["Scope", "register_with_sdk"]
 _Values = Mapping[str, Any]
 
 
-def register_with_sdk() -> None:
+def register_with_sdk(trace: ModuleType) -> None:
     """Lets `isinstance` with the SDK's `Span`, `Tracer` and `TracerProvider` hold for the native ones.
 
     For whoever asks so before using what is public there, all of which they have. `ReadableSpan` can't be told: what
     processors get at a span's end is a true one.
+
+    :param trace: the module `opentelemetry.sdk.trace`.
     """
     from otelagent.record.native_provider import NativeProvider
     from otelagent_native import SpanBase, TracerBase
 
-    trace = _sdk_trace()
     trace.Span.register(SpanBase)
     trace.Tracer.register(TracerBase)
     trace.TracerProvider.register(NativeProvider)

@@ -329,6 +329,9 @@ with early.start_as_current_span("after") as span:
     assert f().get_span_context().trace_id == span.get_span_context().trace_id
     assert isinstance(trace.get_tracer_provider(), trace.TracerProvider)
 assert otelagent.status()["engine"]["name"] == ENGINE
+from opentelemetry.sdk import trace as sdk  # what others look for before they add a processor
+assert isinstance(span, sdk.Span) and isinstance(trace.get_tracer("t"), sdk.Tracer)
+assert isinstance(trace.get_tracer_provider(), sdk.TracerProvider)
 ledger = otelagent.status()["ledger"]["traces"]
 assert ledger["ended"] == 2, ledger
 """.replace("ENGINE", repr(engine))
