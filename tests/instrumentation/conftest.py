@@ -6,6 +6,7 @@ import pytest
 
 from otelagent.patching.switch import SWITCH
 from tests.instrumentation.capture import Applied, Spans
+from tests.instrumentation.serving import apply_frameworks, apply_servers
 
 
 @pytest.fixture
@@ -25,3 +26,15 @@ def apply(spans: Spans) -> Iterator[Applied]:
     applied = Applied()
     yield applied
     assert list(applied.undo()) == []
+
+
+@pytest.fixture
+def servers(apply: Applied) -> Applied:
+    """The servers are traced; `apply` what else should be."""
+    return apply_servers(apply)
+
+
+@pytest.fixture
+def frameworks(servers: Applied) -> None:
+    """The servers and the frameworks are traced."""
+    apply_frameworks(servers)

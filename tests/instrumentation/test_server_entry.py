@@ -18,8 +18,6 @@ from tests.instrumentation.serving import (
     PARENT,
     SERVER,
     TRACEPARENT,
-    apply_frameworks,
-    apply_servers,
     asgi_app,
     asgi_on_uvicorn,
     eventually,
@@ -28,16 +26,6 @@ from tests.instrumentation.serving import (
     wsgi_on_werkzeug,
     wsgi_on_wsgiref,
 )
-
-
-@pytest.fixture
-def servers(apply: Applied) -> Applied:
-    return apply_servers(apply)
-
-
-@pytest.fixture
-def frameworks(apply: Applied) -> None:
-    apply_frameworks(apply_servers(apply))
 
 
 def test_a_middleware_may_change_method_and_path(spans: Spans, frameworks: None) -> None:

@@ -20,8 +20,6 @@ from tests.instrumentation.serving import (
     SERVERS,
     TRACE,
     TRACEPARENT,
-    apply_frameworks,
-    apply_servers,
     asgi_app,
     asgi_on_uvicorn,
     eventually,
@@ -30,16 +28,6 @@ from tests.instrumentation.serving import (
     wsgi_on_werkzeug,
     wsgi_on_wsgiref,
 )
-
-
-@pytest.fixture
-def servers(apply: Applied) -> Applied:
-    return apply_servers(apply)
-
-
-@pytest.fixture
-def frameworks(apply: Applied) -> None:
-    apply_frameworks(apply_servers(apply))
 
 
 @pytest.mark.parametrize("server", SERVERS)
