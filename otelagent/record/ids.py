@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from weakref import WeakSet
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
-__all__ = ["ProcessIdGenerator"]
+from otelagent.record.rate_limited_log import RateLimitedLog
+
+__all__ = ["GuardedIdGenerator", "ProcessIdGenerator"]
+
+_log = RateLimitedLog(logging.getLogger(__name__))
 
 _generators: WeakSet[ProcessIdGenerator] = WeakSet()
 
@@ -40,6 +45,43 @@ class ProcessIdGenerator(IdGenerator):
     def is_trace_id_random(self) -> bool:
         """True: the W3C random-trace-id flag may be set."""
         return True
+
+
+class GuardedIdGenerator(ProcessIdGenerator):
+    """The ids of another generator; a random one where that fails or gives none that is valid.
+
+    :param inner: the application's.
+    """
+
+    def __init__(self, inner: IdGenerator) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def generate_span_id(self) -> int:
+        """The other generator's, a 64-bit integer."""
+        return self._given(self._inner.generate_span_id, 64) or super().generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        """The other generator's, a 128-bit integer."""
+        return self._given(self._inner.generate_trace_id, 128) or super().generate_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        """What the other generator says."""
+        try:
+            return bool(self._inner.is_trace_id_random())
+        except (Exception, SystemExit):
+            _log.warning("ids", "The id generator failed", exc_info=True)
+            return False
+
+    def _given(self, generate: Callable[[], int], bits: int) -> int:
+        try:
+            value = generate()
+            if 0 < value < 1 << bits:
+                return value
+            raise ValueError(f"{value!r} is no valid id")
+        except (Exception, SystemExit):
+            _log.warning("ids", "The id generator failed; otelagent's own gives the id", exc_info=True)
+            return 0
 
 
 def _reseed() -> None:

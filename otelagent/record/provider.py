@@ -25,7 +25,7 @@ with hidden(*SDK_VARIABLES):
 
 from otelagent.config import load
 from otelagent.record.choice import choose
-from otelagent.record.ids import ProcessIdGenerator
+from otelagent.record.ids import GuardedIdGenerator, ProcessIdGenerator
 from otelagent.record.pipeline import Pipeline
 from otelagent.record.sampling import CountingSampler
 from otelagent.record.sdk import Calls, Provider
@@ -57,7 +57,7 @@ class TracerProvider(api.TracerProvider):
 
     The stock SDK records them where the extension isn't installed, where ``OTELAGENT_ENGINE`` is ``sdk``, and where the
     SDK is to make metrics of its own spans (``OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED``). With either, nothing that
-    goes wrong in a span, a sampler or a processor is raised into the application.
+    goes wrong in a span, a sampler, an id generator or a processor is raised into the application.
 
     It delivers nothing by itself; `add_span_processor` takes the stock SDK's processors. It is apart from the one that
     `otelagent.init()` sets: neither its settings nor its ledger concern this one.
@@ -99,7 +99,7 @@ class TracerProvider(api.TracerProvider):
                 CountingSampler(self.sampler, _Uncounted()),
                 resource,
                 Calls(self._pipeline),
-                self.id_generator,
+                self.id_generator if id_generator is None else GuardedIdGenerator(id_generator),
                 limits,
                 meter_provider=(meter_provider or get_meter_provider()) if metrics else None,
             )

@@ -286,6 +286,35 @@ def test_an_id_generator_gives_every_id(provider: Provider, sampler: Sampler, ra
     assert {one.get_span_context().trace_flags.random_trace_id for one in (a, b, c)} == {random}
 
 
+@pytest.mark.parametrize("given", [0, -1, 1 << 128, "1", RuntimeError("no"), SystemExit(1)])
+def test_an_id_generator_that_fails_is_helped_out(provider: Provider, given: Any) -> None:
+    class Failing(IdGenerator):
+        def _give(self) -> Any:
+            if isinstance(given, BaseException):
+                raise given
+            return given
+
+        generate_span_id = generate_trace_id = _give
+
+    made = provider(id_generator=Failing())
+    memory = exported(made)
+    made.get_tracer("t").start_span("a").end()
+    (got,) = memory.get_finished_spans()
+    assert got.context is not None
+    assert got.context.is_valid
+
+
+def test_a_sampler_that_fails_leaves_the_span_out(provider: Provider) -> None:
+    class Failing(Own):
+        def should_sample(self, *arguments: Any, **_: Any) -> SamplingResult:
+            raise RuntimeError("no")
+
+    parent = trace.set_span_in_context(NonRecordingSpan(SpanContext(5, 6, True, TraceFlags(1))))
+    span = provider(sampler=Failing()).get_tracer("t").start_span("a", parent)
+    got = span.get_span_context()
+    assert (span.is_recording(), got.trace_id, got.trace_flags.sampled) == (False, 5, False)
+
+
 def test_default_ids_are_random_whatever_the_application_seeds(provider: Provider) -> None:
     import random
 

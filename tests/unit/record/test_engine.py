@@ -97,3 +97,25 @@ assert "opentelemetry.sdk.trace" in sys.modules
 assert not [name for name in heavy[1:] if name in sys.modules], [name for name in heavy if name in sys.modules]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_subinterpreter_has_the_sdk_engine_and_says_why(legacy: bool) -> None:
+    native_or_skip()
+    code = f"""
+import otelagent_native
+try:
+    import _interpreters as interpreters
+    one = interpreters.create("legacy" if {legacy} else "isolated")
+except ImportError:
+    import _xxsubinterpreters as interpreters
+    one = interpreters.create(isolated=not {legacy})
+interpreters.run_string(one, '''
+from otelagent.config import load
+from otelagent.record.choice import choose
+print(choose(load({{}}, {{}})))
+''')
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("('sdk', \"engine is auto, and otelagent-native can't be imported: "), done
+    assert "subinterpreter" in done.stdout

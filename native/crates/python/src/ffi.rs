@@ -77,6 +77,12 @@ pub fn text<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a str> {
     string.to_str().ok()
 }
 
+/// Whether this is the interpreter that the process began with, no subinterpreter.
+pub fn is_main_interpreter(_: Python<'_>) -> bool {
+    // SAFETY: attached, so that there is a current interpreter.
+    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) == 0 }
+}
+
 /// Whether anything but this reference holds the object; without the GIL nobody can tell, so that something might.
 pub fn is_shared(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: attached; a live object.

@@ -43,6 +43,10 @@ mod _otelagent_native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        // What is looked up once would be another interpreter's.
+        if !super::ffi::is_main_interpreter(py) {
+            return Err(pyo3::exceptions::PyImportError::new_err("it doesn't work in a subinterpreter"));
+        }
         // An API that lacks what is needed fails the import, so that nobody starts what can't work.
         super::api::Api::get(py)?;
         let trace = py.import("opentelemetry.trace")?;
