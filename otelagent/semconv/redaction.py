@@ -70,7 +70,9 @@ def redact_url(url: str) -> str:
             if at:
                 masked = "REDACTED:REDACTED@" if ":" in userinfo else "REDACTED@"
                 url = f"{scheme}://{masked}{host}{rest[end:]}"
-    start = min((i for i in (url.find("?"), url.find("#")) if i >= 0), default=-1)
+    start, fragment = url.find("?"), url.find("#")
+    if start < 0 or 0 <= fragment < start:
+        start = fragment
     if start < 0 or "=" not in url or _harmless(url[start:]):
         return url
     return url[:start] + _compiled(_IN_URL).sub(r"\1\2REDACTED", url[start:])

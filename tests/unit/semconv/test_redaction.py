@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelagent.semconv.redaction import cut, redact_text
+from otelagent.semconv import redaction
+from otelagent.semconv.redaction import cut, redact_query, redact_text, redact_url
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,29 @@ from otelagent.semconv.redaction import cut, redact_text
 )
 def test_texts_carry_no_credentials(text: str, expected: str) -> None:
     assert redact_text(text) == expected
+
+
+NAMES = redaction._KEYS.removeprefix("(?:").removesuffix(")=").replace("[_-]?", "_").split("|")
+PIECE = st.one_of(
+    st.sampled_from(NAMES).flatmap(lambda name: st.sampled_from([name, name.upper(), name.lower()])),
+    st.sampled_from([*"=&;#?", "\u017fig", "to\u212aen", "apikey", "api-key", "a", "%20", " "]),
+    st.text(max_size=2),
+)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "api-key"])
+def test_every_name_of_the_patterns_is_known_to_the_shortcut(name: str) -> None:
+    for spelt in (name, name.upper(), name.lower()):
+        assert redact_query(f"a=1&{spelt}=S;b=2") == f"a=1&{spelt}=REDACTED;b=2"
+        assert redact_url(f"http://shop/#?{spelt}=S") == f"http://shop/#?{spelt}=REDACTED"
+
+
+@given(st.lists(PIECE, max_size=12).map("".join))
+def test_the_shortcut_past_the_patterns_changes_nothing(query: str) -> None:
+    assert redact_query(query) == re.sub(redaction._IN_QUERY, r"\1\2REDACTED", query)
+    if "@" not in query:
+        expected = re.sub(redaction._IN_URL, r"\1\2REDACTED", f"?{query}")
+        assert redact_url(f"http://shop/?{query}") == f"http://shop/{expected}"
 
 
 @given(st.text(max_size=200))
