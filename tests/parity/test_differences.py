@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import Link, SpanContext, StatusCode, TraceFlags, TraceState
 
 from tests.unit.record.recorder import Recorder, attributes
@@ -191,3 +192,13 @@ def test_a_kind_that_is_none_is_internal(record: Record, expected: list[str]) ->
     recorder = record()
     recorder.tracer.start_span("a", kind="client").end()
     assert [span.name for span in recorder.spans()] == expected
+
+
+@differs(sdk=True, native=False)
+def test_the_context_of_a_parent_is_made_when_it_is_asked_for(record: Record, expected: bool) -> None:
+    # Equal each time. Hardly anybody asks, and making it costs as much as the rest of an unsampled span.
+    recorder = record()
+    parent = recorder.tracer.start_span("a")
+    child = recorder.tracer.start_span("b", trace.set_span_in_context(parent))
+    assert (child.parent is parent.get_span_context()) is expected
+    assert child.parent == parent.get_span_context()

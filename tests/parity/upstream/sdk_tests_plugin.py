@@ -21,7 +21,7 @@ _assert_is = unittest.TestCase.assertIs
 
 
 def _assert_is_or_equals(self: unittest.TestCase, first: Any, second: Any, msg: Any = None) -> None:
-    # A span context is made when it is asked for: equal each time, not identical.
+    # The context of a parent is made when it is asked for: equal each time, not identical (test_differences.py).
     if isinstance(first, SpanContext):
         assert first == second, msg
     else:
