@@ -78,6 +78,7 @@ _TITLES = {
 _METRICS = {
     "thread_us": "application thread, µs",
     "process_us": "whole process, µs",
+    "collector_us": "the collector itself, µs",
     "rss_mib": "resident memory, MiB",
     "queued_bytes": "bytes",
     "bare_wall_ms": "bare, wall clock, ms",
