@@ -123,8 +123,7 @@ impl Logger {
                 self.isolated(py, "body", with_body, || offer(&record))?
             }
         };
-        recorder.added(py, pending);
-        Ok(())
+        recorder.added(py, pending)
     }
 }
 
