@@ -1,7 +1,7 @@
 //! A span while it is recorded, and its OTLP encoding (opentelemetry/proto/trace/v1/trace.proto).
 
 use crate::attributes::{AttributeLimits, Attributes};
-use crate::wire::{self, Short};
+use crate::wire;
 
 /// Limits of a span (trace SDK specification, span limits). None is no limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -221,34 +221,23 @@ impl Record {
     pub fn write(&self, ids: &SpanIds, out: &mut Vec<u8>) {
         let len = self.len(ids);
         out.reserve(len + 6);
-        // What has a fixed place is put together apart: one piece costs less than ten.
-        let mut head = Short::new();
-        head.byte(wire::len_tag(2));
-        head.varint(len as u64);
-        head.bytes(&[wire::len_tag(1), 16]);
-        head.bytes(&ids.trace_id.to_be_bytes());
-        head.bytes(&[wire::len_tag(2), 8]);
-        head.bytes(&ids.span_id.to_be_bytes());
+        out.push(wire::len_tag(2));
+        wire::varint(out, len as u64);
         let text = |out: &mut Vec<u8>, field, text: &str| {
             if !text.is_empty() {
                 wire::len_field(out, field, text.as_bytes());
             }
         };
-        if !self.trace_state.is_empty() {
-            head.move_to(out);
-            text(out, 3, &self.trace_state);
-        }
+        wire::len_field(out, 1, &ids.trace_id.to_be_bytes());
+        wire::len_field(out, 2, &ids.span_id.to_be_bytes());
+        text(out, 3, &self.trace_state);
         if ids.parent_span_id != 0 {
-            head.bytes(&[wire::len_tag(4), 8]);
-            head.bytes(&ids.parent_span_id.to_be_bytes());
+            wire::len_field(out, 4, &ids.parent_span_id.to_be_bytes());
         }
-        head.move_to(out);
         text(out, 5, &self.name);
-        let mut middle = Short::new();
-        middle.varint_field(6, u64::from(self.kind));
-        middle.fixed64_field(7, self.start_ns);
-        middle.fixed64_field(8, self.end_ns);
-        middle.move_to(out);
+        wire::varint_field(out, 6, u64::from(self.kind));
+        wire::fixed64_field(out, 7, self.start_ns);
+        wire::fixed64_field(out, 8, self.end_ns);
         self.attributes.write(out);
         wire::varint_field(out, 10, u64::from(self.attributes.dropped()));
         out.extend_from_slice(&self.events.bytes);
@@ -256,16 +245,11 @@ impl Record {
         out.extend_from_slice(&self.links.bytes);
         wire::varint_field(out, 14, u64::from(self.links.dropped));
         // Written even when unset, as the official exporters do.
-        let mut tail = Short::new();
-        tail.byte(wire::len_tag(STATUS));
-        tail.varint(self.status_len() as u64);
-        if !self.status_message.is_empty() {
-            tail.move_to(out);
-            text(out, 2, &self.status_message);
-        }
-        tail.varint_field(3, u64::from(self.status));
-        tail.fixed32_field(FLAGS, remote_flags(ids.parent_is_remote));
-        tail.move_to(out);
+        out.push(wire::len_tag(STATUS));
+        wire::varint(out, self.status_len() as u64);
+        text(out, 2, &self.status_message);
+        wire::varint_field(out, 3, u64::from(self.status));
+        wire::fixed32_field(out, FLAGS, remote_flags(ids.parent_is_remote));
     }
 }
 

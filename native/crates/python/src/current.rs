@@ -4,11 +4,11 @@ use std::mem;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use crate::api::Api;
 use crate::exception::is_error;
-use crate::ffi::{self, GilCell};
+use crate::ffi::{self, Entry, GilCell};
 use crate::span::Span;
 use crate::tracer::{Start, Tracer};
 
@@ -56,10 +56,15 @@ enum Block {
 /// An object apart from its span: token, Context and span would otherwise be a cycle that an abandoned block leaks.
 #[pyclass(frozen, module = "otelagent_native")]
 pub struct CurrentSpan {
+    entry: Entry,
     block: GilCell<Block>,
 }
 
 impl CurrentSpan {
+    fn of(block: Block) -> Self {
+        Self { entry: Entry::new::<Enter, Exit, Call>(), block: GilCell::new(block) }
+    }
+
     /// One that hasn't been entered; of those whose block is over, where one is left.
     pub fn make<'py>(tracer: &Bound<'py, Tracer>, start: StartArguments) -> PyResult<Bound<'py, Self>> {
         let py = tracer.py();
@@ -69,7 +74,7 @@ impl CurrentSpan {
                 let _over = spare.get().block.with(py, |before| mem::replace(before, block));
                 Ok(spare)
             }
-            None => Bound::new(py, Self { block: GilCell::new(block) }),
+            None => Bound::new(py, Self::of(block)),
         }
     }
 
@@ -224,12 +229,55 @@ ffi::method!(Exit, CurrentSpan, c"__exit__", |slf, arguments| {
     let [_, error, _] = arguments.all()?;
     error.is_none().then(|| {
         CurrentSpan::finish(&slf, None)?;
-        Ok(pyo3::types::PyBool::new(slf.py(), false).to_owned().into_any())
+        Ok(PyBool::new(slf.py(), false).to_owned().into_any())
     })
 });
+
+ffi::method!(Call, CurrentSpan, c"__call__", |_slf, _arguments| { None });
+
+/// `__enter__` or `__exit__`, whose bound method is the instance itself, see `ffi::Entry`.
+#[pyclass(frozen, module = "otelagent_native")]
+struct BlockMethod(Py<PyAny>);
+
+#[pymethods]
+impl BlockMethod {
+    // Says that this is a descriptor; `ffi::bind_to_itself` answers.
+    fn __get__<'py>(
+        slf: &Bound<'py, Self>,
+        instance: &Bound<'py, PyAny>,
+        _owner: Option<&Bound<'py, PyAny>>,
+    ) -> Bound<'py, PyAny> {
+        if instance.is_none() { slf.clone().into_any() } else { instance.clone() }
+    }
+
+    #[pyo3(signature = (*arguments, **named))]
+    fn __call__<'py>(
+        &self,
+        arguments: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.0.bind(arguments.py()).call(arguments, named)
+    }
+
+    /// What is asked of a function: its name, its signature, its documentation.
+    fn __getattr__<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.0.bind(name.py()).getattr(name)
+    }
+}
 
 /// Puts the quick methods in the place of the others.
 pub fn install(py: Python<'_>) -> PyResult<()> {
     ffi::install::<Enter>(py)?;
-    ffi::install::<Exit>(py)
+    ffi::install::<Exit>(py)?;
+    ffi::keep::<Call>(py)?;
+    let class = py.get_type::<CurrentSpan>();
+    if cfg!(not(Py_GIL_DISABLED)) {
+        for name in ["__enter__", "__exit__"] {
+            class.setattr(name, Bound::new(py, BlockMethod(class.getattr(name)?.unbind()))?)?;
+        }
+        let sample = Bound::new(py, CurrentSpan::of(Block::Over))?;
+        ffi::bind_to_itself::<BlockMethod>(py);
+        ffi::call_by_entry(&sample, &sample.get().entry);
+    }
+    Ok(())
 }

@@ -221,11 +221,18 @@ macro_rules! method {
 }
 pub(crate) use method;
 
+/// Keeps the method of `M`'s name as the ordinary one.
+pub fn keep<M: Method>(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let ordinary = py.get_type::<M::Class>().getattr(&*M::NAME.to_string_lossy())?;
+    let _ = M::ordinary().set(py, ordinary.clone().unbind());
+    Ok(ordinary)
+}
+
 /// Puts `M` in the place of the method of the same name.
 pub fn install<M: Method>(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<M::Class>();
     let name = M::NAME.to_string_lossy();
-    let ordinary = class.getattr(&*name)?;
+    let ordinary = keep::<M>(py)?;
     let text = |attribute| ordinary.getattr(attribute).and_then(|text| text.extract::<String>()).unwrap_or_default();
     let doc = format!("{name}{}\n--\n\n{}", text("__text_signature__"), text("__doc__"));
     let definition = ffi::PyMethodDef {
@@ -234,7 +241,6 @@ pub fn install<M: Method>(py: Python<'_>) -> PyResult<()> {
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: CString::new(doc)?.into_raw(),
     };
-    let _ = M::ordinary().set(py, ordinary.unbind());
     // SAFETY: attached; a live class; the definition lives for ever, as the class does.
     let method = unsafe {
         let method = ffi::PyDescr_NewMethod(class.as_type_ptr(), Box::leak(Box::new(definition)));
@@ -286,5 +292,70 @@ unsafe extern "C" fn enter<M: Method>(
             all.extend_from_slice(std::slice::from_raw_parts(arguments, items.len() + named));
         }
         ffi::PyObject_Vectorcall(ordinary.as_ptr(), all.as_ptr(), 1 + items.len(), names)
+    }
+}
+
+/// What the interpreter calls when it calls an object of a class that stands for its own `__enter__` and `__exit__`.
+///
+/// A `with` statement takes a bound method of each, which are made and thrown away: a tenth of a span's cost. So the
+/// object is bound to itself, and tells what it is called for by the number of arguments.
+pub struct Entry(#[expect(dead_code, reason = "the interpreter reads it")] ffi::vectorcallfunc);
+
+impl Entry {
+    /// :param Enter: takes the calls without arguments.
+    /// :param Exit: takes those with three.
+    /// :param Call: its ordinary method takes all others.
+    pub fn new<Enter: Method, Exit: Method, Call: Method>() -> Self {
+        Self(called::<Enter, Exit, Call>)
+    }
+}
+
+/// Has the interpreter call instances by their entry.
+///
+/// :param sample: any instance; from now on every one has such an entry at the same place.
+/// :param entry: of the sample.
+pub fn call_by_entry<T: PyClass>(sample: &Bound<'_, T>, entry: &Entry) {
+    let offset = ptr::from_ref(entry) as usize - sample.as_ptr() as usize;
+    // SAFETY: attached; a class of ours that nobody uses yet, whose instances all have one layout; a free-threaded build
+    // keeps to the ordinary call.
+    #[cfg(not(Py_GIL_DISABLED))]
+    unsafe {
+        let class = sample.as_any().get_type().as_type_ptr();
+        (*class).tp_vectorcall_offset = offset as ffi::Py_ssize_t;
+        (*class).tp_flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL;
+    }
+    #[cfg(Py_GIL_DISABLED)]
+    let _ = offset;
+}
+
+/// Has the instances of a descriptor's class give, as a bound method, the object itself.
+pub fn bind_to_itself<T: PyClass>(py: Python<'_>) {
+    // SAFETY: attached; a class of ours that nobody uses yet.
+    unsafe { (*py.get_type::<T>().as_type_ptr()).tp_descr_get = Some(itself) }
+}
+
+unsafe extern "C" fn itself(
+    slf: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    _owner: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: live objects; asked of the class, the descriptor is what there is.
+    unsafe { ffi::Py_NewRef(if instance.is_null() { slf } else { instance }) }
+}
+
+unsafe extern "C" fn called<Enter: Method, Exit: Method, Call: Method>(
+    slf: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: a call by the vectorcall protocol is one by METH_FASTCALL, but for a flag in the count.
+    unsafe {
+        let count = ffi::PyVectorcall_NARGS(count);
+        match (count, names.is_null()) {
+            (0, true) => enter::<Enter>(slf, arguments, count, names),
+            (3, true) => enter::<Exit>(slf, arguments, count, names),
+            _ => enter::<Call>(slf, arguments, count, names),
+        }
     }
 }

@@ -190,12 +190,16 @@ impl Recorder {
         self.outgoing.with(py, |outgoing| outgoing.queue.sampled_out(1));
     }
 
+    /// Whether anybody wants to hear of spans.
+    #[inline]
+    pub fn has_listener(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
+    }
+
     /// Whether a span's start and end run no Python code but the batch's.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        matches!(self.decider, Decider::Standard { .. })
-            && self.id_generator.is_none()
-            && !self.listens.load(Ordering::Relaxed)
+        matches!(self.decider, Decider::Standard { .. }) && self.id_generator.is_none() && !self.has_listener()
     }
 
     pub fn is_paused(&self) -> bool {
@@ -218,7 +222,7 @@ impl Recorder {
     ///
     /// :param what: `on_start`, which also hears of the parent's Context, `on_ending` or `on_end`.
     pub fn tell(&self, what: &str, span: &Bound<'_, Span>, context: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        if !self.listens.load(Ordering::Relaxed) {
+        if !self.has_listener() {
             return Ok(());
         }
         let py = span.py();

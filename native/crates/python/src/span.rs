@@ -306,6 +306,9 @@ impl Span {
             Some(0) => Ok(()),
             Some(pending) => recorder.added(py, pending),
         };
+        if !recorder.has_listener() {
+            return told;
+        }
         // An interrupt of one doesn't keep the span from the others.
         let ending = recorder.tell("on_ending", slf, None);
         let ended = recorder.tell("on_end", slf, None);
