@@ -17,7 +17,8 @@ from benchmarks.workloads import loop_of
 
 BATCH = 2_000
 """Spans of one export, for everybody: the many small ones of the default cost the collector more than the spans."""
-QUEUE = 100_000
+QUEUE, QUEUE_BYTES = 500_000, 256 * 1024 * 1024
+"""For everybody: what a pause of some seconds at the collector fills."""
 TICK_S = 0.002
 
 
@@ -32,6 +33,7 @@ def start(peer: str, endpoint: str) -> tuple[Recording, Callable[[], dict[str, A
             endpoint=endpoint,
             engine=peer.removeprefix("otelagent-"),
             batch_max_queue_size=QUEUE,
+            queue_max_bytes=QUEUE_BYTES,
             batch_max_export_batch_size=BATCH,
             quiet=True,
         )

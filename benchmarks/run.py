@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, done: set[tuple[str, str, int]], began: flo
                     _say(f"{time.monotonic() - began:5.0f} s  {name}, round {number + 1} of {rounds}: {peer}")
                     # All of them or none: a resumed run asks again what it finds nothing about.
                     answers = list(ask(question, Context(peer, address, options.quick), pythons[peer]))
-                    yield from (replace(one, round=number) for one in answers)
+                    yield from (replace(one, round=number, note=_without_paths(one.note)) for one in answers)
 
 
 def ask(question: ModuleType, context: Context, python: Path) -> Iterator[Sample]:
@@ -121,6 +121,11 @@ def ask(question: ModuleType, context: Context, python: Path) -> Iterator[Sample
         if trouble:
             _say(f"{context.peer}: {trouble}")
             yield Sample(name, context.peer, part, note=trouble)
+
+
+def _without_paths(note: str) -> str:
+    # Results are committed.
+    return note.replace(f"{ROOT}/", "").replace(f"{Path.home()}/", "~/")
 
 
 def _environ() -> dict[str, str]:
