@@ -1,4 +1,8 @@
-"""The native engine describes plain requests by itself: it must say what the description in Python says."""
+"""The native engine describes plain requests by itself: it must say what the description in Python says.
+
+What it is for: with it an instrumented ASGI call took 3.3 µs of the thread's CPU more than a bare one, a WSGI call 4.0;
+described in Python 6.7 and 8.3, with the stock SDK 44 and 45, with contrib's instrumentors 122 and 57 (3.11, one run).
+"""
 
 from __future__ import annotations
 
