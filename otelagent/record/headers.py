@@ -146,7 +146,7 @@ def is_member(key: object, value: object) -> bool:
 def parse_b3(value: str) -> Ids | None:
     """The ids of a `b3` header. A sampling state that is left out ("deferred") counts as sampled; a header that has
     nothing but the state names no parent."""
-    if not isinstance(value, str) or len(value) > _MAX_LENGTH:
+    if not isinstance(value, str) or len(value) > _MAX_LENGTH or not value.isascii():
         return None
     trace_id, _, rest = value.partition("-")
     span_id, *rest_fields = rest.split("-")

@@ -23,7 +23,7 @@ static MEMBER: LazyLock<Regex> = LazyLock::new(|| {
 });
 // https://github.com/openzipkin/b3-propagation
 static SINGLE: LazyLock<Regex> =
-    LazyLock::new(|| grammar(r"([0-9a-fA-F]{16}|[0-9a-fA-F]{32})-([0-9a-fA-F]{16})(?:-([^-]*)(?:-[^-]*)?)?"));
+    LazyLock::new(|| grammar(r"([0-9a-fA-F]{16}|[0-9a-fA-F]{32})-([0-9a-fA-F]{16})(?:-([\x00-,.-\x7f]*)(?:-[\x00-,.-\x7f]*)?)?"));
 static ID: LazyLock<Regex> = LazyLock::new(|| grammar(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}"));
 
 fn number(digits: &[u8]) -> u128 {

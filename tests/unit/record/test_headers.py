@@ -262,6 +262,7 @@ def near(*whole: str) -> st.SearchStrategy[str]:
 @settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(near(PARENT, f"01-{TRACE}-{SPAN}-01-later"), near(B3, f"{TRACE}-{SPAN}", f"{TRACE}-{SPAN}-0-{SPAN}"))
 @example(PARENT + "\x85", B3 + "\u2028")
+@example(PARENT, f"{TRACE}-{SPAN}-\ud8001")
 def test_both_read_the_same_ids(traceparent: str, b3: str) -> None:
     native = native_codec()
     assert native.parse_traceparent(traceparent) == headers.parse_traceparent(traceparent)

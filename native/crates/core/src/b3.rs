@@ -27,7 +27,7 @@ fn samples(state: &[u8]) -> bool {
 /// Parses the header `b3`. A sampling state that is left out ("deferred") counts as sampled; a header that has nothing
 /// but the state names no parent.
 pub fn parse_single(header: &[u8]) -> Option<Parent> {
-    if header.len() > MAX_HEADER_BYTES {
+    if header.len() > MAX_HEADER_BYTES || !header.is_ascii() {
         return None;
     }
     let mut fields = header.split(|byte| *byte == b'-');
