@@ -119,6 +119,8 @@ class Agent:
         self.state = "RUNNING"
         _switch().recording = True
         self.catalogue.start()
+        for path in self.paths:
+            path.start_delivery()
 
     def stay_off(self) -> None:
         """Do without everything but what applications rely on where the agent is switched off."""
@@ -283,6 +285,7 @@ class Agent:
             "service": self.service,
             "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
             "destinations": {path.signal: path.describe() for path in self.paths},
+            "delivery": {path.signal: path.status() for path in self.paths},
             "ledger": {path.signal: path.ledger.snapshot().to_dict() for path in self.paths},
             "instrumentations": [
                 {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
@@ -439,11 +442,10 @@ def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
     Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``), ``reason``, ``pid``, ``service``,
-    ``engine``, ``destinations`` (per signal), ``ledger`` (per signal: ended, sampled_out, delivered, rejected and
-    dropped by reason, spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each
-    with value and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see
-    `otelagent.process`), ``warnings``.
-    Secrets are masked.
+    ``engine``, ``destinations`` (per signal), ``delivery`` (per signal the circuit breaker and the spool), ``ledger``
+    (per signal: ended, adopted, sampled_out, delivered, rejected and dropped by reason, spooled, queued, balanced),
+    ``instrumentations`` (each with state and reason), ``settings`` (each with value and source), ``handles_sigterm``
+    (whether the agent delivers on SIGTERM itself, see `otelagent.process`), ``warnings``. Secrets are masked.
     """
     agent = _agent
     if agent is None:

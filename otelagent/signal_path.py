@@ -45,6 +45,15 @@ class SignalPath:
         """Where the signal goes, secrets masked."""
         return self.destination.describe() if self.destination is not None else "nowhere (exporter none)"
 
+    def status(self) -> dict[str, object] | None:
+        """See `Destination.status`."""
+        return self.destination.status() if self.destination is not None else None
+
+    def start_delivery(self) -> None:
+        """Begins with what other processes have left."""
+        if self.destination is not None:
+            self.destination.start()
+
     def deliver(self, signal: str, body: bytes, items: int) -> None:
         """What recording hands each request to; see `otelagent.record.Deliver`."""
         if self.destination is not None:

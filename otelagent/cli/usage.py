@@ -36,6 +36,7 @@ _TITLES = {
     "otlp": "OTLP exporter",
     "batch": "Batches of spans",
     "queue": "Queue of the destination",
+    "spool": "Spool on disk",
     "retry": "Retries",
     "limits": "Limits of one span",
     "instrumentation": "Instrumentation",

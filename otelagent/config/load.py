@@ -22,6 +22,7 @@ from otelagent.config.model import (
     Retry,
     Service,
     Source,
+    Spool,
     Traces,
 )
 from otelagent.config.parse import Invalid, parse, suggest
@@ -61,6 +62,7 @@ _SECTIONS: dict[str, Any] = {
     "otlp": Otlp,
     "batch": Batch,
     "queue": Queue,
+    "spool": Spool,
     "retry": Retry,
     "limits": Limits,
     "logs.otlp": Otlp,

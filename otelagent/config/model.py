@@ -26,6 +26,7 @@ __all__ = [
     "Secret",
     "Service",
     "Source",
+    "Spool",
     "Traces",
 ]
 
@@ -110,9 +111,22 @@ class Batch:
 
 @struct(frozen=True, kw_only=True)
 class Queue:
-    """Encoded requests that wait for the destination."""
+    """Encoded requests that wait for the destination. `export_max_bytes_per_s` is 0 for no limit."""
 
     max_bytes: int
+    export_max_bytes_per_s: int
+
+
+@struct(frozen=True, kw_only=True)
+class Spool:
+    """Encoded requests on disk. `directory` is None for the user's state directory."""
+
+    enabled: bool
+    directory: str | None
+    max_bytes: int
+    max_age_ms: int
+    full: Literal["drop_oldest", "reject"]
+    replay_bytes_per_s: int
 
 
 @struct(frozen=True, kw_only=True)
@@ -191,6 +205,7 @@ class Config:
     otlp: Otlp
     batch: Batch
     queue: Queue
+    spool: Spool
     retry: Retry
     limits: Limits
     logs: Logs

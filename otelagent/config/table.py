@@ -79,7 +79,7 @@ def _default(setting: Setting) -> str:
     if setting.default is None or setting.default in ((), {}):
         return ""
     shown = f"`{display(setting.kind, setting.default).replace(', ', ',')}`"
-    return f"{shown} {setting.unit}" if setting.unit in ("ms", "bytes") else shown
+    return f"{shown} {setting.unit}" if setting.unit in ("ms", "bytes", "bytes/s") else shown
 
 
 if __name__ == "__main__":

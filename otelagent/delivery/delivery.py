@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from otelagent.delivery.ledger import Ledger
 from otelagent.delivery.retry import RetryPolicy
+from otelagent.delivery.spooling import SpoolAt
 from otelagent.delivery.transports import Transport
 from otelagent.delivery.worker import Destination, Limits
 
 if TYPE_CHECKING:
     from otelagent.config.model import Config, Export
+    from otelagent.delivery.spool.spool import Spool
 
-__all__ = ["open_delivery", "open_transport"]
+__all__ = ["open_delivery", "open_transport", "spool_at", "spool_identity"]
+
+# What the name of a header has in it whose value is a credential.
+_CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential", "signature")
 
 # (exporter, OTLP protocol or "") -> module of `transports`, its class, and what the class is made from. The module is
 # imported when it is chosen; what it needs of other libraries, it imports at the first send.
@@ -57,6 +64,70 @@ def open_delivery(config: Config, ledger: Ledger) -> Destination:
         {ledger.signal: ledger},
         RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
         Limits(
-            queue_max_bytes=config.queue.max_bytes, try_timeout_s=config.export(ledger.signal).otlp.timeout_ms / 1000
+            queue_max_bytes=config.queue.max_bytes,
+            try_timeout_s=config.export(ledger.signal).otlp.timeout_ms / 1000,
+            export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
+            replay_bytes_per_s=config.spool.replay_bytes_per_s,
         ),
+        spool=spool_at(config, ledger.signal),
     )
+
+
+def spool_at(config: Config, signal: str) -> SpoolAt | None:
+    """The spool of one signal, to be opened when it is needed; None if there is to be none."""
+    directory = _spool_directory(config.spool.directory)
+    if not config.spool.enabled or config.export(signal).exporter != "otlp" or directory is None:
+        return None
+
+    def open_spool() -> Spool:
+        from otelagent.delivery.spool.place import SpoolPlace, key_of
+        from otelagent.delivery.spool.spool import Spool, SpoolLimits
+
+        spool, identity = config.spool, spool_identity(config, signal)
+        about = {name: value for name, value in identity.items() if not name.startswith("header ")}
+        return Spool(
+            SpoolPlace(directory, key_of(identity), about),
+            SpoolLimits(max_bytes=spool.max_bytes, max_age_s=spool.max_age_ms / 1000, full=spool.full),
+        )
+
+    return SpoolAt(directory, open_spool)
+
+
+def spool_identity(config: Config, signal: str) -> dict[str, str]:
+    """Whose payloads a spool holds, and for whom. What one process has left, another sends only if it has the same.
+
+    The headers that say which tenant's the data is are part of it, so that of two tenants neither sends what the other
+    has left. Credentials are not, although some tell tenants apart too: after an outage they are often what has
+    changed, and what waited for them has to be sent with the new ones.
+    """
+    otlp, service = config.export(signal).otlp, config.service
+    headers = {
+        f"header {name}": value.reveal()
+        for name, value in otlp.headers.items()
+        if not any(word in name for word in _CREDENTIALS)
+    }
+    return {
+        "signal": signal,
+        "destination": otlp.masked_endpoint.partition("?")[0],
+        "protocol": otlp.protocol,
+        "service.name": service.name,
+        "service.namespace": service.namespace or "",
+        "deployment.environment.name": service.environment or "",
+        **headers,
+    }
+
+
+def _spool_directory(configured: str | None) -> str | None:
+    """The spool directory, absolute; None if the user has no directory for it.
+
+    Source: XDG Base Directory Specification, `XDG_STATE_HOME`: a relative path in it is ignored.
+    """
+    if configured is not None:
+        return os.path.abspath(os.path.expanduser(configured))
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home) or home == os.sep:
+            return None
+        state = os.path.join(home, ".local", "state")
+    return os.path.join(state, "otelagent", "spool")

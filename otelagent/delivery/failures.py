@@ -52,6 +52,15 @@ class FailureLog:
             level, "otelagent: telemetry to %s failed: %s%s; %s%s", self._destination, kind, detail, consequence, again
         )
 
+    def recovered(self, kind: str, message: str) -> None:
+        """Reports, as often as a failure, that something works again."""
+        with self._lock:
+            last, _ = self._said.get(kind, (None, 0))
+            if last is not None and self._clock() - last < INTERVAL_S:
+                return
+            self._said[kind] = (self._clock(), 0)
+        _log(logging.WARNING, "otelagent: telemetry to %s: %s", self._destination, message)
+
     def retried(self, kind: str, message: str = "") -> None:
         """Reports a try that failed and will be repeated; the next `succeeded` is a recovery."""
         self._failing += 1

@@ -15,10 +15,11 @@ __all__ = ["Ledger", "LedgerSnapshot"]
 @struct(frozen=True)
 class LedgerSnapshot:
     """The counts of one signal at one moment. `rejected` and `dropped` are by reason; `spooled` counts what is on
-    disk."""
+    disk, `adopted` what other processes had left there."""
 
     signal: str
     ended: int
+    adopted: int
     sampled_out: int
     delivered: int
     rejected: Mapping[str, int]
@@ -31,13 +32,14 @@ class LedgerSnapshot:
         """Whether every item is accounted for. False means a bug: something was counted twice or not at all."""
         lost = sum(self.rejected.values()) + sum(self.dropped.values())
         accounted = self.sampled_out + self.delivered + lost + self.spooled + self.queued
-        return self.ended == accounted and self.queued >= 0 and self.spooled >= 0
+        return self.ended + self.adopted == accounted and self.queued >= 0 and self.spooled >= 0
 
     def to_dict(self) -> dict[str, object]:
         """The counts as plain JSON values, with `balanced`."""
         return {
             "signal": self.signal,
             "ended": self.ended,
+            "adopted": self.adopted,
             "sampled_out": self.sampled_out,
             "delivered": self.delivered,
             "rejected": dict(self.rejected),
@@ -51,11 +53,15 @@ class LedgerSnapshot:
 class Ledger:
     """Counts items so that at every moment, exactly::
 
-        ended = sampled_out + delivered + rejected{reason} + dropped{reason} + spooled + queued
+        ended + adopted = sampled_out + delivered + rejected{reason} + dropped{reason} + spooled + queued
 
-    `queued` is everything that ended and whose fate is open, whether it waits to be encoded, to be sent or to be
-    retried. Each method moves `n` items in one step under one lock and never raises. Nothing is ever taken back:
-    moving more than is queued is the caller's bug and shows as `balanced == False`.
+    `queued` is everything whose fate is open and that is in memory alone, whether it waits to be encoded, to be sent or
+    to be retried; `spooled` is what is on disk, being sent or not. What this process leaves there stays `spooled` in
+    its books; the process that takes it over counts it as `adopted`, so that over all processes nothing counts twice:
+    `adopted` of the one is `spooled` of the other. Where no process has left anything, `adopted` is 0.
+
+    Each method moves `n` items in one step under one lock and never raises. Nothing is ever taken back: moving more
+    than is queued is the caller's bug and shows as `balanced == False`.
 
     The lock is reentrant and every count changes by one in-place addition, because a signal handler or a `__del__`
     may end a span in the middle of any of these methods on the same thread.
@@ -71,6 +77,7 @@ class Ledger:
     def _zero(self) -> None:
         self._lock = threading.RLock()
         self._ended = 0
+        self._adopted = 0
         self._sampled_out = 0
         self._delivered = 0
         self._rejected: defaultdict[str, int] = defaultdict(int)
@@ -111,6 +118,24 @@ class Ledger:
             self._dropped[reason] += n
             self._lost += n
 
+    def spooled(self, n: int, /) -> None:
+        """Moves `n` waiting items to those that are on disk."""
+        with self._lock:
+            self._queued -= n
+            self._spooled += n
+
+    def unspooled(self, n: int, /) -> None:
+        """Moves `n` items that are on disk to those that wait; what became of them is the next move."""
+        with self._lock:
+            self._spooled -= n
+            self._queued += n
+
+    def adopted(self, n: int, /) -> None:
+        """Counts `n` items that another process had left on disk and that are this one's to deliver from now on."""
+        with self._lock:
+            self._adopted += n
+            self._spooled += n
+
     def include(self, counts: Callable[[], tuple[int, int, Mapping[str, int]]], /) -> None:
         """Adds to every snapshot what a recorder counts for itself, because a call here for each of its items would
         cost more than the item.
@@ -119,8 +144,6 @@ class Ledger:
             a fork child.
         """
         self._included.append(counts)
-
-    # The spool moves items from queued to spooled and on from there; its methods come with it.
 
     @property
     def lost(self) -> int:
@@ -133,6 +156,7 @@ class Ledger:
         with self._lock:
             ended, sampled_out, dropped, queued = self._ended, self._sampled_out, dict(self._dropped), self._queued
             delivered, rejected, spooled = self._delivered, dict(self._rejected), self._spooled
+            adopted = self._adopted
             # After our own counts: what has been delivered by now has ended in theirs.
             for counts in self._included:
                 more_ended, more_sampled_out, more_dropped = counts()
@@ -144,6 +168,7 @@ class Ledger:
             return LedgerSnapshot(
                 signal=self.signal,
                 ended=ended,
+                adopted=adopted,
                 sampled_out=sampled_out,
                 delivered=delivered,
                 rejected=MappingProxyType(rejected),

@@ -1,19 +1,21 @@
-"""The destination: a queue, one thread that empties it into a transport, and the books."""
+"""The destination: a queue, one thread that empties it into a transport, and what keeps the rest on disk."""
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 
+from otelagent.delivery.accounts import Accounts
 from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.ledger import Ledger
+from otelagent.delivery.pace import Pace
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
-from otelagent.delivery.queue import PayloadQueue
-from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.queue import Claim, PayloadQueue
+from otelagent.delivery.result import Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
+from otelagent.delivery.spooling import SpoolAt, Spooling
 from otelagent.delivery.transports import Transport
 from otelagent.loss import LossReport
 from otelagent.struct import struct
@@ -26,12 +28,9 @@ THREAD_NAME = "otelagent-export"
 
 # What an ended thread gets to close its connections when shutdown's deadline is already over.
 _CLOSING_GRACE_S = 0.05
-
-# What a person is told of a payload that isn't taken; nothing when that was asked for.
-_REFUSALS = {
-    "queue_full": "the destination is too slow or down",
-    "too_large": f"they need more than a request may have, {MAX_REQUEST_BYTES} bytes",
-}
+# The share of shutdown's time that is kept for putting on disk what could not be sent, and the most it comes to.
+_SPOOLING_SHARE = 0.25
+_SPOOLING_S = 0.5
 
 
 @struct(frozen=True)
@@ -40,24 +39,32 @@ class Limits:
 
     :param queue_max_bytes: bytes of encoded payloads that wait in memory.
     :param try_timeout_s: seconds for one try, > 0.
+    :param export_bytes_per_s: bytes sent a second, on the average; infinity for no limit.
+    :param replay_bytes_per_s: bytes sent from the spool a second, on the average, so that what comes back after an
+        outage floods neither the collector nor the way of what is new.
     """
 
     queue_max_bytes: int = 64 * 1024 * 1024
     try_timeout_s: float = 10.0
+    export_bytes_per_s: float = math.inf
+    replay_bytes_per_s: float = 1024 * 1024
 
 
 class Destination:
-    """Delivers payloads to one place, in order, without ever making its callers wait or fail.
+    """Delivers payloads to one place without ever making its callers wait or fail.
 
-    The payload at the head is sent until it is accepted or rejected; those behind it wait (a server that refuses one
-    try would refuse them too). Deadlines are moments of `clock`, which is `time.monotonic` unless a test says
-    otherwise.
+    What is in memory is sent in the order it came; the payload at the head is sent until it is accepted or rejected,
+    and those behind it wait (a server that refuses one try would refuse them too). With a spool, payloads go to disk
+    when the circuit breaker is open, when memory is half full and at the end; they come back from there at a limited
+    rate, between new ones, and in the order they came. Deadlines are moments of `clock`, which is `time.monotonic`
+    unless a test says otherwise.
 
     The lock is reentrant: a signal handler or a `__del__` may submit or flush in the middle of another call on its
     thread.
 
     :param ledgers: by signal. Items must be counted as ended before their payload is submitted.
     :param policy: how long to wait between tries.
+    :param spool: None to keep everything in memory.
     """
 
     def __init__(
@@ -67,40 +74,66 @@ class Destination:
         policy: RetryPolicy | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        spool: SpoolAt | None = None,
     ) -> None:
         self._transport = transport
         self._ledgers = dict(ledgers)
         self._policy = policy or RetryPolicy()
         self._limits = limits or Limits()
         self._clock = clock
+        self._spool = spool
         self._closed = False
         self._start_empty()
 
     def _start_empty(self) -> None:
+        limits = self._limits
         self._changed = threading.Condition(threading.RLock())
-        self._queue = PayloadQueue(self._limits.queue_max_bytes)
+        self._queue = PayloadQueue(limits.queue_max_bytes)
         self._failures = FailureLog(self._transport.describe(), self._clock)
+        self._accounts = Accounts(self._ledgers, self._failures)
+        self._pace = Pace(self._policy, limits.export_bytes_per_s, limits.replay_bytes_per_s)
+        self._spooling = (
+            Spooling(
+                self._spool,
+                self._queue,
+                self._pace,
+                self._accounts,
+                self._changed,
+                self._clock,
+                on_ahead=self._start_thread,
+            )
+            if self._spool is not None
+            else None
+        )
         self._thread: threading.Thread | None = None
         self._sending_inline = False
+        self._sending = False
+        self._replayed = False
         self._ending = False
         self._closing_deadline_s = math.inf
-        self._lost_items = 0
-        self._losses = LossReport(lambda: self._lost_items)
+        self._losses = LossReport(lambda: self._accounts.lost_items)
         self._interrupted: bytes | None = None
-        self._tries_failed = 0
-        self._try_at_once = False
-        self._backoff_until_s = -math.inf
-        self._server_wait_until_s = -math.inf
 
     def describe(self) -> str:
         """Where payloads go, secrets masked."""
         return self._transport.describe()
 
+    def status(self) -> dict[str, object]:
+        """The circuit breaker's state and the spool's (None without one), as plain JSON values."""
+        with self._changed:
+            breaker = self._pace.breaker.state(self._clock())
+        return {"breaker": breaker, "spool": self._spooling.status() if self._spooling is not None else None}
+
     @property
     def queued_items(self) -> int:
-        """How many items wait here or are being sent."""
+        """How many items wait in memory or are being sent from there."""
         with self._changed:
             return self._queue.items
+
+    def start(self) -> None:
+        """Begins with what another process has left on disk, if there is any; else the first payload starts all."""
+        with self._changed:
+            self._look()
 
     def submit(self, payload: Payload) -> None:
         """Takes a payload for delivery. Never waits, never raises.
@@ -119,17 +152,16 @@ class Destination:
                 if self._interrupted is payload.body:
                     self._interrupted = None
                 elif refusal := self._refusal(payload):
-                    self._ledger(payload).dropped(payload.items, refusal)
+                    self._accounts.dropped(payload, refusal)
                     counted = True
-                    self._lost_items += payload.items
                 else:
                     self._queue.put(payload)
                     counted = True
                 if len(self._queue):
                     self._start_thread()
+                    self._look()
                     self._changed.notify_all()
-            if message := _REFUSALS.get(refusal):
-                self._failures.failed(refusal, f"{payload.items} new items are dropped", message, logging.ERROR)
+            self._accounts.tell_refusal(payload, refusal)
         except BaseException:
             if counted:
                 self._interrupted = payload.body
@@ -139,47 +171,54 @@ class Destination:
         """Waits until everything submitted before the call is delivered, and tells the truth about it.
 
         One backoff is cut short, the one in progress or the next: the head is tried at once, unless the server asked
-        for a wait. A wait that ends after the deadline ends the flush at once.
+        for a wait. A wait that ends after the deadline ends the flush at once, and so does a circuit breaker that is
+        open when all is on disk.
 
         :param deadline_s: when to give up, as a moment of the clock.
-        :returns: true only if all of it has been delivered: none still waits, and none was dropped or rejected since
-            a flush before this one told of losses.
+        :returns: true only if all of it has been delivered: none still waits, be it in memory or on disk, and none was
+            dropped or rejected since a flush before this one told of losses. What other processes had left on disk
+            doesn't count.
         """
         with self._changed:
             told = self._losses.begin()
             target = self._queue.added
-            self._try_at_once = True
+            self._pace.hurry()
             self._changed.notify_all()
         done = self._wait_or_send(target, deadline_s)
         with self._changed:
             return self._losses.end(told) and done
 
     def shutdown(self, deadline_s: float) -> bool:
-        """Flushes, drops what is left as ``shutdown``, ends the thread and closes the transport.
+        """Flushes, leaves what can't be sent at once to the spool, ends the threads and closes the transport.
 
-        A try that is under way at the deadline isn't waited for: its payload counts as dropped whatever comes of it,
-        and its thread, a daemon, ends with it.
+        Without a spool, what is not delivered at the deadline is dropped as ``shutdown``. A try that is under way then
+        isn't waited for: its payload counts as dropped (or is on disk) whatever comes of it, and its thread, a daemon,
+        ends with it.
 
         :param deadline_s: when to give up, as a moment of the clock.
         :returns: what `flush` returns.
         """
+        left = left_s(deadline_s, self._clock())
+        send_until_s = deadline_s
+        if self._spooling is not None:
+            send_until_s = self._clock() + left - min(left * _SPOOLING_SHARE, _SPOOLING_S)
         with self._changed:
             self._closed = True
-            self._closing_deadline_s = min(self._closing_deadline_s, deadline_s)
-        delivered = self.flush(deadline_s)
-        left = 0
+            self._closing_deadline_s = min(self._closing_deadline_s, send_until_s)
+        delivered = self.flush(send_until_s)
         with self._changed:
             self._ending = True
-            while len(self._queue):
-                # The spool takes these when there is one.
-                payload = self._queue.take()
-                self._ledger(payload).dropped(payload.items, "shutdown")
-                left += payload.items
-            self._lost_items += left
+            self._changed.notify_all()
+        if self._spooling is not None:
+            self._spooling.finish(deadline_s)
+        lost = 0
+        with self._changed:
+            for payload in self._queue.take_all():
+                self._accounts.dropped(payload, "shutdown")
+                lost += payload.items
             thread, inline = self._thread, self._sending_inline
             self._changed.notify_all()
-        if left:
-            self._failures.failed("shutdown", f"{left} items are dropped", "not delivered in time", logging.ERROR)
+        self._accounts.tell_left(lost)
         if thread is None:
             if not inline:
                 self._transport.close()
@@ -188,13 +227,12 @@ class Destination:
         return delivered
 
     def after_fork_in_child(self) -> None:
-        """Starts over in a fork's child: what waited is the parent's to deliver, and its thread and locks stayed there.
-
-        The ledgers start from zero too, or they would count the parent's items as waiting here.
-        """
-        for ledger in self._ledgers.values():
-            ledger.after_fork_in_child()
+        """Starts over in a fork's child: what waited is the parent's to deliver, in memory and on disk, and its threads
+        and locks stayed there."""
+        self._accounts.after_fork_in_child()
         self._transport.after_fork_in_child()
+        if self._spooling is not None:
+            self._spooling.after_fork_in_child()
         self._start_empty()
 
     def _refusal(self, payload: Payload) -> str:
@@ -204,11 +242,10 @@ class Destination:
             return "too_large"
         return "" if self._queue.fits(payload) else "queue_full"
 
-    def _ledger(self, payload: Payload) -> Ledger:
-        ledger = self._ledgers.get(payload.signal)
-        if ledger is None:
-            ledger = self._ledgers.setdefault(payload.signal, Ledger(payload.signal))
-        return ledger
+    def _look(self) -> None:
+        if self._spooling is not None:
+            self._spooling.look()
+            self._spooling.wake()
 
     def _start_thread(self) -> bool:
         if self._thread is None and not self._sending_inline:
@@ -237,10 +274,12 @@ class Destination:
 
     def _wait_or_send(self, target: int, deadline_s: float) -> bool:
         def arrived() -> bool:
-            return self._queue.taken >= target
+            on_disk = self._spooling.own_items() if self._spooling is not None else 0
+            return self._queue.emptied(target) and not on_disk
 
         def over() -> bool:
-            return arrived() or not left_s(deadline_s, self._clock()) or self._server_wait_until_s > deadline_s
+            late = not left_s(deadline_s, self._clock()) or self._pace.server_wait_until_s > deadline_s
+            return late or arrived() or self._left_to_disk(target)
 
         with self._changed:
             while not over() and (self._sending_inline or self._start_thread()):
@@ -257,24 +296,58 @@ class Destination:
                 self._changed.notify_all()
         return arrived()
 
+    def _left_to_disk(self, target: int) -> bool:
+        """Whether waiting is of no use: the destination was tried just now and failed, or all waiting is on disk."""
+        if self._spooling is None or self._sending:
+            return False
+        failing = not self._pace.hurried and self._pace.ready_at_s(self._clock()) > self._clock()
+        if self._closed:
+            return self._queue.emptied(target) or (failing and self._spooling.usable())
+        return failing and self._queue.emptied(target)
+
     def _send_until(self, over: Callable[[], bool], deadline_s: float = math.inf) -> None:
         while True:
             with self._changed:
                 while True:
                     if over():
                         return
-                    payload = self._queue.head()
                     now = self._clock()
-                    # The circuit breaker goes here: open, it lets nothing through and payloads go to the spool instead.
-                    wait_until_s = self._server_wait_until_s if self._try_at_once else self._backoff_until_s
-                    if payload is None:
-                        wait_until_s = math.inf
-                    elif now >= wait_until_s:
+                    live_at_s, replay_at_s = self._ready(now)
+                    if min(live_at_s, replay_at_s) <= now:
                         break
-                    self._changed.wait(left_s(min(wait_until_s, deadline_s), now))
-                self._try_at_once = False
+                    self._changed.wait(left_s(min(live_at_s, replay_at_s, deadline_s), now))
+                # New payloads come first, and then every other time.
+                replay = live_at_s > now or (replay_at_s <= now and not self._replayed)
+                claim, payload = self._choose(replay)
+                self._pace.began(payload.size, now, replay=replay)
+                self._sending, self._replayed = True, replay
                 try_until_s = min(now + self._limits.try_timeout_s, self._closing_deadline_s, deadline_s)
-            self._settle(payload, self._try(payload, max(try_until_s - now, 0.001)))
+            try:
+                result = self._try(payload, max(try_until_s - now, 0.001))
+            except BaseException:
+                with self._changed:
+                    self._sending = False
+                    if claim is not None and self._queue.holds(claim):
+                        self._queue.put_back(claim)
+                raise
+            self._settle(payload, claim, result)
+
+    def _ready(self, now_s: float) -> tuple[float, float]:
+        """From when on a payload from memory may be sent, and from when on one from disk."""
+        ahead = self._spooling.ahead() if self._spooling is not None and not self._closed else None
+        return (
+            self._pace.ready_at_s(now_s) if self._queue.idle else math.inf,
+            self._pace.ready_at_s(now_s, replay=True) if ahead is not None else math.inf,
+        )
+
+    def _choose(self, replay: bool) -> tuple[Claim | None, Payload]:
+        if replay:
+            assert self._spooling is not None
+            ahead = self._spooling.ahead()
+            assert ahead is not None
+            return None, ahead
+        claim = self._queue.claim()
+        return claim, claim.payload
 
     def _try(self, payload: Payload, timeout_s: float) -> Result:
         try:
@@ -284,46 +357,22 @@ class Destination:
             # The exception's text may quote a header, so that only its type is shown.
             return Rejected("internal_error", type(error).__name__)
 
-    def _settle(self, payload: Payload, result: Result) -> None:
+    def _settle(self, payload: Payload, claim: Claim | None, result: Result) -> None:
         with self._changed:
-            if self._queue.head() is not payload:
-                return  # Shutdown gave it up while it was on the wire, and has counted it.
-            if isinstance(result, Retryable):
-                self._tries_failed += 1
-                now = self._clock()
-                self._server_wait_until_s = now + self._policy.requested_s(result.after_s)
-                self._backoff_until_s = self._server_wait_until_s + self._policy.backoff_s(self._tries_failed)
-            else:
-                self._tries_failed = 0
-                self._backoff_until_s = self._server_wait_until_s = -math.inf
-                self._count(payload, result)
-                self._queue.take()
+            self._sending = False
+            self._pace.ended(result, self._clock())
+            ours = self._queue.holds(claim) if claim is not None else not self._ending
+            if ours and not isinstance(result, Retryable):
+                self._accounts.settled(payload, result, from_spool=claim is None)
+                if claim is not None:
+                    self._queue.remove(claim)
+                elif self._spooling is not None:
+                    self._spooling.settle()
+            elif ours and claim is not None:
+                self._queue.put_back(claim)
+            if self._spooling is not None:
+                self._spooling.wake()
             self._changed.notify_all()
-        self._report(payload, result)
-
-    def _count(self, payload: Payload, result: Accepted | Rejected) -> None:
-        ledger = self._ledger(payload)
-        if isinstance(result, Rejected):
-            ledger.rejected(payload.items, result.reason)
-            lost = payload.items
-        else:
-            # A server may claim to have refused more than it was given.
-            lost = min(max(result.rejected_items, 0), payload.items)
-            ledger.delivered(payload.items - lost)
-            if lost:
-                ledger.rejected(lost, "partial_success")
-        self._lost_items += lost
-
-    def _report(self, payload: Payload, result: Result) -> None:
-        if isinstance(result, Retryable):
-            self._failures.retried(result.reason, result.message)
-        elif isinstance(result, Rejected):
-            consequence = f"{payload.items} items are lost"
-            self._failures.failed(result.reason, consequence, result.message, logging.ERROR)
-        else:
-            self._failures.succeeded()
-            if result.rejected_items > 0:
-                consequence = f"{result.rejected_items} of {payload.items} items are lost"
-                self._failures.failed("partial_success", consequence, result.message, logging.ERROR)
-            elif result.message:
-                self._failures.failed("server_warning", "everything is delivered", result.message)
+        # Else shutdown gave it up while it was on the wire, and has counted it or put it on disk.
+        if ours:
+            self._accounts.tell(payload, result)

@@ -30,9 +30,9 @@ FlushDelivery = Callable[[float], bool]
 class LedgerPort(Protocol):
     """What recording tells the ledger of its signal. Thread-safe, never raises, never blocks.
 
-    The ledger keeps `ended = sampled_out + delivered + rejected + dropped + spooled + queued` at every moment, so
-    `ended` also puts the spans in `queued`, `dropped` takes them out of it, and `sampled_out` counts a span that was
-    never in it: as ended and as sampled out at once.
+    The ledger keeps `ended + adopted = sampled_out + delivered + rejected + dropped + spooled + queued` at every
+    moment, so `ended` also puts the spans in `queued`, `dropped` takes them out of it, and `sampled_out` counts a
+    span that was never in it: as ended and as sampled out at once.
     """
 
     def ended(self, n: int, /) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from otelagent.config.model import Otlp, Secret
 from otelagent.delivery import Accepted, Destination, Ledger, Limits, Payload, Result, RetryPolicy, Transport
+from otelagent.delivery.spool.spool import Spool
+from otelagent.delivery.spooling import SpoolAt
 
 QUICK = RetryPolicy(initial_s=0.01, max_s=0.02)
 
@@ -127,9 +129,16 @@ class FakeTransport:
 class Books:
     """A destination and its ledger, with the check that every test ends with."""
 
-    def __init__(self, transport: Transport, policy: RetryPolicy = QUICK, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        policy: RetryPolicy = QUICK,
+        limits: Limits | None = None,
+        spool: Spool | None = None,
+    ) -> None:
         self.ledger = Ledger("traces")
-        self.destination = Destination(transport, {"traces": self.ledger}, policy, limits)
+        at = SpoolAt(spool.place.directory, lambda: spool) if spool is not None else None
+        self.destination = Destination(transport, {"traces": self.ledger}, policy, limits, spool=at)
 
     def submit(self, *payloads: Payload) -> None:
         for one in payloads:

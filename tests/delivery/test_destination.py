@@ -144,7 +144,7 @@ class TestFlush:
         answers: list[bool] = []
         flush = threading.Thread(target=lambda: answers.append(books.flush()))
         flush.start()
-        wait_until(lambda: books.destination._try_at_once)
+        wait_until(lambda: books.destination._pace.hurried)
         books.submit(payload())
         first.opened.set()
         flush.join(5)

@@ -14,17 +14,22 @@ MOVES: list[Callable[[Ledger, int], None]] = [
     lambda ledger, n: ledger.rejected(n, "http_400"),
     lambda ledger, n: ledger.rejected(n, "redirect"),
     lambda ledger, n: ledger.dropped(n, "queue_full"),
+    lambda ledger, n: ledger.spooled(n),
 ]
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9))))
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 9))))
 def test_every_move_keeps_the_equation(steps: list[tuple[int, int]]) -> None:
     ledger = Ledger("traces")
     for step, n in steps:
-        if step == 4:
+        if step == 5:
             ledger.ended(n)
-        elif step == 5:
+        elif step == 6:
             ledger.sampled_out(n)
+        elif step == 7:
+            ledger.adopted(n)
+        elif step == 8:
+            ledger.unspooled(min(n, ledger.snapshot().spooled))
         else:
             MOVES[step](ledger, min(n, ledger.snapshot().queued))
         assert ledger.snapshot().balanced
@@ -78,6 +83,7 @@ def test_a_snapshot_is_json_and_does_not_change() -> None:
     assert json.loads(json.dumps(snapshot.to_dict())) == {
         "signal": "traces",
         "ended": 2,
+        "adopted": 0,
         "sampled_out": 0,
         "delivered": 0,
         "rejected": {},

@@ -50,7 +50,15 @@ def test_defaults() -> None:
         "max_queue_size": 2_048,
         "max_export_batch_size": 512,
     }
-    assert config.queue.max_bytes == 67_108_864
+    assert vars(config.queue) == {"max_bytes": 67_108_864, "export_max_bytes_per_s": 0}
+    assert vars(config.spool) == {
+        "enabled": True,
+        "directory": None,
+        "max_bytes": 268_435_456,
+        "max_age_ms": 259_200_000,
+        "full": "drop_oldest",
+        "replay_bytes_per_s": 1_048_576,
+    }
     assert (config.retry.initial_backoff_ms, config.retry.max_backoff_ms) == (1_000, 30_000)
     assert vars(config.limits) == {
         "attribute_count": 128,
@@ -69,6 +77,8 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("setting", [s for s in SETTINGS if s.kind in SAMPLES], ids=lambda s: s.name)
 def test_a_keyword_beats_its_own_variable(setting: Setting) -> None:
     (keyword, from_keyword), (text, from_text) = SAMPLES[setting.kind]
+    if setting.kind == "int" and setting.minimum > 600:
+        (keyword, from_keyword), (text, from_text) = (2**20, 2**20), ("1000000", 1_000_000)
     sampler = {} if setting.kind != "ratio" else {"OTELAGENT_SAMPLER": "traceidratio"}
 
     config = load({}, {setting.variable: text, **sampler})
@@ -272,7 +282,7 @@ class TestModel:
         assert (changed.quiet, changed.batch.max_queue_size) == (True, 9)
 
     def test_takes_exactly_its_fields(self) -> None:
-        with pytest.raises(TypeError, match=r"Queue: fields \['max_bytes', 'size'\] missing or unknown"):
+        with pytest.raises(TypeError, match=r"Queue: fields .* missing or unknown"):
             Queue(size=1)  # type: ignore[call-arg]
 
     def test_describes_every_setting(self) -> None:

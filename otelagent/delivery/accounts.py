@@ -1,0 +1,136 @@
+"""The accounts of one destination: what became of each payload, for the ledger and, if it is bad news, the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from otelagent.delivery.failures import FailureLog
+from otelagent.delivery.ledger import Ledger
+from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
+from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+
+__all__ = ["Accounts"]
+
+# What a person is told of a payload that isn't taken; nothing when that was asked for.
+_REFUSALS = {
+    "queue_full": "the destination is too slow or down",
+    "too_large": f"they need more than a request may have, {MAX_REQUEST_BYTES} bytes",
+}
+_LOST_ON_DISK = {
+    "spool_full": "the spool is full, the oldest goes first",
+    "spool_expired": "they waited for longer than the spool may keep them",
+    "spool_corrupt": "the disk has changed them",
+    "spool_missing": "their file was removed",
+    "spool_unreadable": "the disk doesn't give them back",
+}
+
+
+class Accounts:
+    """Counts and tells; also what the spool has to say.
+
+    :param ledgers: by signal.
+    :ivar lost_items: how many items were ever rejected or dropped.
+    """
+
+    def __init__(self, ledgers: Mapping[str, Ledger], failures: FailureLog) -> None:
+        self._ledgers = dict(ledgers)
+        self._failures = failures
+        self._lock = threading.RLock()
+        self.lost_items = 0
+
+    def ledger(self, signal: str) -> Ledger:
+        """The signal's books; new ones for a signal that had none."""
+        ledger = self._ledgers.get(signal)
+        return ledger if ledger is not None else self._ledgers.setdefault(signal, Ledger(signal))
+
+    def dropped(self, payload: Payload, reason: str) -> None:
+        """A payload that waited in memory is given up. Only counts; see `tell_refusal`."""
+        self.ledger(payload.signal).dropped(payload.items, reason)
+        self._lose(payload.items)
+
+    def tell_refusal(self, payload: Payload, reason: str) -> None:
+        """Tells of a new payload that was not taken."""
+        if message := _REFUSALS.get(reason):
+            self._failures.failed(reason, f"{payload.items} new items are dropped", message, logging.ERROR)
+
+    def tell_left(self, items: int) -> None:
+        """Tells of what was dropped at the end."""
+        if items:
+            self._failures.failed("shutdown", f"{items} items are dropped", "not delivered in time", logging.ERROR)
+
+    def spooled(self, payload: Payload) -> None:
+        """A payload is on disk."""
+        self.ledger(payload.signal).spooled(payload.items)
+
+    def spool_full(self) -> None:
+        """The spool takes nothing more."""
+        self._failures.failed("spool_full", "what comes now waits in memory", "", logging.WARNING)
+
+    def settled(self, payload: Payload, result: Accepted | Rejected, *, from_spool: bool) -> None:
+        """Counts what became of a payload that was sent."""
+        ledger = self.ledger(payload.signal)
+        if from_spool:
+            ledger.unspooled(payload.items)
+        if isinstance(result, Rejected):
+            ledger.rejected(payload.items, result.reason)
+            lost = payload.items
+        else:
+            # A server may claim to have refused more than it was given.
+            lost = min(max(result.rejected_items, 0), payload.items)
+            ledger.delivered(payload.items - lost)
+            if lost:
+                ledger.rejected(lost, "partial_success")
+        self._lose(lost)
+
+    def tell(self, payload: Payload, result: Result) -> None:
+        """Tells what a try came to."""
+        if isinstance(result, Retryable):
+            self._failures.retried(result.reason, result.message)
+        elif isinstance(result, Rejected):
+            consequence = f"{payload.items} items are lost"
+            self._failures.failed(result.reason, consequence, result.message, logging.ERROR)
+        else:
+            self._failures.succeeded()
+            if result.rejected_items > 0:
+                consequence = f"{result.rejected_items} of {payload.items} items are lost"
+                self._failures.failed("partial_success", consequence, result.message, logging.ERROR)
+            elif result.message:
+                self._failures.failed("server_warning", "everything is delivered", result.message)
+
+    # What a spool tells, see `SpoolListener`.
+
+    def adopted(self, signal: str, items: int) -> None:
+        """Items that another process had left are this one's to deliver."""
+        self.ledger(signal).adopted(items)
+
+    def lost(self, signal: str, items: int, reason: str) -> None:
+        """Items on disk are given up."""
+        ledger = self.ledger(signal)
+        ledger.unspooled(items)
+        ledger.dropped(items, reason)
+        self._lose(items)
+        self._failures.failed(reason, f"{items} items are lost", _LOST_ON_DISK.get(reason, ""), logging.ERROR)
+
+    def failed(self, reason: str, message: str) -> None:
+        """The disk has failed."""
+        self._failures.failed(reason, "what can't be put on disk waits in memory", message)
+
+    def recovered(self) -> None:
+        """The disk works again."""
+        self._failures.recovered("spool_recovered", "the spool takes data again")
+
+    def after_fork_in_child(self) -> None:
+        """Starts the books from zero, or they would count the parent's items as waiting here."""
+        for ledger in self._ledgers.values():
+            ledger.after_fork_in_child()
+
+    @property
+    def ledgers(self) -> Mapping[str, Ledger]:
+        """By signal."""
+        return self._ledgers
+
+    def _lose(self, items: int) -> None:
+        with self._lock:
+            self.lost_items += items

@@ -1,0 +1,255 @@
+"""Between a destination's queue and its spool: one thread, which does everything that touches the disk.
+
+A disk that hangs delays neither the application nor what is sent from memory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from otelagent.delivery.accounts import Accounts
+from otelagent.delivery.pace import Pace
+from otelagent.delivery.payload import Payload
+from otelagent.delivery.queue import Claim, PayloadQueue
+from otelagent.fork_gate import whole_imports
+from otelagent.struct import struct
+from otelagent.suppression import instrumentation_suppressed
+from otelagent.waiting import left_s
+
+if TYPE_CHECKING:
+    from otelagent.delivery.spool.spool import Spool
+
+__all__ = ["THREAD_NAME", "SpoolAt", "Spooling"]
+
+THREAD_NAME = "otelagent-spool"
+
+# How long the disk is left alone after it took nothing, and how often there is a look at what dead processes left.
+_PAUSE_S = 1.0
+_IDLE_S = 30.0
+# What the last writes get when the time to end is over already.
+_GRACE_S = 0.2
+
+
+@struct(frozen=True)
+class SpoolAt:
+    """A spool that is opened, and imported, when it is needed.
+
+    :param directory: where it is; when it exists, another process may have left something there.
+    """
+
+    directory: str
+    open: Callable[[], Spool]
+
+
+class Spooling:
+    """Moves payloads from the queue to disk while the circuit breaker is open or the queue is more than half full, and
+    reads one payload ahead from disk for the sender.
+
+    Where a method says so, the caller holds the lock of `changed`.
+
+    :param changed: the destination's condition: notified when there may be something to do, here or there.
+    :param on_ahead: called with the lock held when there is something to send.
+    """
+
+    def __init__(
+        self,
+        at: SpoolAt,
+        queue: PayloadQueue,
+        pace: Pace,
+        accounts: Accounts,
+        changed: threading.Condition,
+        clock: Callable[[], float],
+        on_ahead: Callable[[], object],
+    ) -> None:
+        self._at = at
+        self._spool: Spool | None = None
+        self._queue = queue
+        self._pace = pace
+        self._accounts = accounts
+        self._changed = changed
+        self._clock = clock
+        self._on_ahead = on_ahead
+        # Held while the spool is used; taken before the lock of `changed`, never inside of it.
+        self._disk = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ending = False
+        self._looked = False
+        self._ahead: Payload | None = None
+        self._settled = False
+        self._append_after_s = self._read_after_s = self._maintain_after_s = -math.inf
+
+    def look(self) -> None:
+        """Starts the thread if there may be something on disk that another process has left. The lock is held."""
+        if not self._looked:
+            self._looked = True
+            if os.path.isdir(self._at.directory):
+                self._start()
+
+    def wake(self) -> None:
+        """Starts the thread if there is something for it to do. The lock is held."""
+        if self._wanted():
+            self._start()
+
+    def ahead(self) -> Payload | None:
+        """The payload to send next from disk. The lock is held."""
+        return None if self._settled else self._ahead
+
+    def settle(self) -> None:
+        """What `ahead` gave never comes again. The lock is held."""
+        self._settled = True
+        self._changed.notify_all()
+
+    def own_items(self) -> int:
+        """How many items of this process are on disk."""
+        return self._spool.items(own_only=True) if self._spool is not None else 0
+
+    def usable(self) -> bool:
+        """Whether the disk takes payloads, as far as one knows."""
+        return self._spool is None or not self._spool.problem
+
+    def status(self) -> dict[str, object]:
+        """See `Spool.status`."""
+        if self._spool is not None:
+            return self._spool.status()
+        return {"directory": self._at.directory, "items": 0, "bytes": 0, "segments": 0, "problem": ""}
+
+    def finish(self, deadline_s: float) -> None:
+        """Ends the thread and puts on disk what is in the queue, payloads being sent included: their sender comes too
+        late. What stays in the queue could not be put there.
+
+        :param deadline_s: a moment of the clock. A write that is under way isn't interrupted, and some come anyway.
+        """
+        with self._changed:
+            self._ending = True
+            thread = self._thread
+            self._changed.notify_all()
+        deadline_s = max(deadline_s, self._clock() + _GRACE_S)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(left_s(deadline_s, self._clock()))
+        if not self._disk.acquire(timeout=left_s(deadline_s, self._clock())):
+            return
+        try:
+            with self._changed:
+                self._queue.unclaim_all()
+                claims = [self._queue.claim() for _ in range(self._queue.idle)]
+            if self._settled:
+                self._do_settle()
+            if claims or self._spool is not None:
+                spool = self._opened()
+                for claim in claims:
+                    if self._clock() >= deadline_s or not self._append(claim):
+                        break
+                spool.close(sync=self._clock() < deadline_s)
+        finally:
+            self._disk.release()
+
+    def after_fork_in_child(self) -> None:
+        """Lets go of the parent's files; a new object takes over."""
+        if self._spool is not None:
+            self._spool.after_fork_in_child()
+
+    def _wanted(self) -> bool:
+        pressed = not self._pace.breaker.closed or self._queue.bytes * 2 > self._queue.max_bytes
+        return pressed and self._queue.idle > 0
+
+    def _opened(self) -> Spool:
+        if self._spool is None:
+            with whole_imports():
+                spool = self._at.open()
+            spool.attach(self._accounts)
+            self._spool = spool
+        return self._spool
+
+    def _items(self) -> int:
+        return self._spool.items() if self._spool is not None else 0
+
+    def _start(self) -> None:
+        if self._thread is not None or self._ending:
+            return
+        thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            self._thread = None  # Like the sender's, see `Destination`.
+
+    def _run(self) -> None:
+        try:
+            with instrumentation_suppressed():
+                while (work := self._work()) is not None:
+                    with self._disk:
+                        work()
+        finally:
+            with self._changed:
+                self._thread = None
+                self._changed.notify_all()
+
+    def _work(self) -> Callable[[], object] | None:
+        """What to do next; waits for it. None when the thread is to end."""
+        with self._changed:
+            while not self._ending:
+                now = self._clock()
+                if self._settled:
+                    return self._do_settle
+                if self._wanted() and now >= self._append_after_s:
+                    return partial(self._append, self._queue.claim())
+                if now >= self._maintain_after_s:
+                    self._maintain_after_s = now + (_PAUSE_S if self._items() else _IDLE_S)
+                    return self._maintain
+                if self._ahead is None and now >= self._read_after_s and self._items():
+                    return self._read_ahead
+                until_s = self._maintain_after_s
+                if self._ahead is None and self._items():
+                    until_s = min(until_s, self._read_after_s)
+                if self._wanted():
+                    until_s = min(until_s, self._append_after_s)
+                self._changed.wait(left_s(until_s, now))
+            return None
+
+    def _append(self, claim: Claim) -> bool:
+        appended = self._opened().append(claim.payload)
+        with self._changed:
+            stored = appended.name == "STORED"
+            if not stored:
+                self._append_after_s = self._clock() + _PAUSE_S
+            if not self._queue.holds(claim):
+                pass  # The end came first: it is counted as dropped, and may come again all the same.
+            elif stored:
+                self._queue.remove(claim)
+                self._accounts.spooled(claim.payload)
+                # Of what is new on disk, a part may be old enough to sync.
+                self._maintain_after_s = min(self._maintain_after_s, self._clock() + _PAUSE_S)
+            else:
+                self._queue.put_back(claim)
+            self._changed.notify_all()
+        if appended.name == "FULL":
+            self._accounts.spool_full()
+        return stored
+
+    def _read_ahead(self) -> None:
+        payload = self._opened().next()
+        with self._changed:
+            self._ahead = payload
+            if payload is None:
+                self._read_after_s = self._clock() + _PAUSE_S
+            else:
+                self._on_ahead()
+            self._changed.notify_all()
+
+    def _do_settle(self) -> None:
+        self._opened().settle()
+        with self._changed:
+            self._settled, self._ahead = False, None
+            self._changed.notify_all()
+
+    def _maintain(self) -> None:
+        self._opened().maintain()
+        with self._changed:
+            if self._items():
+                self._maintain_after_s = min(self._maintain_after_s, self._clock() + _PAUSE_S)
+            self._changed.notify_all()
