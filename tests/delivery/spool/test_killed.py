@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def start(
     share: float,
     size: int,
     stdout: int = subprocess.PIPE,
-    **environ: str,
+    environ: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     arguments = [str(directory), str(first), str(appends), str(share), str(size)]
     return subprocess.Popen(
@@ -38,7 +39,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **environ},
+        env={**os.environ, **(environ or {})},
     )
 
 
@@ -119,7 +120,7 @@ def test_in_a_system_call(call: str, after: int, tmp_path: Path) -> None:
     # What the second process adopts, it also removes.
     before = start(tmp_path / "spool", 0, 20, 0.2, 2_000)
     told.hear(before.communicate(timeout=30)[0])
-    killed = start(tmp_path / "spool", 100, 200, 0.5, 2_000, **preload(tmp_path / "spool", call, 0, after))
+    killed = start(tmp_path / "spool", 100, 200, 0.5, 2_000, environ=preload(tmp_path / "spool", call, 0, after))
     output, errors = killed.communicate(timeout=30)
     assert killed.returncode == -9 or (call, after) in {("rename", 0), ("mkdir", 1), ("mkdir", 0)}, errors
     told.hear(output)
