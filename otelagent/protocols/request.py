@@ -198,6 +198,8 @@ class Request(_Taken):
             operation.end()
         except Exception as failure:
             _failed(failure)
+        # Its traceback has the frames, and these have the request: garbage that takes a collector to find.
+        operation.error = None
 
 
 def current_request(carrier: Any) -> Request | None:

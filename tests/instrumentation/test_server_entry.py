@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import warnings
+import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import fastapi
@@ -309,3 +312,29 @@ def test_servers_get_the_response_they_would_have_got(
     assert not hasattr(served(iter([b"a"])), "__len__")
     errors = [(span.attributes or {}).get("error.type") for span in spans.all(kind=SERVER)]
     assert errors == ([None, "TypeError", None] if recording else [])
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["plain", "traced"])
+def test_an_exception_is_gone_when_the_request_is(spans: Spans, traced: bool) -> None:
+    gone: list[weakref.ref[Exception]] = []
+
+    class Boom(Exception):
+        def __init__(self) -> None:
+            gone.append(weakref.ref(self))
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        raise Boom
+
+    def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise Boom
+
+    gc.disable()
+    try:
+        with suppress(Boom):
+            app: Any = trace_asgi(asgi, spans.tracer) if traced else asgi
+            app(asgi_scope(), None, None).send(None)  # a task of asyncio would be such garbage itself
+        with suppress(Boom):
+            (trace_wsgi(wsgi, spans.tracer) if traced else wsgi)({"REQUEST_METHOD": "GET"}, lambda *_: None)
+        assert [exception() for exception in gone] == [None, None]
+    finally:
+        gc.enable()
