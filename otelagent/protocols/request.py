@@ -15,7 +15,7 @@ from otelagent.patching.switch import SWITCH
 from otelagent.semconv.http import ServerRequest, route_name, server_error
 from otelagent.suppression import suppress
 
-__all__ = ["MARKER", "Carrier", "Entrance", "PassedOn", "Request", "accept", "accepted", "current_request"]
+__all__ = ["MARKER", "Carrier", "Entrance", "PassedOn", "Request", "accept", "accepted", "current_request", "failed"]
 
 _log = logging.getLogger("otelagent.instrumentation")
 
@@ -162,7 +162,7 @@ class Request(_Taken):
             span.set_attribute("http.route", whole)
             span.update_name(route_name(self.method, whole))
         except Exception as failure:
-            _failed(failure)
+            failed(failure)
 
     def respond(self, status: Any) -> None:
         """The status code of the response; anything that isn't a number is for the server to complain about."""
@@ -172,7 +172,7 @@ class Request(_Taken):
             self.status = status = int(status)
             self.operation.span.set_attribute("http.response.status_code", status)
         except Exception as failure:
-            _failed(failure)
+            failed(failure)
 
     def raised(self, error: BaseException) -> None:
         """An exception the application didn't handle, also where a framework turns it into a response."""
@@ -180,7 +180,7 @@ class Request(_Taken):
             self.operation.raised(error)
             self.operation.error = error
         except Exception as failure:
-            _failed(failure)
+            failed(failure)
 
     def end(self, error: BaseException | None = None) -> None:
         """The response is complete, or the application ended with `error`. Only the first call counts."""
@@ -197,7 +197,7 @@ class Request(_Taken):
                 operation.fail(kind)
             operation.end()
         except Exception as failure:
-            _failed(failure)
+            failed(failure)
         # Its traceback has the frames, and these have the request: garbage that takes a collector to find.
         operation.error = None
 
@@ -245,7 +245,7 @@ def accept(entrance: Entrance, carrier: Carrier, tracer: trace.Tracer) -> Reques
         carrier[MARKER] = taken
         return taken
     except Exception as failure:
-        _failed(failure)
+        failed(failure)
         return None
 
 
@@ -272,7 +272,8 @@ class _Failures:
     count = 0
 
 
-def _failed(error: Exception) -> None:
+def failed(error: Exception) -> None:
+    """Something of a request could not be traced: told once in a process."""
     _Failures.count += 1
     if _Failures.count == 1:
         _log.warning("a request could not be traced, it is served without", exc_info=error)

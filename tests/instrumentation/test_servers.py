@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import fastapi
+import httpx
 import pytest
 from opentelemetry.trace import StatusCode
 
 from otelagent.patching.switch import SWITCH
+from otelagent_instrumentation.server import fastapi as fastapi_instrumentation
 from tests.instrumentation.capture import Applied, Spans, span_id
 from tests.instrumentation.serving import (
     PARENT,
@@ -151,7 +153,6 @@ def test_fastapi_gives_whole_routes_and_one_server_span(spans: Spans, frameworks
 
 
 def test_starlette_routes_and_test_client(spans: Spans, frameworks: None) -> None:
-    import httpx
     from starlette.applications import Starlette
     from starlette.responses import PlainTextResponse
     from starlette.routing import Mount, Route
@@ -318,6 +319,34 @@ def test_fastapi_traces_nothing_of_a_request_that_is_passed_on(
     with asgi_on_uvicorn(app) as port:
         assert get(port, "/health", TRACEPARENT) == (200, b'"well"')
     assert spans.all() == []
+
+
+@pytest.mark.parametrize("entered", ["server", "framework"])
+def test_fastapi_that_has_its_telemetry_otherwise_serves(
+    spans: Spans, frameworks: None, entered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(telemetry: Any) -> Any:
+        calls.append(telemetry)
+        raise AttributeError("config")
+
+    calls: list[Any] = []
+    monkeypatch.setattr(fastapi_instrumentation, "_without_tracing", unknown)
+    app = fastapi.FastAPI()
+    app.add_api_route("/items/{number}", lambda number: number)
+    if not hasattr(app, "_native_telemetry"):
+        pytest.skip("this FastAPI has no telemetry of its own")
+    if entered == "server":
+        with asgi_on_uvicorn(app) as port:
+            assert get(port, "/items/1") == (200, b'"1"')
+    else:
+
+        async def call() -> None:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+                assert (await client.get("/items/1")).text == '"1"'
+
+        asyncio.run(call())
+    assert calls
+    assert "GET /items/{number}" in spans.names()
 
 
 def test_nothing_warns() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from otelagent.patching import Instrumentation, replace
 from otelagent.protocols import asgi
-from otelagent.protocols.request import accepted, current_request
+from otelagent.protocols.request import accepted, current_request, failed
 
 # Where a scope has the request's telemetry, and where it says that ours kept it out.
 _TELEMETRY = "fastapi.telemetry"
@@ -20,7 +20,8 @@ class FastAPI(Instrumentation):
 
     Newer FastAPI can give SERVER and operation spans itself, by the OpenTelemetry API. Its SERVER span would be a
     second one beside the server's, so its tracing is left out for requests that were decided on where they entered,
-    unless the application has given it a TracerProvider of its own. Its metrics and logs are not touched.
+    unless the application has given it a TracerProvider of its own. Its metrics and logs are not touched. All that is
+    private to FastAPI: where a version of it has it otherwise, a request may have spans twice, and is served.
     """
 
     name = "fastapi"
@@ -32,7 +33,10 @@ class FastAPI(Instrumentation):
 
         async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:
             if accepted(scope):
-                _spare_telemetry(app, scope)
+                try:
+                    _spare_telemetry(app, scope)
+                except Exception as error:
+                    failed(error)
                 await original(app, scope, receive, send)
             else:
                 await asgi.serve(lambda a, b, c: original(app, a, b, c), self.tracer, scope, receive, send)
@@ -45,9 +49,12 @@ class FastAPI(Instrumentation):
 
         def handle(route: Any, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             if (traced := current_request(scope)) is not None:
-                effective: Any = (scope.get("fastapi") or {}).get("effective_route_context")
-                matched = effective if getattr(effective, "original_route", None) is route else route
-                traced.route(matched.path_format)
+                try:
+                    effective: Any = (scope.get("fastapi") or {}).get("effective_route_context")
+                    matched = effective if getattr(effective, "original_route", None) is route else route
+                    traced.route(matched.path_format)
+                except Exception as error:
+                    failed(error)
             return original(route, scope, receive, send)
 
         return handle
@@ -57,8 +64,11 @@ class FastAPI(Instrumentation):
         """FastAPI's own telemetry, without its spans where ours are."""
 
         async def __call__(telemetry: Any, **call: Any) -> None:
-            if accepted(call.get("scope") or {}) and telemetry.config["tracer_provider"] is None:
-                telemetry = _without_tracing(telemetry)
+            try:
+                if accepted(call.get("scope") or {}) and telemetry.config["tracer_provider"] is None:
+                    telemetry = _without_tracing(telemetry)
+            except Exception as error:
+                failed(error)
             await original(telemetry, **call)
 
         return __call__
