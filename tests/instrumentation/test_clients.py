@@ -192,6 +192,26 @@ def test_the_callers_headers_stay_the_callers(spans: Spans, server: Server, appl
     assert server.traceparents == [sent_by(span) for span in spans.all(kind=SpanKind.CLIENT)]
 
 
+@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize("headers", [None, {"x": "1"}])
+def test_a_subclass_of_urllib3s_may_hand_headers_on_by_position(
+    spans: Spans, server: Server, apply: Applied, headers: Any, recording: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pool(urllib3.HTTPConnectionPool):
+        def _make_request(  # type: ignore[override]
+            self, conn: Any, method: str, url: str, body: Any = None, headers: Any = None, **more: Any
+        ) -> Any:
+            return super()._make_request(conn, method, url, body, headers, **more)
+
+    apply(Urllib3)
+    monkeypatch.setattr(SWITCH, "recording", recording)
+    with spans.tracer.start_as_current_span("caller"), Pool("127.0.0.1", server.port) as pool:
+        assert pool.request("GET", "/", headers=headers).status == 200
+    assert headers in (None, {"x": "1"})
+    sender = spans.one(kind=SpanKind.CLIENT) if recording else spans.one("caller")
+    assert server.traceparents == [sent_by(sender)]
+
+
 def test_a_streamed_body_is_the_applications(spans: Spans, server: Server, apply: Applied) -> None:
     apply(Httpx)
     with httpx.Client(trust_env=False) as client, client.stream("GET", server.url("/")) as response:

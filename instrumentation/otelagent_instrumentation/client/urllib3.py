@@ -7,12 +7,21 @@ from typing import Any
 from otelagent.patching import Call, Instrumentation, hook
 from otelagent.semconv import http
 
+# Of `_make_request(conn, method, url, body, headers, …)`.
+_HEADERS_AT = 4
+
 
 def _headers(call: Call) -> Any:
     """The attempt's headers, as a copy of its own: urllib3 hands the same mapping to the next attempt."""
-    headers = call.kwargs.get("headers")
+    # By position only where a subclass hands them on so. Before urllib3 2 a flag stood there.
+    at = _HEADERS_AT
+    by_position = len(call.args) > at and not isinstance(call.args[at], bool)
+    headers = call.args[at] if by_position else call.kwargs.get("headers")
     headers = {} if headers is None else headers.copy()
-    call.kwargs["headers"] = headers
+    if by_position:
+        call.args = (*call.args[:at], headers, *call.args[at + 1 :])
+    else:
+        call.kwargs["headers"] = headers
     return headers
 
 
