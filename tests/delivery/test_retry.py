@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 from email.utils import formatdate
 
 import pytest
@@ -38,6 +39,15 @@ def test_a_hundred_agents_that_failed_together_return_spread() -> None:
     waits = sorted(policy.backoff_s(5) for _ in range(100))
     assert len(set(waits)) > 90
     assert waits[75] - waits[25] > 2
+
+
+def test_the_applications_random_numbers_stay_its_own() -> None:
+    random.seed(1)
+    expected = [random.random() for _ in range(3)]
+    random.seed(1)
+    waits = [RetryPolicy().backoff_s(number) for number in range(1, 100)]
+    assert [random.random() for _ in range(3)] == expected
+    assert all(0 <= wait < 30 for wait in waits)
 
 
 @given(st.none() | st.floats(allow_nan=True, allow_infinity=True))
