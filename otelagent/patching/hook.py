@@ -218,6 +218,8 @@ class Site:
         return call.result
 
     def _failed(self, error: Exception) -> None:
+        if isinstance(error, (RecursionError, MemoryError)):
+            return  # The application is at a limit, and the hook happened to run there.
         self.failures += 1
         if self.failures == 1:
             _log.warning("the hook on %s failed, the call goes on without it", self.name, exc_info=error)

@@ -213,6 +213,25 @@ def test_a_failing_hook_is_warned_of_once_then_off(
     assert spans.names() == ["x"] * (0 if after is None else MAX_HOOK_FAILURES)
 
 
+@pytest.mark.parametrize("error", [RecursionError, MemoryError])
+def test_limits_that_the_application_meets_are_not_the_hooks_failure(
+    error: type[Exception], library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
+) -> None:
+    met = [error()] * (2 * MAX_HOOK_FAILURES)
+
+    def call(call: Call) -> Internal:
+        if met:
+            raise met.pop()
+        return Internal("x")
+
+    applied = apply(instrumentation(call))
+    for _ in range(2 * MAX_HOOK_FAILURES + 1):
+        assert library().function(1)[0] == 1
+    assert spans.names() == ["x"]
+    assert applied.problem() == ""
+    assert caplog.records == []
+
+
 def test_a_failing_hook_leaves_the_error_of_the_call(library: Library, apply: Applied) -> None:
     apply(instrumentation(describes, after=raises))
     with pytest.raises(KeyError, match="mine"):
