@@ -85,6 +85,11 @@ class _Finder:
             spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
         return spec
 
+    def after_fork_in_child(self) -> None:
+        """Forgets searches that other threads of the parent were at."""
+        own = get_ident()
+        self._searching = {search for search in self._searching if search[0] == own}
+
     def _ask_others(self, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         behind = list(sys.meta_path)
         if self in behind:
@@ -123,11 +128,12 @@ class _Loader:
 _FINDER = _Finder()
 
 
-def _renew_lock() -> None:
-    # Another thread may have held it when this one forked.
+def _after_fork_in_child() -> None:
+    # Another thread may have held the lock, or been searching, when this one forked; its number is given out again.
     global _lock
     _lock = RLock()
+    _FINDER.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

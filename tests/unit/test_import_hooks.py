@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import subprocess
 import sys
@@ -209,3 +210,28 @@ def test_threads_import_at_once(place: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(seen) == sorted(names)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_child_forgets_what_other_threads_were_searching(place: Path) -> None:
+    write(place, "hooked_forked")
+    code = (
+        "import os, sys, threading\n"
+        "from otelagent.import_hooks import when_imported\n"
+        "class Slow:\n"
+        "  def find_spec(self, name, path=None, target=None):\n"
+        "    if name == 'hooked_forked' and threading.current_thread() is not threading.main_thread():\n"
+        "      searching.set(); done.wait()\n"
+        "searching, done = threading.Event(), threading.Event()\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "when_imported('hooked_forked', lambda module: print('hook', flush=True))\n"
+        "from otelagent import import_hooks\n"
+        "threading.Thread(target=lambda: sys.meta_path[0].find_spec('hooked_forked'), daemon=True).start()\n"
+        "searching.wait()\n"
+        "if os.fork() == 0:\n"
+        "  print(import_hooks._FINDER._searching)\n"
+        "  import hooked_forked; os._exit(0)\n"
+        "os.wait(); done.set()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set()", "hook"]
