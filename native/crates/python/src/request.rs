@@ -174,30 +174,32 @@ impl<'py> Request<'py> {
             None => None,
         };
         Some(take(&|attributes, limits| {
-            let mut text = |key, value: &str| attributes.set(limits, key, &AnyValue::Str(cut_str(value, limits)));
-            text("http.request.method", method);
-            text("url.path", path);
-            text("url.scheme", scheme);
+            // In the order of the description in Python, for a limit on their number counts in it.
+            let mut set = |key, value: AnyValue<'_>| attributes.set(limits, key, &value);
+            let text = |value| AnyValue::Str(cut_str(value, limits));
+            let number = |value: u16| AnyValue::Int(i64::from(value));
+            set("http.request.method", text(method));
+            set("url.path", text(path));
+            set("url.scheme", text(scheme));
             if !query.is_empty() {
-                text("url.query", query);
+                set("url.query", text(query));
             }
-            text("server.address", host);
-            if let Some((address, _)) = client {
-                text("client.address", address);
-                text("network.peer.address", address);
+            set("server.address", text(host));
+            if let Some(port) = port {
+                set("server.port", number(port));
+            }
+            if let Some((address, port)) = client {
+                set("client.address", text(address));
+                set("network.peer.address", text(address));
+                if port != 0 {
+                    set("network.peer.port", number(port));
+                }
             }
             if let Some(agent) = user_agent {
-                text("user_agent.original", agent);
+                set("user_agent.original", text(agent));
             }
             if let Some(version) = version {
-                text("network.protocol.version", version);
-            }
-            let mut number = |key, value: u16| attributes.set(limits, key, &AnyValue::Int(i64::from(value)));
-            if let Some(port) = port {
-                number("server.port", port);
-            }
-            if let Some((_, port)) = client.filter(|(_, port)| *port != 0) {
-                number("network.peer.port", port);
+                set("network.protocol.version", text(version));
             }
         }))
     }
