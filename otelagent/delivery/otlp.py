@@ -64,7 +64,7 @@ def read_json_response(body: bytes, signal: Signal) -> Accepted | Rejected:
         if not isinstance(partial, dict) or answer.keys() - {"partialSuccess"}:
             raise ValueError(answer)
         return Accepted(max(int(partial.get(signal.rejected_in_json, 0)), 0), str(partial.get("errorMessage", "")))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return Rejected("malformed_response", "the answer is no OTLP response")
 
 

@@ -52,6 +52,11 @@ def answer(status: int, body: bytes = b"", **headers: str) -> dict[str, Any]:
         (answer(200, b"{}{", content_type="application/json"), Rejected, "malformed_response"),
         (answer(200, b'{"error":"no"}', content_type="application/json"), Rejected, "malformed_response"),
         (answer(200, b"[]", content_type="application/json"), Rejected, "malformed_response"),
+        (
+            answer(200, b'{"partialSuccess":{"rejectedSpans":1e999}}', content_type="application/json"),
+            Rejected,
+            "malformed_response",
+        ),
         (answer(200, b"\x1f\x8bnot gzip", content_encoding="gzip"), Rejected, "malformed_response"),
         (answer(200, b"?", content_encoding="br"), Rejected, "malformed_response"),
         ({"do": "reset"}, Retryable, "connection"),
