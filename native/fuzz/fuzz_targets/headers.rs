@@ -22,8 +22,9 @@ static MEMBER: LazyLock<Regex> = LazyLock::new(|| {
     grammar(r"([a-z0-9][a-z0-9_*/@-]{0,255})=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])")
 });
 // https://github.com/openzipkin/b3-propagation
-static SINGLE: LazyLock<Regex> =
-    LazyLock::new(|| grammar(r"([0-9a-fA-F]{16}|[0-9a-fA-F]{32})-([0-9a-fA-F]{16})(?:-([\x00-,.-\x7f]*)(?:-[\x00-,.-\x7f]*)?)?"));
+static SINGLE: LazyLock<Regex> = LazyLock::new(|| {
+    grammar(r"([0-9a-fA-F]{16}|[0-9a-fA-F]{32})-([0-9a-fA-F]{16})(?:-([\x00-,.-\x7f]*)(?:-[\x00-,.-\x7f]*)?)?")
+});
 static ID: LazyLock<Regex> = LazyLock::new(|| grammar(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}"));
 
 fn number(digits: &[u8]) -> u128 {
