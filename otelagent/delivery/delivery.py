@@ -16,9 +16,10 @@ from otelagent.delivery.worker import Destination, Limits
 
 if TYPE_CHECKING:
     from otelagent.config.model import Config, Export
+    from otelagent.delivery.spool.place import SpoolPlace
     from otelagent.delivery.spool.spool import Spool
 
-__all__ = ["open_delivery", "open_transport", "spool_at", "spool_identity"]
+__all__ = ["open_delivery", "open_transport", "spool_at", "spool_directory", "spool_identity"]
 
 # What the name of a header has in it whose value is a credential.
 _CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential", "signature")
@@ -49,13 +50,14 @@ def open_transport(config: Config, signal: str = "traces") -> Transport:
     return transport
 
 
-def open_delivery(config: Config, ledger: Ledger) -> Destination:
+def open_delivery(config: Config, ledger: Ledger, place: SpoolPlace | None = None) -> Destination:
     """The destination that the configuration describes for one signal.
 
     Each signal has its own, because each may have an address and headers of its own, and so that one which the server
     refuses doesn't hold up the others.
 
     :param ledger: the signal's.
+    :param place: another spool than the configuration's.
     :raises ValueError: see `open_transport`.
     """
     # Fan-out goes here: one destination for each configured place, behind one `submit`.
@@ -69,24 +71,27 @@ def open_delivery(config: Config, ledger: Ledger) -> Destination:
             export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
             replay_bytes_per_s=config.spool.replay_bytes_per_s,
         ),
-        spool=spool_at(config, ledger.signal),
+        spool=spool_at(config, ledger.signal, place),
     )
 
 
-def spool_at(config: Config, signal: str) -> SpoolAt | None:
-    """The spool of one signal, to be opened when it is needed; None if there is to be none."""
-    directory = _spool_directory(config.spool.directory)
+def spool_at(config: Config, signal: str, place: SpoolPlace | None = None) -> SpoolAt | None:
+    """The spool of one signal, to be opened when it is needed; None if there is to be none.
+
+    :param place: where it is, if not where the configuration says.
+    """
+    directory = spool_directory(config.spool.directory) if place is None else place.directory
     if not config.spool.enabled or config.export(signal).exporter != "otlp" or directory is None:
         return None
 
     def open_spool() -> Spool:
-        from otelagent.delivery.spool.place import SpoolPlace, key_of
+        from otelagent.delivery.spool import place as spool_place
         from otelagent.delivery.spool.spool import Spool, SpoolLimits
 
         spool, identity = config.spool, spool_identity(config, signal)
         about = {name: value for name, value in identity.items() if not name.startswith("header ")}
         return Spool(
-            SpoolPlace(directory, key_of(identity), about),
+            place or spool_place.SpoolPlace(directory, spool_place.key_of(identity), about),
             SpoolLimits(max_bytes=spool.max_bytes, max_age_s=spool.max_age_ms / 1000, full=spool.full),
         )
 
@@ -117,7 +122,7 @@ def spool_identity(config: Config, signal: str) -> dict[str, str]:
     }
 
 
-def _spool_directory(configured: str | None) -> str | None:
+def spool_directory(configured: str | None) -> str | None:
     """The spool directory, absolute; None if the user has no directory for it.
 
     Source: XDG Base Directory Specification, `XDG_STATE_HOME`: a relative path in it is ignored.

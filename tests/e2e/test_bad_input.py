@@ -110,7 +110,7 @@ def test_wrong_keyword_is_the_one_thing_init_raises(setting: str, value: str, me
 def lost(bench: Bench, environ: dict[str, str]) -> tuple[dict[str, Any], str]:
     """Runs the program into a destination that takes nothing: its ledger, and what it wrote."""
     bench.write("program.py", PROGRAM)
-    bench.sink.environ = environ | {"OTELAGENT_EXIT_TIMEOUT_MS": "3000"}
+    bench.sink.environ = environ | {"OTELAGENT_EXIT_TIMEOUT_MS": "3000", "OTELAGENT_SPOOL": "false"}
     code, output = bench.run("python", "program.py")
     assert code == 0
     assert "the application ran RUNNING" in output

@@ -87,6 +87,7 @@ class Segment:
         self._directory = directory
         self._descriptor = descriptor
         self._lost = 0
+        self._mode = os.O_RDWR
 
     @classmethod
     def create(cls, directory: int, signal: str, now_ns: int) -> Segment:
@@ -108,9 +109,8 @@ class Segment:
         :param writable: whether a torn tail may be cut and the cursor moved.
         :raises UnknownVersion: a later version of otelagent wrote it.
         """
-        mode = os.O_RDWR if writable else os.O_RDONLY
-        descriptor = os.open(str(name), mode | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        segment = cls(directory, name, descriptor)
+        segment = cls(directory, name, -1)
+        segment._mode = os.O_RDWR if writable else os.O_RDONLY
         try:
             segment._load(writable)
         finally:
@@ -214,7 +214,7 @@ class Segment:
 
     def _opened(self) -> int:
         if self._descriptor < 0:
-            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = self._mode | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(str(self.name), flags, dir_fd=self._directory)
         return self._descriptor
 
