@@ -54,7 +54,7 @@ class Told:
     def __init__(self) -> None:
         self.acknowledged: dict[int, int] = {}
         self.delivered: set[int] = set()
-        self.lost = 0
+        self.lost: list[str] = []
 
     def hear(self, output: str) -> None:
         for line in output.splitlines():
@@ -64,7 +64,7 @@ class Told:
             elif kind == "D":
                 self.delivered.add(int(words[0]))
             elif kind == "L":
-                self.lost += int(words[0])
+                self.lost.append(line)
 
     def hear_rest(self, directory: Path) -> None:
         """Delivers what is left on disk."""

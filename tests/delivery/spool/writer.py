@@ -33,7 +33,7 @@ def say(*words: object) -> None:
 def main() -> None:
     directory, first, appends, share, size = Path(sys.argv[1]), *map(float, sys.argv[2:6])
     random.seed(first)  # What it does is always the same; when it is killed isn't.
-    disk = Telling(directory, SpoolLimits(max_bytes=4 * 1024 * 1024))
+    disk = Telling(directory, SpoolLimits(max_bytes=256 * 1024 * 1024))
     disk.adopt()
     say("R")
     count = 0
