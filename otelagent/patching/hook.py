@@ -185,7 +185,8 @@ class Site:
             return True
         except Exception as error:
             self._failed(error)
-            return False
+            # A span that has begun (its context could not be written) is the call's all the same.
+            return call.span is not trace.INVALID_SPAN
 
     def _pass_on(self, call: Call, headers: Any, context: Context) -> bool:
         """Let the context of a call that isn't recorded go where it would have gone."""

@@ -213,6 +213,23 @@ def test_a_failing_hook_is_warned_of_once_then_off(
     assert spans.names() == ["x"] * (0 if after is None else MAX_HOOK_FAILURES)
 
 
+@pytest.mark.parametrize("path", ["function", "coroutine", "generator", "async_generator"])
+def test_a_span_that_could_not_be_passed_on_is_still_the_calls(
+    path: str, library: Library, spans: Spans, apply: Applied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.patching.test_wrap import drive
+
+    def refuse(*_: Any) -> None:
+        raise OSError("a propagator of the application's own")
+
+    monkeypatch.setattr(propagate, "inject", refuse)
+    apply(instrumentation(lambda call: Internal("x", outbound={}), path))
+    outcome = drive(getattr(library(), path)(1))
+    inside = outcome[0][1] if isinstance(outcome, list) else outcome[1]
+    assert inside == span_id(spans.one("x"))
+    assert not context_api.get_current()
+
+
 @pytest.mark.parametrize("error", [RecursionError, MemoryError])
 def test_limits_that_the_application_meets_are_not_the_hooks_failure(
     error: type[Exception], library: Library, spans: Spans, apply: Applied, caplog: pytest.LogCaptureFixture
