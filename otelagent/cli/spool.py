@@ -40,6 +40,7 @@ Every setting is an option too, as of otelagent-run: --spool-directory, --endpoi
 _OWN_FLAGS = ("--json", "--yes")
 # How long replay goes on without anything being delivered.
 _PATIENCE_S = 60.0
+_LOOK_EVERY_S = 2.0
 
 
 class _Options:
@@ -220,13 +221,13 @@ def _is_for(one: KeySurvey, config: Config) -> bool:
 def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int | str]:
     from otelagent.delivery import Ledger, open_delivery
     from otelagent.delivery.spool.place import SpoolPlace
-    from otelagent.delivery.spool.survey import survey
 
     total = one.left_items
     ledger = Ledger(one.about.get("signal", "traces"))
     destination = open_delivery(config, ledger, SpoolPlace(directory, one.key, one.about))
     destination.start()
-    progress_s, before = time.monotonic(), 0
+    looked_s = progress_s = time.monotonic()
+    before = 0
     with ProgressBar(f"replay {one.key}", total, "items") as bar:
         while time.monotonic() - progress_s < _PATIENCE_S:
             counts = ledger.snapshot()
@@ -234,8 +235,13 @@ def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int
             bar.set(settled)
             if settled != before:
                 progress_s, before = time.monotonic(), settled
-            if not counts.spooled and not sum(key.left_items for key in survey(directory, (one.key,))):
+            if not counts.spooled and counts.adopted >= total:
                 break
+            if not counts.spooled and time.monotonic() - looked_s > _LOOK_EVERY_S:
+                # A living process may have been faster. Looking takes each entry's lock for a moment: not too often.
+                looked_s = time.monotonic()
+                if looked_s - progress_s > _LOOK_EVERY_S and not _left(directory, one.key):
+                    break
             time.sleep(0.05)
         destination.shutdown(time.monotonic() + config.exit_timeout_ms / 1000)
     counts = ledger.snapshot()
@@ -246,6 +252,12 @@ def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int
         "lost": sum(counts.rejected.values()) + sum(counts.dropped.values()),
         "left": max(total - counts.adopted, 0) + counts.spooled,
     }
+
+
+def _left(directory: str, key: str) -> int:
+    from otelagent.delivery.spool.survey import survey
+
+    return sum(one.left_items for one in survey(directory, (key,)))
 
 
 def _title(one: KeySurvey) -> str:
