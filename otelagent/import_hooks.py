@@ -81,8 +81,10 @@ class _Finder:
             spec = self._ask_others(name, path, target)
         finally:
             self._searching.discard(search)
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+        loader: Any = None if spec is None else spec.loader
+        # A finder may give the same spec again.
+        if spec is not None and hasattr(loader, "exec_module") and type(loader) is not _Loader:
+            spec.loader = _Loader(loader)  # type: ignore[assignment]
         return spec
 
     def after_fork_in_child(self) -> None:

@@ -88,6 +88,26 @@ def test_finding_it_without_importing_it(place: Path) -> None:
     assert seen == [3]
 
 
+def test_a_finder_that_gives_the_same_spec_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(place, "hooked_same")
+    kept = importlib.machinery.PathFinder.find_spec("hooked_same")
+    assert kept is not None
+
+    class Keeping:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+            return kept if name == "hooked_same" else None
+
+    seen: list[str] = []
+    when_imported("hooked_same", lambda module: seen.append(module.__name__))
+    monkeypatch.setattr(sys, "meta_path", [import_hooks._FINDER, Keeping, *sys.meta_path])
+    for _ in range(2 * sys.getrecursionlimit()):
+        assert importlib.util.find_spec("hooked_same") is kept
+    module = importlib.import_module("hooked_same")
+    assert seen == ["hooked_same"]
+    assert type(module.__loader__) is type(kept.loader) is importlib.machinery.SourceFileLoader
+
+
 def test_run_as_a_program(place: Path) -> None:
     write(place, "hooked_program.__init__")
     write(place, "hooked_program.__main__", "print(__name__, __spec__.name, __loader__.__class__.__name__)")
