@@ -97,6 +97,24 @@ def test_what_leaves_a_block_is_noted_and_goes_on(record: Record, error: BaseExc
     assert (len(b.events), b.status.code) == (noted, 2 if noted else 0)
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda tracer, values: tracer.start_span("a", attributes=values),
+        lambda tracer, values: tracer.start_span("a", links=values),
+        lambda tracer, values: tracer.start_span("a").add_event("e", values),
+        lambda tracer, values: tracer.start_span("a").add_link(REMOTE, values),
+    ],
+)
+def test_an_interrupt_while_values_are_looked_at_comes_through(record: Record, use: Callable[..., object]) -> None:
+    class Interrupted(dict[str, int]):
+        def __bool__(self) -> bool:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        use(record().tracer, Interrupted(a=1))
+
+
 def test_a_function_has_a_span_for_each_call(record: Record) -> None:
     recorder = record()
     tracer: trace.Tracer = recorder.tracer

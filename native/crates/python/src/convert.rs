@@ -60,6 +60,16 @@ pub fn isolated(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py) || error.is_instance_of::<PySystemExit>(py)
 }
 
+/// Whether a value counts as true; one whose own code fails does.
+///
+/// Returns an error only for what must come through.
+pub fn truthy(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match value.is_truthy() {
+        Err(error) if isolated(value.py(), &error) => Ok(true),
+        answer => answer,
+    }
+}
+
 /// Calls `take` with the value in the wire's terms.
 ///
 /// `take` runs no Python code, so it may hold a lock.

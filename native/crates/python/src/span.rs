@@ -144,7 +144,7 @@ impl Span {
             self.rename(start.name)?;
         }
         if let Some(attributes) = attributes
-            && attributes.is_truthy().unwrap_or(true)
+            && convert::truthy(attributes)?
         {
             convert::set_attributes(attributes, &mut SpanAttributes { py: slf.py(), span: self, late: false })?;
         }
@@ -179,7 +179,7 @@ impl Span {
             }
             Ok(())
         };
-        if !links.is_truthy().unwrap_or(true) {
+        if !convert::truthy(links)? {
             return Ok(());
         }
         self.guarded(links.py(), "link", each)
@@ -218,7 +218,7 @@ impl Span {
     ) -> PyResult<Collected<'a>> {
         let mut collected = Collected::new(field, limits, complain);
         if let Some(attributes) = attributes.filter(|attributes| !attributes.is_none())
-            && attributes.is_truthy().unwrap_or(true)
+            && convert::truthy(attributes)?
         {
             convert::set_attributes(attributes, &mut collected)?;
         }
@@ -234,7 +234,7 @@ impl Span {
         let limits = &self.recorder().limits;
         let Some(linked) = Api::get(py)?.read_span_context(context) else { return Ok(()) };
         let attributes = attributes.filter(|attributes| !attributes.is_none());
-        let has_attributes = attributes.is_some_and(|attributes| attributes.is_truthy().unwrap_or(true));
+        let has_attributes = attributes.map_or(Ok(false), convert::truthy)?;
         if !linked.is_valid() && !has_attributes && linked.trace_state.is_none() {
             return Ok(());
         }
