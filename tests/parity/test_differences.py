@@ -186,6 +186,17 @@ def test_a_span_that_is_not_recorded_has_the_same_class(record: Record, expected
     assert not span.is_recording()
 
 
+@differs(sdk={"a": 1, "b": 2}, native={"a": 1})
+def test_what_is_read_of_a_span_is_as_it_was_when_asked(record: Record, expected: object) -> None:
+    # The stock span's attributes are a view that goes on changing. Here they are encoded, and read back when asked for.
+    recorder = record()
+    span = recorder.tracer.start_span("a", attributes={"a": 1})
+    read = span.attributes
+    span.set_attribute("b", 2)
+    assert dict(read) == expected
+    assert dict(span.attributes) == {"a": 1, "b": 2}
+
+
 @differs(sdk=[], native=["a"])
 def test_a_kind_that_is_none_is_internal(record: Record, expected: list[str]) -> None:
     # The stock encoder fails over it and the span is dropped.
