@@ -50,8 +50,10 @@ def text(samples: Iterable[Sample]) -> str:
     samples = list(samples)
     summary = Summary(samples)
     lines = [_line(budget.title, budget.measured(summary), budget.times) for budget in BUDGETS]
-    held = [one for one in samples if one.question == "throughput" and (one.peer, one.case) == (MINE, "hold")]
-    lines.append(_throughput(held[-1] if held else None))
+    tried = [one for one in samples if (one.question, one.peer) == ("throughput", MINE)]
+    # What was held; if nothing was, what was tried last.
+    tried.sort(key=lambda one: one.case == "hold" and bool(one.values))
+    lines.append(_throughput(tried[-1] if tried else None))
     return "\n".join(lines)
 
 
@@ -64,8 +66,10 @@ def _line(title: str, ratio: Figure | None, times: float) -> str:
 
 def _throughput(sample: Sample | None) -> str:
     title = f"{GOAL:,} spans/s for {HOLD_S:.0f} s without loss"
-    if sample is None or not sample.values:
+    if sample is None or sample.note.startswith("not available"):
         return f"not measured  {title}"
+    if not sample.values:
+        return f"FAIL  {title}: {sample.note}"
     rate, seconds = sample.values["spans_per_s"], sample.values["seconds"]
     shown = rate >= 0.99 * GOAL and seconds >= HOLD_S and sample.sent == sample.arrived and not sample.note
     done = f"{rate:,.0f}/s for {seconds:.0f} s, {sample.sent - sample.arrived} of {sample.sent:,} lost"

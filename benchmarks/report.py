@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +201,8 @@ def _spread(figure: Figure) -> str:
 
 
 def _number(value: float) -> str:
+    if math.isinf(value):
+        return "∞"
     if abs(value) >= 1000:
         return f"{round(value, 1 - len(str(int(abs(value)))) + 2):,.0f}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

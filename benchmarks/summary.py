@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,10 +52,15 @@ class Summary:
         return Figure.of(list(rounds.values())) if rounds else None
 
     def ratio(self, question: str, case: str, metric: str, peer: str, other: str, over: str = "") -> Figure | None:
-        """How many times the peer's value the other's is, round by round, for a machine changes between rounds."""
+        """How many times the peer's value the other's is, round by round, for a machine changes between rounds.
+
+        A round in which the peer adds nothing that can be told from noise has the ratio infinity: without it, the
+        others would say more than was measured. It has none where the other adds nothing either.
+        """
         mine = self._rounds(question, case, peer, metric, over)
         theirs = self._rounds(question, case, other, metric, over)
-        both = [theirs[number] / value for number, value in mine.items() if number in theirs and value > 0]
+        pairs = [(theirs[number], value) for number, value in mine.items() if number in theirs]
+        both = [other / value if value > 0 else math.inf for other, value in pairs if value > 0 or other > 0]
         return Figure.of(both) if both else None
 
     def _rounds(self, question: str, case: str, peer: str, metric: str, over: str) -> dict[int, float]:

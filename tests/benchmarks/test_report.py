@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,11 +108,30 @@ def hold(peer: str, rate: float, seconds: float = 60.0, lost: int = 0, note: str
         (hold("otelagent-native", 150_000), "FAIL"),
         (hold("otelagent-native", 200_000, seconds=10), "FAIL"),
         (hold("otelagent-native", 200_000, lost=1), "FAIL"),
+        (replace(hold("otelagent-native", 250_000, note="250000/s for 60 s: not held"), case="hold-failed"), "FAIL"),
+        (Sample("throughput", "otelagent-native", "hold", note="doesn't hold 5000 spans a second"), "FAIL"),
+        (Sample("throughput", "otelagent-native", "hold", note="not available here: no collector"), "not measured"),
         (hold("opentelemetry", 200_000), "not measured"),
     ],
 )
 def test_throughput_counts_when_held_for_a_minute_without_loss(one: Sample, verdict: str) -> None:
     assert budgets.text([one]).splitlines()[-1].startswith(verdict)
+
+
+def test_what_was_held_counts_whatever_was_tried_besides() -> None:
+    failed = replace(hold("otelagent-native", 250_000, note="not held"), case="hold-failed")
+    for samples in ([failed, hold("otelagent-native", 200_000)], [hold("otelagent-native", 200_000), failed]):
+        assert budgets.text(samples).splitlines()[-1].startswith("pass")
+
+
+def test_a_round_that_noise_covers_is_no_round_less() -> None:
+    def added(peer: str, *values: float) -> list[Sample]:
+        return [Sample("startup", peer, "command", number, {"added_cpu_ms": v}) for number, v in enumerate(values)]
+
+    summary = Summary([*added("otelagent-native", 10, -1, -2, 20), *added("opentelemetry", 40, 50, -3, 60)])
+    ratio = summary.ratio("startup", "command", "added_cpu_ms", "otelagent-native", "opentelemetry")
+    assert ratio == Figure(4.0, 3.0, math.inf)
+    assert report._number(math.inf) == "∞"
 
 
 def trial(**changes: object) -> throughput.Trial:
