@@ -1,7 +1,7 @@
 """Where the peers' exports go: a process that counts the spans it gets, by OTLP/HTTP and by ddtrace's own protocol.
 
-``python -m benchmarks.sink`` prints its port. ``GET /count`` answers the spans so far; below ``/stalled`` a request is
-read and never answered. It takes the time of its own process, not that of who is measured.
+``python -m benchmarks.sink`` prints its port. ``GET /count`` answers the spans so far. It takes the time of its own
+process, not that of who is measured.
 """
 
 from __future__ import annotations
@@ -129,8 +129,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """An export, or something else that a peer tells its agent, which is thrown away."""
         body = self._body()
-        if self.path.startswith("/stalled"):
-            threading.Event().wait()
         answer = b""
         try:
             if self.path.endswith("/v1/traces"):

@@ -20,7 +20,7 @@ UNSAMPLED = ("attributes-0", "attributes-5", "attributes-20")
 
 
 def measure(context: Context, part: str) -> Iterator[Sample]:
-    """Every workload in turn, each in bursts of a thousand without pause; the batches go out meanwhile."""
+    """Every workload in turn, without pause between spans; the batches go out meanwhile."""
     sampled = part == "sampled"
     recording = start(context.peer, context.address, sampled=sampled)
     arrivals = Arrivals(context, recording)
