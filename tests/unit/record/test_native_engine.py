@@ -334,6 +334,50 @@ def test_an_interrupt_comes_through(record: Record) -> None:
     span.end()
 
 
+class _Unwritable:
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def _leave_in_another_context(tracer: Any) -> None:
+    block = tracer.start_as_current_span("a")
+    contextvars.copy_context().run(block.__enter__)
+    block.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda tracer: _ended(tracer).end(),
+        lambda tracer: _ended(tracer).set_attribute("k", 1),
+        lambda tracer: _ended(tracer).update_name("b"),
+        lambda tracer: tracer.start_span("a").set_attribute("k", _Unwritable()),
+        lambda tracer: tracer.start_span("a", attributes={"k": _Unwritable()}),
+        lambda tracer: tracer.start_span("a").add_event("e", {"k": _Unwritable()}),
+        lambda tracer: tracer.start_span(_Unwritable()),
+        _leave_in_another_context,
+    ],
+)
+def test_an_interrupt_of_what_is_logged_comes_through(
+    record: Record, act: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from otelagent.record import native_provider
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    recorder = record()
+    monkeypatch.setattr(native_provider._log, "warning", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        act(recorder.tracer)
+
+
+def _ended(tracer: Any) -> Any:
+    span = tracer.start_span("a")
+    span.end()
+    return span
+
+
 def test_counts_stand_in_every_snapshot(record: Record) -> None:
     recorder = record(batch_max_queue_size=5, batch_max_export_batch_size=5, batch_schedule_delay_ms=60_000)
     with recorder.engine._batch._draining:

@@ -252,7 +252,9 @@ pub trait AttributeSink {
     /// Sets one; runs no Python code.
     fn set(&mut self, key: &str, value: &AnyValue<'_>);
     /// Counts one that can't be kept, with its error if it had one.
-    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>);
+    ///
+    /// Returns an error only for what must come through.
+    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) -> PyResult<()>;
 }
 
 /// Sets one attribute.
@@ -261,8 +263,7 @@ pub trait AttributeSink {
 pub fn set_attribute(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, sink: &mut impl AttributeSink) -> PyResult<()> {
     let py = key.py();
     let Ok(key) = key.cast::<PyString>() else {
-        sink.refuse(py, None);
-        return Ok(());
+        return sink.refuse(py, None);
     };
     let limits = *sink.limits();
     if let Some(key) = ffi::text(key)
@@ -273,10 +274,7 @@ pub fn set_attribute(key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, sink: &mu
     }
     match with_value(value, &limits, |value| sink.set(&text(key), value)) {
         Ok(()) => Ok(()),
-        Err(error) if isolated(py, &error) => {
-            sink.refuse(py, Some(error));
-            Ok(())
-        }
+        Err(error) if isolated(py, &error) => sink.refuse(py, Some(error)),
         Err(error) => Err(error),
     }
 }
@@ -286,35 +284,29 @@ pub fn set_attributes(attributes: &Bound<'_, PyAny>, sink: &mut impl AttributeSi
     let py = attributes.py();
     let done = for_each_pair(attributes, |key, value| match mapping_key(&key) {
         Ok(Some(key)) => set_attribute(key.as_any(), &value, sink),
-        Ok(None) => {
-            sink.refuse(py, None);
-            Ok(())
-        }
-        Err(error) if isolated(py, &error) => {
-            sink.refuse(py, Some(error));
-            Ok(())
-        }
+        Ok(None) => sink.refuse(py, None),
+        Err(error) if isolated(py, &error) => sink.refuse(py, Some(error)),
         Err(error) => Err(error),
     });
     match done {
-        Err(error) if isolated(py, &error) => {
-            sink.refuse(py, Some(error));
-            Ok(())
-        }
+        Err(error) if isolated(py, &error) => sink.refuse(py, Some(error)),
         done => done,
     }
 }
+
+/// What hears of an attribute that can't be kept.
+pub type Complain<'a> = dyn Fn(Python<'_>, PyErr) -> PyResult<()> + 'a;
 
 /// Attributes of something that is encoded at once: an event, a link, a scope, a resource.
 pub struct Collected<'a> {
     pub attributes: Attributes,
     limits: AttributeLimits,
-    complain: &'a dyn Fn(Python<'_>, PyErr),
+    complain: &'a Complain<'a>,
 }
 
 impl<'a> Collected<'a> {
     /// :param field: of the attributes in the message around them.
-    pub fn new(field: u8, limits: AttributeLimits, complain: &'a dyn Fn(Python<'_>, PyErr)) -> Self {
+    pub fn new(field: u8, limits: AttributeLimits, complain: &'a Complain<'a>) -> Self {
         Self { attributes: Attributes::new(field), limits, complain }
     }
 }
@@ -328,10 +320,8 @@ impl AttributeSink for Collected<'_> {
         self.attributes.set(&self.limits, key, value);
     }
 
-    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) {
+    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) -> PyResult<()> {
         self.attributes.refuse(1);
-        if let Some(error) = error {
-            (self.complain)(py, error);
-        }
+        error.map_or(Ok(()), |error| (self.complain)(py, error))
     }
 }

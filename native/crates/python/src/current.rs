@@ -145,16 +145,20 @@ impl CurrentSpan {
             Some(error) if is_error(error) => span.get().failed(error),
             _ => Ok(()),
         };
-        if let Err(error) = ffi::context_var_reset(api.current_context.bind(py), &token) {
-            recorder.complain(py, "detach", "A span's block ended in another context than it began in", Some(error));
-        }
+        let detached = match ffi::context_var_reset(api.current_context.bind(py), &token) {
+            Err(error) => {
+                let message = "A span's block ended in another context than it began in";
+                recorder.complain(py, "detach", message, Some(error))
+            }
+            Ok(()) => Ok(()),
+        };
         drop(token);
         if let Some(context) = api.spare_context(context)? {
             recorder.return_context(context);
         }
         let ended = if end_on_exit { Span::finish(&span, None) } else { Ok(()) };
         recorder.return_block(slf.clone());
-        noted.and(ended)
+        noted.and(detached).and(ended)
     }
 }
 

@@ -59,7 +59,7 @@ impl Span {
         let attributes = match described() {
             Ok(attributes) => attributes,
             Err(error) if convert::isolated(py, &error) => {
-                self.recorder().complain(py, "exception", "An exception can't be recorded whole", Some(error));
+                self.recorder().complain(py, "exception", "An exception can't be recorded whole", Some(error))?;
                 let dict = PyDict::new(py);
                 dict.set_item("exception.type", type_name(&exception.get_type()).unwrap_or_default())?;
                 dict

@@ -55,16 +55,16 @@ fn given<'a, 'py>(value: Given<'a, 'py>) -> Given<'a, 'py> {
 }
 
 impl Logger {
-    fn complain(&self, py: Python<'_>, what: &str, error: PyErr) {
+    fn complain(&self, py: Python<'_>, what: &str, error: PyErr) -> PyResult<()> {
         let message = format!("A log record's {what} can't be kept");
-        self.recorder.get().complain(py, what, &message, Some(error));
+        self.recorder.get().complain(py, what, &message, Some(error))
     }
 
     /// The value, or what it is instead where its own code fails. Returns an error only for what must come through.
     fn isolated<T>(&self, py: Python<'_>, what: &str, value: PyResult<T>, instead: impl FnOnce() -> T) -> PyResult<T> {
         match value {
             Err(error) if convert::isolated(py, &error) => {
-                self.complain(py, what, error);
+                self.complain(py, what, error)?;
                 Ok(instead())
             }
             value => value,

@@ -243,15 +243,18 @@ impl Recorder {
         if !convert::isolated(py, &error) {
             return Err(error);
         }
-        self.complain(py, topic, message, Some(error));
-        Ok(())
+        self.complain(py, topic, message, Some(error))
     }
 
-    /// Tells the application's log, seldom.
-    pub fn complain(&self, py: Python<'_>, topic: &str, message: &str, error: Option<PyErr>) {
-        let error = error.map(|error| error.into_value(py));
-        if let Err(error) = self.complain.call1(py, (topic, message, error)) {
-            error.write_unraisable(py, None);
+    /// Tells the application's log, seldom. Returns an error only for what must come through.
+    pub fn complain(&self, py: Python<'_>, topic: &str, message: &str, error: Option<PyErr>) -> PyResult<()> {
+        let error = error.map(|error| error.into_value(py).into_bound(py));
+        match self.complain.bind(py).call1((topic, message, error)) {
+            Err(error) if convert::isolated(py, &error) => {
+                error.write_unraisable(py, None);
+                Ok(())
+            }
+            done => done.map(drop),
         }
     }
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::api::{Api, SpanContext};
-use crate::convert::{self, AttributeSink, Collected};
+use crate::convert::{self, AttributeSink, Collected, Complain};
 use crate::ffi::GilCell;
 use crate::recorder::Recorder;
 use crate::tracer::{Start, Tracer};
@@ -61,10 +61,11 @@ impl AttributeSink for SpanAttributes<'_, '_> {
         self.late |= self.span.change(self.py, |record| record.attributes.set(limits, key, value)).is_none();
     }
 
-    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) {
+    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) -> PyResult<()> {
         self.late |= self.span.change(py, |record| record.attributes.refuse(1)).is_none();
-        if let Some(error) = error {
-            self.span.recorder().complain(py, "attribute", "A span's attribute can't be kept", Some(error));
+        match error {
+            None => Ok(()),
+            error => self.span.recorder().complain(py, "attribute", "A span's attribute can't be kept", error),
         }
     }
 }
@@ -121,12 +122,12 @@ impl Span {
     }
 
     /// Whether the span is recorded and goes on; says so where it is over.
-    pub fn open(&self, py: Python<'_>, method: &str) -> bool {
+    pub fn open(&self, py: Python<'_>, method: &str) -> PyResult<bool> {
         let open = self.recording(py);
         if self.recorded && !open {
-            self.recorder().complain(py, "ended", &format!("{method}() on an ended span changes nothing"), None);
+            self.recorder().complain(py, "ended", &format!("{method}() on an ended span changes nothing"), None)?;
         }
-        open
+        Ok(open)
     }
 
     /// Gives a span that begins what its start had besides the name: attributes and links; and tells who listens.
@@ -137,7 +138,7 @@ impl Span {
         start: &Start<'_, 'py>,
     ) -> PyResult<()> {
         if let Some(state) = &self.trace_state {
-            let state = self.header(state.bind(slf.py()));
+            let state = self.header(state.bind(slf.py()))?;
             self.change(slf.py(), |record| record.trace_state = state);
         }
         if !start.name.is_instance_of::<PyString>() {
@@ -154,13 +155,14 @@ impl Span {
         self.recorder().tell("on_start", slf, start.context.cloned())
     }
 
-    fn header(&self, state: &Bound<'_, PyAny>) -> String {
+    fn header(&self, state: &Bound<'_, PyAny>) -> PyResult<String> {
         match state.call_method0("to_header").and_then(|header| convert::name(&header)) {
-            Ok(header) => convert::text(&header).into_owned(),
-            Err(error) => {
-                self.recorder().complain(state.py(), "tracestate", "A tracestate can't be written", Some(error));
-                String::new()
+            Ok(header) => Ok(convert::text(&header).into_owned()),
+            Err(error) if convert::isolated(state.py(), &error) => {
+                self.recorder().complain(state.py(), "tracestate", "A tracestate can't be written", Some(error))?;
+                Ok(String::new())
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -189,8 +191,7 @@ impl Span {
     pub fn guarded(&self, py: Python<'_>, what: &str, act: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
         match act() {
             Err(error) if convert::isolated(py, &error) => {
-                self.recorder().complain(py, what, &format!("A span's {what} can't be kept whole"), Some(error));
-                Ok(())
+                self.recorder().complain(py, what, &format!("A span's {what} can't be kept whole"), Some(error))
             }
             done => done,
         }
@@ -213,7 +214,7 @@ impl Span {
         &'a self,
         field: u8,
         limits: AttributeLimits,
-        complain: &'a dyn Fn(Python<'_>, PyErr),
+        complain: &'a Complain<'a>,
         attributes: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Collected<'a>> {
         let mut collected = Collected::new(field, limits, complain);
@@ -225,8 +226,8 @@ impl Span {
         Ok(collected)
     }
 
-    fn complain_of_attribute(&self, py: Python<'_>, error: PyErr) {
-        self.recorder().complain(py, "attribute", "An attribute of an event or link can't be kept", Some(error));
+    fn complain_of_attribute(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        self.recorder().complain(py, "attribute", "An attribute of an event or link can't be kept", Some(error))
     }
 
     pub fn link(&self, context: &Bound<'_, PyAny>, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
@@ -243,7 +244,7 @@ impl Span {
         }
         let complain = |py: Python<'_>, error| self.complain_of_attribute(py, error);
         let collected = self.collected(LINK_ATTRIBUTES, limits.link_attributes, &complain, attributes)?;
-        let header = linked.trace_state.as_ref().map(|state| self.header(state.bind(py))).unwrap_or_default();
+        let header = linked.trace_state.as_ref().map_or(Ok(String::new()), |state| self.header(state.bind(py)))?;
         let given = context.clone().unbind();
         self.state.with(py, |state| {
             if let State { ended: false, record: Some(record), linked: contexts, .. } = state {
@@ -299,10 +300,7 @@ impl Span {
             Some(recorder.offer(py, this.tracer.get().scope_index, |out| record.write(&this.ids, out)))
         });
         let told = match pending {
-            None => {
-                recorder.complain(py, "ended", "end() on an ended span changes nothing", None);
-                return Ok(());
-            }
+            None => return recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
             Some(0) => Ok(()),
             Some(pending) => recorder.added(py, pending),
         };

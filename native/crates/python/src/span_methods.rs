@@ -17,15 +17,13 @@ impl Span {
         let py = key.py();
         let mut sink = SpanAttributes { py, span: self, late: false };
         let done = convert::set_attribute(key, value, &mut sink);
-        if sink.late {
-            self.open(py, "set_attribute");
-        }
-        done
+        let told = if sink.late { self.open(py, "set_attribute").map(drop) } else { Ok(()) };
+        done.and(told)
     }
 
     fn set_attributes(&self, attributes: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = attributes.py();
-        if !self.open(py, "set_attributes") {
+        if !self.open(py, "set_attributes")? {
             return Ok(());
         }
         convert::set_attributes(attributes, &mut SpanAttributes { py, span: self, late: false })
@@ -38,7 +36,7 @@ impl Span {
         attributes: Option<&Bound<'_, PyAny>>,
         timestamp: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        if !self.open(name.py(), "add_event") {
+        if !self.open(name.py(), "add_event")? {
             return Ok(());
         }
         self.guarded(name.py(), "event", || self.event(name, attributes, timestamp))
@@ -46,26 +44,31 @@ impl Span {
 
     #[pyo3(signature = (context, attributes=None))]
     fn add_link(&self, context: &Bound<'_, PyAny>, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        if !self.open(context.py(), "add_link") {
+        if !self.open(context.py(), "add_link")? {
             return Ok(());
         }
         self.guarded(context.py(), "link", || self.link(context, attributes))
     }
 
     fn update_name(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.open(name.py(), "update_name") { self.rename(name) } else { Ok(()) }
+        if self.open(name.py(), "update_name")? { self.rename(name) } else { Ok(()) }
     }
 
     #[pyo3(signature = (status, description=None))]
     fn set_status(&self, status: &Bound<'_, PyAny>, description: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = status.py();
-        if !self.open(py, "set_status") {
+        if !self.open(py, "set_status")? {
             return Ok(());
         }
         self.guarded(py, "status", || {
             let api = Api::get(py)?;
             if description.is_some() && status.is_instance(api.status_type.bind(py))? {
-                self.recorder().complain(py, "status", "A Status has its own description: the other is ignored", None);
+                self.recorder().complain(
+                    py,
+                    "status",
+                    "A Status has its own description: the other is ignored",
+                    None,
+                )?;
             }
             if let Some((code, description)) = api.read_status(status, description)? {
                 let description = description.and_then(|text| text.cast_into::<PyString>().ok());
@@ -85,7 +88,7 @@ impl Span {
         escaped: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = exception.py();
-        if !self.open(py, "record_exception") {
+        if !self.open(py, "record_exception")? {
             return Ok(());
         }
         self.guarded(py, "exception", || self.record(exception, attributes, timestamp, escaped))

@@ -178,7 +178,7 @@ impl Recorder {
         }
         match ask(sampler, trace_id, start) {
             Err(error) if convert::isolated(py, &error) => {
-                self.complain(py, "sampler", "The sampler failed; its span is not recorded", Some(error));
+                self.complain(py, "sampler", "The sampler failed; its span is not recorded", Some(error))?;
                 Ok(left_out)
             }
             answer => answer,
