@@ -74,6 +74,13 @@ def test_a_table_goes_between_the_markers(tmp_path: Path) -> None:
         report.put_between_markers("no markers", "table")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_what_is_published_is_the_committed_run(page: str) -> None:
+    _, samples = report.load(report.REFERENCE)
+    assert f"\n{report.short_table(samples).strip()}\n" in (Path(__file__).parents[2] / page).read_text()
+    assert report.REFERENCE.with_suffix(".svg").read_text() == report.plot(samples)
+
+
 def test_the_plot_has_a_bar_for_each_value_on_one_logarithmic_axis() -> None:
     root = ET.fromstring(report.plot(SAMPLES))
     bars = list(root.iter("{http://www.w3.org/2000/svg}rect"))
