@@ -78,17 +78,18 @@ class Spooling:
         self._disk = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ending = False
-        self._looked = False
+        # Whether there was a look, whether the thread has yet to give its answer, and the answer.
+        self._looked = self._looking = self._found = False
         self._ahead: Payload | None = None
         self._settled = False
         self._append_after_s = self._read_after_s = self._maintain_after_s = -math.inf
 
     def look(self) -> None:
-        """Starts the thread if there may be something on disk that another process has left. The lock is held."""
+        """Has the thread look, once, whether another process may have left something on disk; with nothing there and
+        nothing to do, it ends. The lock is held."""
         if not self._looked:
-            self._looked = True
-            if os.path.isdir(self._at.directory):
-                self._start()
+            self._looked = self._looking = True
+            self._start()
 
     def wake(self) -> None:
         """Starts the thread if there is something for it to do. The lock is held."""
@@ -127,6 +128,8 @@ class Spooling:
         with self._changed:
             self._ending = True
             thread = self._thread
+            if self._looking and not len(self._queue):
+                deadline_s = -math.inf  # There is nothing to write that would be worth the wait for a disk that hangs.
             self._changed.notify_all()
         deadline_s = max(deadline_s, self._clock() + _GRACE_S)
         if thread is not None and thread is not threading.current_thread():
@@ -186,13 +189,18 @@ class Spooling:
                         work()
         finally:
             with self._changed:
-                self._thread = None
+                if self._thread is threading.current_thread():  # Else it has ended, and another may have started.
+                    self._thread = None
                 self._changed.notify_all()
 
     def _work(self) -> Callable[[], object] | None:
         """What to do next; waits for it. None when the thread is to end."""
         with self._changed:
             while not self._ending:
+                if self._looking:
+                    return self._do_look
+                if not (self._found or self._spool is not None or self._wanted()):
+                    break
                 now = self._clock()
                 if self._settled:
                     return self._do_settle
@@ -209,7 +217,13 @@ class Spooling:
                 if self._wanted():
                     until_s = min(until_s, self._append_after_s)
                 self._changed.wait(left_s(until_s, now))
+            self._thread = None  # With the decision to end: whoever has something to do now, starts another.
             return None
+
+    def _do_look(self) -> None:
+        found = os.path.isdir(self._at.directory)
+        with self._changed:
+            self._looking, self._found = False, found
 
     def _append(self, claim: Claim) -> bool:
         appended = self._opened().append(claim.payload)

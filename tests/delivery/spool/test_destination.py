@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 from otelagent.delivery import Accepted, Limits, Payload, Rejected, Result, Retryable, RetryPolicy
 from otelagent.delivery.spool.place import SpoolPlace
 from otelagent.delivery.spool.spool import Spool
+from otelagent.delivery.spooling import THREAD_NAME as SPOOL_THREAD
 from tests.delivery.harness import QUICK, Books, FakeTransport, payload, wait_until
 
 DOWN = Retryable("connection")
@@ -276,3 +278,45 @@ def test_the_equation_holds_at_every_moment_of_outages(open_spooling: OpenSpooli
     assert not unbalanced
     assert snapshot.delivered + sum(snapshot.dropped.values()) == 900
     assert not snapshot.rejected
+
+
+def test_a_directory_that_hangs_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_spooling: OpenSpooling
+) -> None:
+    directory = str(tmp_path / "spool")
+    answered, asked_by, answer = threading.Event(), list[str](), os.path.isdir
+
+    def hang(path: str) -> bool:
+        if path == directory:
+            asked_by.append(threading.current_thread().name)
+            answered.wait(20)
+        return answer(path)
+
+    monkeypatch.setattr("os.path.isdir", hang)
+    transport = FakeTransport()
+    books = open_spooling(transport)
+    begun = time.monotonic()
+    try:
+        books.destination.start()
+        books.submit(payload())
+        assert books.flush(5)
+        books.destination.after_fork_in_child()
+        books.submit(payload())
+        assert books.flush(5)
+        wait_until(lambda: len(asked_by) == 2)
+        assert books.shutdown(10)
+        took_s = time.monotonic() - begun
+    finally:
+        answered.set()
+    assert asked_by == [SPOOL_THREAD, SPOOL_THREAD]
+    assert took_s < 5
+    assert len(transport.sent) == 2
+    wait_until(lambda: SPOOL_THREAD not in [thread.name for thread in threading.enumerate()])
+
+
+def test_with_nothing_on_disk_there_is_no_thread_for_it(open_spooling: OpenSpooling) -> None:
+    books = open_spooling(FakeTransport())
+    books.destination.start()
+    books.submit(payload())
+    assert books.flush()
+    wait_until(lambda: SPOOL_THREAD not in [thread.name for thread in threading.enumerate()])
