@@ -124,6 +124,68 @@ class TestFile:
         assert len(torn) == 2
         assert span_names("\n".join(whole)) == ["a", "b"]
 
+    def test_half_a_line_of_another_writer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "telemetry.jsonl"
+        one, other = FileTransport(str(path)), FileTransport(str(path))
+        assert other.send(payload(1, "before"), 1) == Accepted()
+        write = os.write
+        with monkeypatch.context() as full:
+            full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+            assert isinstance(one.send(payload(1, "torn"), 1), Retryable)
+        for transport, name in ((other, "behind it"), (one, "torn"), (other, "after")):
+            assert transport.send(payload(1, name), 1) == Accepted()
+        lines = path.read_text().splitlines()
+        assert len(lines.pop(1)) == 10
+        assert span_names("\n".join(lines)) == ["before", "behind it", "torn", "after"]
+        one.close()
+        other.close()
+
+    def test_half_a_line_that_another_writer_leaves_at_the_same_moment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "telemetry.jsonl"
+        transport, write = FileTransport(str(path)), os.write
+
+        def write_behind_half_a_line(descriptor: int, data: bytes) -> int:
+            write(descriptor, b'{"resource')
+            return write(descriptor, data)
+
+        with monkeypatch.context() as shared:
+            shared.setattr(os, "write", write_behind_half_a_line)
+            first = transport.send(payload(1, "a"), 1)
+        assert isinstance(first, Retryable)
+        assert first.reason == "file_torn_line"
+        assert transport.send(payload(1, "a"), 1) == Accepted()
+        torn, whole = path.read_text().splitlines()
+        assert torn.startswith('{"resource{')
+        assert span_names(whole) == ["a"]
+        transport.close()
+
+    def test_a_pipe(self, tmp_path: Path) -> None:
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        transport = FileTransport(str(path))
+        assert transport.send(payload(1, "a"), 1) == transport.send(payload(1, "b"), 1) == Accepted()
+        transport.close()
+        assert span_names(os.read(reader, 65536).decode()) == ["a", "b"]
+        os.close(reader)
+
+    def test_a_file_that_may_only_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "telemetry.jsonl"
+        open_ = os.open
+
+        def refuse_reading(name: str, flags: int, mode: int = 0o777) -> int:
+            if not flags & os.O_WRONLY:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return open_(name, flags, mode)
+
+        monkeypatch.setattr(os, "open", refuse_reading)
+        transport = FileTransport(str(path))
+        assert transport.send(payload(1, "a"), 1) == transport.send(payload(1, "b"), 1) == Accepted()
+        transport.close()
+        assert span_names(path.read_text()) == ["a", "b"]
+
     def test_what_is_no_request(self, tmp_path: Path) -> None:
         transport = FileTransport(str(tmp_path / "x"))
         assert transport.send(GARBAGE, 1) == Rejected("encode_error", "the payload is no OTLP request")
