@@ -29,6 +29,9 @@ _log = logging.getLogger("otelagent.instrumentation")
 #: After this many exceptions of its own a hook is switched off for the life of the process.
 MAX_HOOK_FAILURES = 5
 
+# Not a hook's failure: the application is at a limit, and the hook happened to run there. Nothing may be called for it.
+_LIMITS = (RecursionError, MemoryError)
+
 _SAMPLED = trace.TraceFlags.SAMPLED
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -183,10 +186,12 @@ class Site:
                 call.context = context
             call._after = self.after
             return True
+        except _LIMITS:
+            pass
         except Exception as error:
             self._failed(error)
-            # A span that has begun (its context could not be written) is the call's all the same.
-            return call.span is not trace.INVALID_SPAN
+        # A span that has begun (its context could not be written) is the call's all the same.
+        return call.span is not trace.INVALID_SPAN
 
     def _pass_on(self, call: Call, headers: Any, context: Context) -> bool:
         """Let the context of a call that isn't recorded go where it would have gone."""
@@ -208,25 +213,31 @@ class Site:
                     call.raised(error)
             if (after := call._after) is not None:
                 after(call)
+        except _LIMITS:
+            pass
         except Exception as failure:
             self._failed(failure)
         if call._open and (error is not None or not call._later):
             call._open = False
             try:
                 call.span.end()
+            except _LIMITS:
+                pass
             except Exception as failure:
                 self._failed(failure)
         return call.result
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, (RecursionError, MemoryError)):
-            return  # The application is at a limit, and the hook happened to run there.
         self.failures += 1
-        if self.failures == 1:
-            _log.warning("the hook on %s failed, the call goes on without it", self.name, exc_info=error)
         if self.failures == MAX_HOOK_FAILURES:
             self.on = False
-            _log.warning("the hook on %s is off after %d failures", self.name, self.failures)
+        try:
+            if self.failures == 1:
+                _log.warning("the hook on %s failed, the call goes on without it", self.name, exc_info=error)
+            if self.failures == MAX_HOOK_FAILURES:
+                _log.warning("the hook on %s is off after %d failures", self.name, self.failures)
+        except Exception:
+            pass  # A log that fails, be it at one of the limits, must not take the place of what the call raised.
 
 
 def _unsampled(context: Context) -> bool:

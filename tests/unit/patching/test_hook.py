@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -253,6 +255,47 @@ def test_a_failing_hook_leaves_the_error_of_the_call(library: Library, apply: Ap
     apply(instrumentation(describes, after=raises))
     with pytest.raises(KeyError, match="mine"):
         library().function(1, fail=KeyError("mine"))
+
+
+def fails_to_log(record: logging.LogRecord) -> bool:
+    raise MemoryError
+
+
+def test_a_failure_that_cannot_be_logged_leaves_the_error_of_the_call(library: Library, apply: Applied) -> None:
+    apply(instrumentation(describes, after=raises))
+    log = logging.getLogger("otelagent.instrumentation")
+    log.addFilter(fails_to_log)
+    try:
+        assert library().function(1)[0] == 1
+        with pytest.raises(KeyError, match="mine"):
+            library().function(1, fail=KeyError("mine"))
+    finally:
+        log.removeFilter(fails_to_log)
+
+
+@pytest.mark.parametrize("after", [None, raises], ids=["nothing after", "after"])
+def test_what_a_call_raises_close_to_the_recursion_limit_is_its_own(
+    after: Hook | None, library: Library, apply: Applied
+) -> None:
+    apply(instrumentation(describes, after=after))
+    function: Callable[..., Any] = library().function
+    outcomes: list[tuple[KeyError, Exception]] = []
+
+    def descend(frames: int, mine: KeyError) -> None:
+        if frames:
+            descend(frames - 1, mine)
+        function(1, fail=mine)
+
+    room = sys.getrecursionlimit() - len(inspect.stack(0))
+    for left in range(150):
+        mine = KeyError("mine")
+        try:
+            descend(room - left, mine)
+        except (KeyError, RecursionError) as error:
+            if mine.__traceback__ is not None:  # The function was reached.
+                outcomes.append((mine, error))
+    assert len(outcomes) > 100
+    assert all(error is mine for mine, error in outcomes)
 
 
 class Counting:
