@@ -43,10 +43,8 @@ class Call(Operation):
     :ivar instance: the object whose method is called; ``None`` for a function of a module.
     :ivar args: positional arguments, without the instance. Replace it to change what is passed on.
     :ivar kwargs: keyword arguments; may be changed in place.
-    :ivar note: what the hook wants to remember until its `after`.
     """
 
-    note: Any = None
     # What wants to see the outcome, once the call was described.
     _after: After | None = None
 

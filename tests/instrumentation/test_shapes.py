@@ -280,16 +280,18 @@ class Kafka(Instrumentation):
 
     name = "fake_kafka"
 
-    def polled(self, call: Call) -> None:
-        records = call.result
-        if records:
-            messages = tuple({key: value.decode() for key, value in record.headers} for record in records)
-            receive = Receive("kafka", records[0].topic, messages=messages, start_ns=call.note)
-            Operation().begin(self.tracer, receive).end()
+    @replace("fake_kafka", "Consumer.poll")
+    def poll(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def polled(consumer: Any) -> Any:
+            begun_ns = time.time_ns()
+            records = original(consumer)
+            if records:
+                messages = tuple({key: value.decode() for key, value in record.headers} for record in records)
+                receive = Receive("kafka", records[0].topic, messages=messages, start_ns=begun_ns)
+                Operation().begin(self.tracer, receive).end()
+            return records
 
-    @hook("fake_kafka", "Consumer.poll", after=polled)
-    def poll(self, call: Call) -> None:
-        call.note = time.time_ns()
+        return polled
 
 
 def test_batches(spans: Spans, apply: Applied, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,18 +145,15 @@ def test_a_call_that_needs_no_span(
     assert caplog.records == []
 
 
-def test_the_outcome_of_a_call_without_span_is_seen_with_what_was_noted(library: Library, apply: Applied) -> None:
+def test_the_outcome_of_a_call_without_span_is_seen(library: Library, apply: Applied) -> None:
     seen: list[object] = []
 
-    def before(call: Call) -> None:
-        call.note = len(seen)
-
-    apply(instrumentation(before, after=lambda call: seen.append((call.note, call.result, call.error))))
+    apply(instrumentation(lambda call: None, after=lambda call: seen.append((call.result, call.error))))
     library().function(1)
     error = ValueError()
     with pytest.raises(ValueError):
         library().function(1, fail=error)
-    assert seen == [(0, (1, 0), None), (1, None, error)]
+    assert seen == [((1, 0), None), (None, error)]
 
 
 def test_the_outcome_is_none_of_its_business_where_nothing_was_described(
