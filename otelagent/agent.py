@@ -70,10 +70,14 @@ class Agent:
     @property
     def service(self) -> str:
         """`service.name` as it is exported: the setting's, or what the program is called."""
-        resource = self.engine.resource if self.engine is not None else {}
+        return str(self._resource().get("service.name", self.config.service.name))
+
+    def _resource(self) -> Mapping[str, object]:
+        """What spans are exported with."""
         if self._foreign_resource is not None:
-            resource = self._foreign_resource.attributes
-        return str(resource.get("service.name", self.config.service.name))
+            attributes: Mapping[str, object] = self._foreign_resource.attributes
+            return attributes
+        return self.engine.resource if self.engine is not None else {}
 
     def set_propagators(self) -> None:
         """Set the API's global propagator; also where the agent is switched off (specification, OTEL_SDK_DISABLED).
@@ -97,7 +101,7 @@ class Agent:
         from otelagent.signal_path import SignalPath
 
         config = self.config
-        traces = SignalPath(config, "traces")
+        traces = SignalPath(config, "traces", self._resource)
         self.paths.append(traces)
         self.engine = open_engine(config, traces.ledger, traces.deliver, flush_delivery=traces.flush_delivery)
         traces.recording = self.engine
@@ -203,7 +207,7 @@ class Agent:
             owner = type(current).__module__
             self.warn(f"a LoggerProvider of {owner} is set already; log records are its to export")
             return
-        path = SignalPath(self.config, "logs")
+        path = SignalPath(self.config, "logs", lambda: engine.resource)
         logs = open_logs(self.config, engine, path.ledger, path.deliver, flush_delivery=path.flush_delivery)
         path.recording = logs
         self.paths.append(path)

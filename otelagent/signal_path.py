@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from otelagent.delivery import Destination, Ledger, Payload, open_delivery
@@ -29,15 +30,16 @@ class SignalPath:
     Record hands bytes over to `deliver`, and delivery takes them: neither knows the other.
 
     :param signal: ``traces`` or ``logs``.
+    :param resource: gives the resource attributes that the signal is exported with, once there is something to export.
     :ivar destination: None for the exporter ``none``.
     """
 
-    def __init__(self, config: Config, signal: str) -> None:
+    def __init__(self, config: Config, signal: str, resource: Callable[[], Mapping[str, object]]) -> None:
         self.signal = signal
         self.ledger = Ledger(signal)
         self.destination: Destination | None = None
         if config.export(signal).exporter != "none":
-            self.destination = open_delivery(config, self.ledger)
+            self.destination = open_delivery(config, self.ledger, resource)
         self.recording: Recording | None = None
         self._losses = LossReport(lambda: self.ledger.lost)
 

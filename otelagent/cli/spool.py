@@ -214,8 +214,7 @@ def _is_for(one: KeySurvey, config: Config) -> bool:
     signal = one.about.get("signal", "traces")
     if config.export(signal).exporter != "otlp":
         return False
-    service = {name: value for name, value in one.about.items() if name.startswith(("service.", "deployment."))}
-    return key_of({**spool_identity(config, signal), **service}) == one.key
+    return key_of(spool_identity(config, signal, one.about)) == one.key
 
 
 def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int | str]:

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from otelagent.delivery.spool.place import SpoolPlace
     from otelagent.delivery.spool.spool import Spool
 
-__all__ = ["open_delivery", "open_transport", "spool_at", "spool_directory", "spool_identity"]
+__all__ = ["GetResource", "open_delivery", "open_transport", "spool_at", "spool_directory", "spool_identity"]
+
+GetResource = Callable[[], Mapping[str, object]]
+"""Gives the resource attributes that a signal is exported with; asked when there is something to export."""
+
+_OF_A_SERVICE = ("service.name", "service.namespace", "deployment.environment.name")
 
 # What the name of a header has in it whose value is a credential.
 _CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential", "signature")
@@ -50,14 +55,14 @@ def open_transport(config: Config, signal: str = "traces") -> Transport:
     return transport
 
 
-def open_delivery(config: Config, ledger: Ledger, place: SpoolPlace | None = None) -> Destination:
+def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResource) -> Destination:
     """The destination that the configuration describes for one signal.
 
     Each signal has its own, because each may have an address and headers of its own, and so that one which the server
     refuses doesn't hold up the others.
 
     :param ledger: the signal's.
-    :param place: another spool than the configuration's.
+    :param spool: whose spool it is; or where, if not where the configuration says.
     :raises ValueError: see `open_transport`.
     """
     # Fan-out goes here: one destination for each configured place, behind one `submit`.
@@ -71,16 +76,16 @@ def open_delivery(config: Config, ledger: Ledger, place: SpoolPlace | None = Non
             export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
             replay_bytes_per_s=config.spool.replay_bytes_per_s,
         ),
-        spool=spool_at(config, ledger.signal, place),
+        spool=spool_at(config, ledger.signal, spool),
     )
 
 
-def spool_at(config: Config, signal: str, place: SpoolPlace | None = None) -> SpoolAt | None:
+def spool_at(config: Config, signal: str, spool: SpoolPlace | GetResource) -> SpoolAt | None:
     """The spool of one signal, to be opened when it is needed; None if there is to be none.
 
-    :param place: where it is, if not where the configuration says.
+    :param spool: see `open_delivery`.
     """
-    directory = spool_directory(config.spool.directory) if place is None else place.directory
+    directory = spool_directory(config.spool.directory) if callable(spool) else spool.directory
     if not config.spool.enabled or config.export(signal).exporter != "otlp" or directory is None:
         return None
 
@@ -88,24 +93,28 @@ def spool_at(config: Config, signal: str, place: SpoolPlace | None = None) -> Sp
         from otelagent.delivery.spool import place as spool_place
         from otelagent.delivery.spool.spool import Spool, SpoolLimits
 
-        spool, identity = config.spool, spool_identity(config, signal)
-        about = {name: value for name, value in identity.items() if not name.startswith("header ")}
-        return Spool(
-            place or spool_place.SpoolPlace(directory, spool_place.key_of(identity), about),
-            SpoolLimits(max_bytes=spool.max_bytes, max_age_s=spool.max_age_ms / 1000, full=spool.full),
-        )
+        settings, place = config.spool, spool
+        if callable(place):
+            identity = spool_identity(config, signal, place())
+            about = {name: value for name, value in identity.items() if not name.startswith("header ")}
+            place = spool_place.SpoolPlace(directory, spool_place.key_of(identity), about)
+        limits = SpoolLimits(settings.max_bytes, settings.max_age_ms / 1000, settings.full)
+        return Spool(place, limits)
 
     return SpoolAt(directory, open_spool)
 
 
-def spool_identity(config: Config, signal: str) -> dict[str, str]:
+def spool_identity(config: Config, signal: str, resource: Mapping[str, object]) -> dict[str, str]:
     """Whose payloads a spool holds, and for whom. What one process has left, another sends only if it has the same.
 
     The headers that say which tenant's the data is are part of it, so that of two tenants neither sends what the other
     has left. Credentials are not, although some tell tenants apart too: after an outage they are often what has
     changed, and what waited for them has to be sent with the new ones.
+
+    :param resource: what the signal is exported with. The settings don't know the service that is called after its
+        program, and a provider of the application's has a resource of its own.
     """
-    otlp, service = config.export(signal).otlp, config.service
+    otlp = config.export(signal).otlp
     headers = {
         f"header {name}": value.reveal()
         for name, value in otlp.headers.items()
@@ -115,9 +124,7 @@ def spool_identity(config: Config, signal: str) -> dict[str, str]:
         "signal": signal,
         "destination": otlp.masked_endpoint.partition("?")[0],
         "protocol": otlp.protocol,
-        "service.name": service.name,
-        "service.namespace": service.namespace or "",
-        "deployment.environment.name": service.environment or "",
+        **{name: str(resource.get(name, "")) for name in _OF_A_SERVICE},
         **headers,
     }
 

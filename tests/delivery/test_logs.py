@@ -38,7 +38,7 @@ def test_from_settings_to_a_collector(protocol: str) -> None:
             "headers": "x-tenant=blue",
         }
         ledger = Ledger("logs")
-        destination = open_delivery(load(settings, {}), ledger)
+        destination = open_delivery(load(settings, {}), ledger, dict)
         ledger.ended(3)
         destination.submit(request(3))
         assert destination.shutdown(time.monotonic() + 10)

@@ -37,7 +37,7 @@ def test_from_settings_to_a_collector(protocol: str) -> None:
     with FaultServer(protocol[:4], {"status": 200}) as server:
         settings = {"endpoint": f"http://127.0.0.1:{server.port}", "protocol": protocol, "headers": "x-tenant=blue"}
         ledger = Ledger("traces")
-        destination = open_delivery(load(settings, {}), ledger)
+        destination = open_delivery(load(settings, {}), ledger, dict)
         ledger.ended(3)
         destination.submit(payload(3))
         assert destination.shutdown(time.monotonic() + 10)
@@ -54,7 +54,7 @@ import sys
 from otelagent.config import load
 from otelagent.delivery import Ledger, open_delivery
 for settings in [{}, {"protocol": "grpc"}, {"exporter": "console"}, {"exporter": "file", "file": "x"}]:
-    open_delivery(load(settings, {}), Ledger("traces"))
+    open_delivery(load(settings, {}), Ledger("traces"), dict)
 heavy = {"httpx", "httpcore", "grpc", "google.protobuf", "opentelemetry", "ssl", "certifi", "importlib.metadata"}
 print(sorted(heavy & set(sys.modules)))
 """

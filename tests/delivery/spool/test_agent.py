@@ -14,6 +14,7 @@ import pytest
 
 from otelagent.config import load
 from otelagent.delivery.delivery import spool_at, spool_identity
+from otelagent.record.resource import static_attributes
 from tests.delivery.harness import FaultServer
 
 PROGRAM = """
@@ -84,6 +85,43 @@ def test_a_process_without_spans_of_its_own_delivers_what_was_left() -> None:
     assert b"span 0".hex() in requests[-1]["body"]
 
 
+UNNAMED = """
+import json, sys, time
+import otelagent
+otelagent.init(endpoint=sys.argv[1], quiet=True, retry_initial_backoff_ms=10, retry_max_backoff_ms=20)
+with otelagent.span(sys.argv[0]):
+    pass
+deadline = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < deadline and otelagent.status()["ledger"]["traces"]["delivered"] < 2:
+    time.sleep(0.01)
+otelagent.shutdown()
+print(json.dumps(otelagent.status()))
+"""
+
+
+def test_a_program_without_a_name_sends_what_itself_has_left_and_nothing_of_another(tmp_path: Path) -> None:
+    def run_script(name: str, endpoint: str, seconds: float = 0.0) -> dict[str, Any]:
+        script = tmp_path / f"{name}.py"
+        script.write_text(UNNAMED)
+        command = [sys.executable, str(script), endpoint, str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        status: dict[str, Any] = json.loads(done.stdout)
+        assert status["service"] == name
+        counts: dict[str, Any] = status["ledger"]["traces"]
+        return counts
+
+    with FaultServer("http", {"status": 503}) as server:
+        port = server.port
+        assert run_script("bill", server.endpoint)["spooled"] == 1
+        assert run_script("ship", server.endpoint)["adopted"] == 0
+    with FaultServer("http", {"status": 200}, port=port) as server:
+        counts = run_script("bill", server.endpoint, 20.0)
+        bodies = b"".join(bytes.fromhex(request["body"]) for request in server.stop())
+    assert (counts["adopted"], counts["delivered"], counts["spooled"]) == (1, 2, 0)
+    assert b"bill.py" in bodies
+    assert b"ship.py" not in bodies
+
+
 def test_without_a_spool_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     _, status, _ = run(DEAD, 3, "shutdown", spool=False)
@@ -119,12 +157,14 @@ def test_no_secret_is_on_disk(tmp_path: Path) -> None:
 
 class TestIdentity:
     def identity(self, **settings: Any) -> dict[str, str]:
-        return spool_identity(load({"service_name": "shop", **settings}, {}), "traces")
+        config = load({"service_name": "shop", **settings}, {})
+        return spool_identity(config, "traces", static_attributes(config))
 
     @pytest.mark.parametrize(
         "settings",
         [
             {"service_name": "other"},
+            {"service_name": None, "resource_attributes": "service.name=other"},
             {"service_namespace": "eu"},
             {"deployment_environment": "staging"},
             {"endpoint": "http://there:4318"},
@@ -141,15 +181,15 @@ class TestIdentity:
 
     def test_signals_are_apart(self) -> None:
         config = load({}, {})
-        assert spool_identity(config, "traces") != spool_identity(config, "logs")
+        assert spool_identity(config, "traces", {}) != spool_identity(config, "logs", {})
 
     @pytest.mark.parametrize("exporter", ["console", "file", "none"])
     def test_only_what_goes_to_a_collector_is_kept(self, exporter: str) -> None:
-        assert spool_at(load({"exporter": exporter}, {}), "traces") is None
+        assert spool_at(load({"exporter": exporter}, {}), "traces", dict) is None
 
     def test_a_relative_state_directory_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XDG_STATE_HOME", "relative")
         monkeypatch.setenv("HOME", "/home/me")
-        at = spool_at(load({}, {}), "traces")
+        at = spool_at(load({}, {}), "traces", dict)
         assert at is not None
         assert at.directory == "/home/me/.local/state/otelagent/spool"

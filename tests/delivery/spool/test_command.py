@@ -16,6 +16,7 @@ from otelagent.cli.main import main
 from otelagent.config import load
 from otelagent.delivery.delivery import spool_identity
 from otelagent.delivery.spool.place import key_of
+from otelagent.record.resource import static_attributes
 from tests.delivery.harness import FaultServer, payload
 from tests.delivery.spool.disk import Disk, body, flip
 
@@ -33,7 +34,8 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]
 
 def spool_for(directory: Path, endpoint: str, **settings: str) -> Disk:
     """A spool as an application with these settings has it."""
-    identity = spool_identity(load({"endpoint": endpoint, "service_name": "shop", **settings}, {}), "traces")
+    config = load({"endpoint": endpoint, "service_name": "shop", **settings}, {})
+    identity = spool_identity(config, "traces", static_attributes(config))
     disk = Disk(directory, key=key_of(identity))
     about = {name: value for name, value in identity.items() if not name.startswith("header ")}
     object.__setattr__(disk.spool.place, "about", about)
