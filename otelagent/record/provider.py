@@ -14,6 +14,7 @@ from otelagent.environment import SDK_VARIABLES, hidden
 
 with hidden(*SDK_VARIABLES):
     from opentelemetry.sdk import resources
+    from opentelemetry.sdk import trace as sdk_trace
     from opentelemetry.sdk.trace import SpanLimits, sampling
     from opentelemetry.sdk.trace.sampling import (
         Decision,
@@ -138,6 +139,10 @@ class TracerProvider(api.TracerProvider):
     def shutdown(self) -> None:
         """Shuts every processor down, once; they hear of nothing any more."""
         self._inner.shutdown()
+
+
+# As the one that `otelagent.init()` sets: whoever asks so goes on to use what is public there.
+sdk_trace.TracerProvider.register(TracerProvider)
 
 
 class _StockProvider(Provider):

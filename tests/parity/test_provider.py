@@ -100,6 +100,7 @@ def test_it_is_the_sdks_kind_to_whoever_asks(provider: Provider) -> None:
     tracer = made.get_tracer("scope", "1", "https://schema", {"k": 1})
     span = tracer.start_span("a")
     assert isinstance(made, trace.TracerProvider)
+    assert isinstance(made, StockProvider)
     assert isinstance(made._inner, StockProvider)
     assert isinstance(tracer, (trace.Tracer, Tracer))
     assert isinstance(tracer, Tracer)
