@@ -446,10 +446,12 @@ def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
     Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``), ``reason``, ``pid``, ``service``,
-    ``engine``, ``destinations`` (per signal), ``delivery`` (per signal the circuit breaker and the spool), ``ledger``
-    (per signal: ended, adopted, sampled_out, delivered, rejected and dropped by reason, spooled, queued, balanced),
-    ``instrumentations`` (each with state and reason), ``settings`` (each with value and source), ``handles_sigterm``
-    (whether the agent delivers on SIGTERM itself, see `otelagent.process`), ``warnings``. Secrets are masked.
+    ``engine``, ``destinations`` (per signal), ``delivery`` (per signal the circuit breaker, the spool and
+    ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays when all is well again),
+    ``ledger`` (per signal: ended, adopted, sampled_out, delivered, rejected and dropped by reason, spooled, queued,
+    balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value and source),
+    ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`), ``warnings``. Secrets
+    are masked.
     """
     agent = _agent
     if agent is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 
 from otelagent.delivery.failures import FailureLog
@@ -32,6 +33,8 @@ class Accounts:
 
     :param ledgers: by signal.
     :ivar lost_items: how many items were ever rejected or dropped.
+    :ivar last_error: the last try that the destination did not take whole, as plain JSON values: `reason`, `message`
+        (for a person, without secrets) and `when` (UTC, ISO 8601). It stays when all is well again.
     """
 
     def __init__(self, ledgers: Mapping[str, Ledger], failures: FailureLog) -> None:
@@ -39,6 +42,7 @@ class Accounts:
         self._failures = failures
         self._lock = threading.RLock()
         self.lost_items = 0
+        self.last_error: dict[str, object] | None = None
 
     def ledger(self, signal: str) -> Ledger:
         """The signal's books; new ones for a signal that had none."""
@@ -67,6 +71,17 @@ class Accounts:
     def spool_full(self) -> None:
         """The spool takes nothing more."""
         self._failures.failed("spool_full", "what comes now waits in memory", "", logging.WARNING)
+
+    def tried(self, result: Result) -> None:
+        """Keeps what was wrong with a try, if anything was."""
+        if isinstance(result, Accepted):
+            if result.rejected_items <= 0:
+                return
+            reason = "partial_success"
+        else:
+            reason = result.reason
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.last_error = {"reason": reason, "message": result.message, "when": when}
 
     def settled(self, payload: Payload, result: Accepted | Rejected, *, from_spool: bool) -> None:
         """Counts what became of a payload that was sent."""

@@ -119,10 +119,15 @@ class Destination:
         return self._transport.describe()
 
     def status(self) -> dict[str, object]:
-        """The circuit breaker's state and the spool's (None without one), as plain JSON values."""
+        """The circuit breaker's state, the last try that failed (None if none has, see `Accounts.last_error`) and the
+        spool's state (None without one), as plain JSON values."""
         with self._changed:
-            breaker = self._pace.breaker.state(self._clock())
-        return {"breaker": breaker, "spool": self._spooling.status() if self._spooling is not None else None}
+            breaker, error = self._pace.breaker.state(self._clock()), self._accounts.last_error
+        return {
+            "breaker": breaker,
+            "last_error": dict(error) if error is not None else None,
+            "spool": self._spooling.status() if self._spooling is not None else None,
+        }
 
     @property
     def queued_items(self) -> int:
@@ -361,6 +366,7 @@ class Destination:
         with self._changed:
             self._sending = False
             self._pace.ended(result, self._clock())
+            self._accounts.tried(result)
             ours = self._queue.holds(claim) if claim is not None else not self._ending
             if ours and not isinstance(result, Retryable):
                 self._accounts.settled(payload, result, from_spool=claim is None)

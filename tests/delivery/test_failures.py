@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timezone
 
 import pytest
 
 from otelagent.delivery import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.failures import FailureLog
+from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import FakeTransport, payload, wait_until
+from tests.delivery.harness import FakeTransport, otlp, payload, wait_until
 
 DOWN = Retryable("connection")
 
@@ -62,6 +64,40 @@ def test_every_loss_is_told(
     books.flush()
     wait_until(lambda: bool(caplog.messages))
     assert caplog.messages == [f"otelagent: telemetry to the test {message}"]
+
+
+@pytest.mark.parametrize(
+    ("result", "error"),
+    [
+        (DOWN, ("connection", "")),
+        (Rejected("http_401", "no such token"), ("http_401", "no such token")),
+        (Accepted(2, "old"), ("partial_success", "old")),
+    ],
+)
+def test_the_last_try_that_failed_is_seen_in_the_status(
+    open_books: OpenBooks, result: Result, error: tuple[str, str]
+) -> None:
+    books = open_books(FakeTransport(result, Accepted()))
+    assert books.destination.status()["last_error"] is None
+    begun = datetime.now(timezone.utc).replace(microsecond=0)
+    books.submit(payload(5), payload(5))
+    books.flush()
+    last = books.destination.status()["last_error"]
+    assert isinstance(last, dict)
+    assert (last["reason"], last["message"]) == error
+    assert begun <= datetime.strptime(last["when"], "%Y-%m-%dT%H:%M:%S%z") <= datetime.now(timezone.utc)
+    assert books.ledger.snapshot().delivered >= 5
+
+
+def test_a_refused_connection_is_seen_in_the_status(open_books: OpenBooks) -> None:
+    books = open_books(HttpTransport(otlp("http://user:s3cr3t-pass@127.0.0.1:1/v1/traces"), "traces"))
+    books.submit(payload())
+    wait_until(lambda: books.destination.status()["last_error"] is not None)
+    last = books.destination.status()["last_error"]
+    assert isinstance(last, dict)
+    assert last["reason"] == "connection"
+    assert "refused" in last["message"]
+    assert "s3cr3t" not in str(last)
 
 
 def test_a_log_handler_that_raises_does_not_stop_delivery(open_books: OpenBooks) -> None:
