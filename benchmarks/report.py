@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="a file to write the SVG to")
     parser.add_argument("--all", action="store_true", help="the long tables instead of the short one")
     options = parser.parse_args(arguments)
+    if json.loads(options.results.read_text())["quick"] and (options.plot or options.write):
+        sys.exit(f"{options.results} is of a quick run, whose numbers mean nothing: nothing is written")
     known, samples = load(options.results)
     table = tables(samples) if options.all else short_table(samples)
     table += f"\n{known['python']}, {known['system']} {known['machine']}, {known['cpus']} CPUs ({known['cpu']}).\n"

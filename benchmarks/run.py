@@ -32,6 +32,7 @@ QUESTIONS = ("span_cost", "cold", "concurrency", "memory", "startup", "framework
 ROUNDS = {"memory": 2, "frameworks": 3, "concurrency": 3, "throughput": 1}
 DEFAULT_ROUNDS = 5
 RESULTS = Path(__file__).resolve().parent / "results" / "local"
+MEANINGLESS = "A quick run: it shows that everything works, and its numbers mean nothing."
 CHILD_TIMEOUT_S = 150
 
 
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.output / "results.json").write_text(json.dumps(results, indent=0) + "\n")
     (options.output / "results.svg").write_text(report.plot(samples))
     print(report.tables(samples))
-    if not options.quick:
+    if options.quick:
+        print(MEANINGLESS)
+    else:
         print(budgets.text(samples))
     print(f"{options.output / 'results.json'}, {time.monotonic() - began:.0f} s", file=sys.stderr)
     return _verdict(samples)
@@ -160,8 +163,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="of every question, instead of as many as each needs")
     parser.add_argument("--quick", action="store_true", help="see whether everything works; the numbers mean nothing")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run ended")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--output", type=Path, help="folder of the results; by default a run of everything has its own")
     options = parser.parse_args(arguments)
+    if options.output is None:
+        # Twenty minutes of measuring aren't overwritten by a look at one question.
+        part = "quick" if options.quick else "part" if options.question or options.peer else "all"
+        options.output = RESULTS / part
     options.question = options.question or list(QUESTIONS)
     options.peer = options.peer or list(PEERS)
     return options

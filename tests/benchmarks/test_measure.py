@@ -141,6 +141,9 @@ def test_a_run_writes_its_results_and_goes_on_where_it_ended(
     printed = capsys.readouterr()
     assert "not available here: no wheel for this Python" in printed.out
     assert "cold, round 1 of 1" in printed.err
+    assert run.MEANINGLESS in printed.out
+    with pytest.raises(SystemExit, match="quick run"):
+        report.main([str(tmp_path / "results.json"), "--plot", str(tmp_path / "no.svg")])
     _, samples = report.load(tmp_path / "results.json")
     assert {one.peer for one in samples} == {"ddtrace", PEERS[-1]}
     # Nothing is asked again, and the results are the same.

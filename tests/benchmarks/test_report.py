@@ -63,7 +63,9 @@ def test_a_table_goes_between_the_markers(tmp_path: Path) -> None:
     page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     results = tmp_path / "results.json"
     facts = {"python": "CPython 3.11", "system": "Linux", "machine": "x86_64", "cpus": 2, "cpu": "a model"}
-    results.write_text(json.dumps({"facts": facts, "samples": [json.loads(write(one)) for one in SAMPLES]}))
+    results.write_text(
+        json.dumps({"facts": facts, "quick": False, "samples": [json.loads(write(one)) for one in SAMPLES]})
+    )
     report.main([str(results), "--write", str(page), "--plot", str(tmp_path / "plot.svg")])
     text = page.read_text()
     assert text.startswith(f"before\n{begin}\n\n| |")
