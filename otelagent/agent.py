@@ -1,5 +1,5 @@
 """The agent: one per process. It composes configuration, recording, delivery and instrumentations, and lives as
-INIT → RUNNING ⇄ PAUSED → STOPPED.
+INIT → RUNNING ⇄ PAUSED → STOPPED, or as DISABLED where it is switched off.
 
 Nothing here raises into the application for a telemetry reason; a wrong setting is the one thing that does
 (`ConfigError`).
@@ -41,7 +41,7 @@ __all__ = [
     "status",
 ]
 
-Lifecycle = Literal["INIT", "RUNNING", "PAUSED", "STOPPED"]
+Lifecycle = Literal["INIT", "RUNNING", "PAUSED", "STOPPED", "DISABLED"]
 
 _log = logging.getLogger("otelagent")
 
@@ -127,7 +127,8 @@ class Agent:
             path.start_delivery()
 
     def stay_off(self) -> None:
-        """Do without everything but what applications rely on where the agent is switched off."""
+        """INIT → DISABLED: do without everything but what applications rely on where the agent is switched off."""
+        self.state = "DISABLED"
         self.reason = f"switched off by {self.config.sources['enabled']}"
         self.set_propagators()
         self.catalogue = self._open_catalogue()
@@ -401,7 +402,9 @@ def _warn_of_difference(agent: Agent, config: Config, settings: Mapping[str, Any
     ignored = [name for name, value, _ in config.describe() if name in settings and before[name] != value]
     if ignored:
         _log.warning(
-            "otelagent runs already; these settings of a second init() change nothing: %s", ", ".join(sorted(ignored))
+            "otelagent %s; these settings of a second init() change nothing: %s",
+            f"is {agent.reason}" if agent.state == "DISABLED" else "runs already",
+            ", ".join(sorted(ignored)),
         )
 
 
@@ -445,13 +448,13 @@ def resume() -> None:
 def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
-    Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``), ``reason``, ``pid``, ``service``,
-    ``engine``, ``destinations`` (per signal), ``delivery`` (per signal the circuit breaker, the spool and
-    ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays when all is well again),
-    ``ledger`` (per signal: ended, adopted, sampled_out, delivered, rejected and dropped by reason, spooled, queued,
-    balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value and source),
-    ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`), ``warnings``. Secrets
-    are masked.
+    Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``; ``DISABLED`` where it is switched
+    off), ``reason``, ``pid``, ``service``, ``engine``, ``destinations`` (per signal), ``delivery`` (per signal the
+    circuit breaker, the spool and ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays
+    when all is well again), ``ledger`` (per signal: ended, adopted, sampled_out, delivered, rejected and dropped by
+    reason, spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value
+    and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`),
+    ``warnings``. Secrets are masked.
     """
     agent = _agent
     if agent is None:

@@ -142,7 +142,11 @@ class Catalogue:
         self._started = True
         waiting = [state for state in self._states.values() if state.state == "waiting"]
         if lasting_only:
-            waiting = [state for state in waiting if state.kind == "own" and state.name in _LASTING]
+            lasting = [state for state in waiting if state.kind == "own" and state.name in _LASTING]
+            for state in waiting:
+                if state not in lasting:
+                    state.state, state.reason = "disabled", "the agent is switched off"
+            waiting = lasting
         if any(state.kind == "contrib" for state in waiting):
             # Contrib still defaults to the conventions of 2022; the user's own choice stands.
             os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import run_program
+
+LAUNCHER = str(Path(sys.executable).with_name("otelagent-run"))
 
 HEAD = """
 import json, otelagent
@@ -95,8 +98,32 @@ def test_disabled_by_the_standard_variable(tmp_path: Path) -> None:
     """),
         OTEL_SDK_DISABLED="true",
     )
-    assert outcome.json == ["INIT", "switched off by OTEL_SDK_DISABLED"]
+    assert outcome.json == ["DISABLED", "switched off by OTEL_SDK_DISABLED"]
     assert outcome.spans == []
+
+
+def test_what_is_switched_off_says_so_whoever_starts_it_again(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import sqlite3
+    otelagent.init(service_name="x")
+    status = otelagent.status()
+    patched = [one["name"] for one in status["instrumentations"] if one["state"] in ("waiting", "applied")]
+    print(json.dumps([status["state"], status["reason"], patched]))
+    otelagent.shutdown()
+    assert otelagent.status()["state"] == "DISABLED"
+    """),
+        LAUNCHER,
+        OTELAGENT_ENABLED="false",
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == ["DISABLED", "switched off by OTELAGENT_ENABLED", ["logging"]]
+    said = outcome.err.splitlines()
+    assert said[0].endswith(": switched off by OTELAGENT_ENABLED")
+    assert said[1:] == [
+        "otelagent is switched off by OTELAGENT_ENABLED; these settings of a second init() change nothing: service_name"
+    ]
 
 
 def test_tracers_made_before_init_record_after_it(tmp_path: Path) -> None:
@@ -291,7 +318,7 @@ def test_a_log_format_with_our_fields_works_while_the_agent_is_off(tmp_path: Pat
     assert outcome.code == 0, outcome.err
     assert [line for line in outcome.err.splitlines() if line.startswith("0 ") and line.endswith(" told")], outcome.err
     assert "Logging error" not in outcome.err
-    assert outcome.json == {"before": "RUNNING", "after": "STOPPED", "disabled": "INIT"}[off]
+    assert outcome.json == {"before": "RUNNING", "after": "STOPPED", "disabled": "DISABLED"}[off]
 
 
 def test_all_instrumentations_can_be_off_and_unknown_ones_are_named(tmp_path: Path) -> None:
