@@ -133,6 +133,7 @@ class Agent:
         self.set_propagators()
         self.catalogue = self._open_catalogue()
         self.catalogue.start(lasting_only=True)
+        _stand_in()
 
     def give_up(self, error: Exception) -> None:
         """Take back what a start that failed has done."""
@@ -144,6 +145,7 @@ class Agent:
         stops: list[Callable[[], object]] = [part.stop for part in (self.catalogue, self.watch) if part is not None]
         for path in self.paths:
             stops += [partial(path.stop_recording, now_s), partial(path.stop_delivery, now_s)]
+        stops.append(_stand_in)
         for stop in stops:
             try:
                 stop()
@@ -310,6 +312,12 @@ def _switch() -> Switch:
     from otelagent.patching.switch import SWITCH
 
     return SWITCH
+
+
+def _stand_in() -> None:
+    from otelagent.record.idle_provider import stand_in
+
+    stand_in()
 
 
 def _excluder(patterns: tuple[str, ...]) -> Callable[[str], bool] | None:

@@ -126,6 +126,62 @@ def test_what_is_switched_off_says_so_whoever_starts_it_again(tmp_path: Path) ->
     ]
 
 
+USES_THE_PROVIDER = """
+    class Processor:
+        def on_start(self, span, parent_context=None): raise AssertionError
+        def on_end(self, span): raise AssertionError
+        def force_flush(self, timeout_millis=30000): return True
+        def shutdown(self): print(json.dumps("processor shut down"))
+    provider = trace.get_tracer_provider()
+    provider.add_span_processor(Processor())
+    with trace.get_tracer("a").start_as_current_span("nothing") as span: assert not span.is_recording()
+    assert provider.force_flush() is True
+    import sys
+    assert "opentelemetry.sdk.trace" not in sys.modules
+"""
+
+
+def test_what_is_switched_off_takes_what_applications_add_to_the_provider(tmp_path: Path) -> None:
+    source = "otelagent.init()\n" + USES_THE_PROVIDER + "\n    provider.shutdown(); provider.shutdown()"
+    outcome = run_program(tmp_path, program(source), OTEL_SDK_DISABLED="true")
+    assert outcome.code == 0, outcome.err
+    assert (outcome.out, outcome.err) == ('"processor shut down"\n', "")
+    outcome = run_program(tmp_path, program("otelagent.init()\n" + USES_THE_PROVIDER), OTELAGENT_ENABLED="false")
+    assert (outcome.out, outcome.err) == ('"processor shut down"\n', "")
+
+
+def test_what_is_switched_off_leaves_the_provider_to_the_application(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    otelagent.init()
+    early = trace.get_tracer("early")
+    from opentelemetry.sdk.trace import TracerProvider
+    own = TracerProvider()
+    trace.set_tracer_provider(own)
+    assert trace.get_tracer_provider() is own
+    with early.start_as_current_span("the application's") as span: assert span.is_recording()
+    """),
+        LAUNCHER,
+        OTELAGENT_ENABLED="false",
+        OTELAGENT_QUIET="true",
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_an_agent_that_could_not_start_takes_that_too(tmp_path: Path) -> None:
+    source = """
+    from otelagent.agent import Agent
+    def fail(agent): raise RuntimeError("anything")
+    Agent.set_propagators = fail
+    otelagent.init()
+    assert otelagent.status()["state"] == "STOPPED"
+    trace.get_tracer_provider().add_span_processor(None)
+    """
+    outcome = run_program(tmp_path, program(source))
+    assert outcome.code == 0, outcome.err
+
+
 def test_tracers_made_before_init_record_after_it(tmp_path: Path) -> None:
     outcome = run_program(
         tmp_path,
