@@ -16,6 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from otelagent.config import Config, load
+from otelagent.config.load import KEYWORD
+from otelagent.config.settings import REFUSED_VARIABLE
 from otelagent.environment import hidden
 from otelagent.errors import ConfigError
 from otelagent.version import VERSION
@@ -354,15 +356,18 @@ def init(**settings: Any) -> None:
 
     :param settings: any of the settings (see the README's table) by its name. They win over ``OTELAGENT_*``, which win
         over ``OTEL_*``.
-    :raises ConfigError: a setting is unknown or its value is wrong. Nothing else is raised: whatever goes wrong with
-        telemetry is logged by the logger ``otelagent`` and seen in `status()`.
+    :raises ConfigError: a setting is unknown or its value is wrong; under ``otelagent-run``, which has told of a wrong
+        variable and gone on, for keywords alone. Nothing else is raised: whatever goes wrong with telemetry is logged
+        by the logger ``otelagent`` and seen in `status()`.
     """
     global _agent
     try:
         config = load(settings, os.environ)
     except ConfigError as error:
         _without(error)
-        raise
+        if _is_news(error):
+            raise
+        return
     with _agent_lock:
         if _agent is not None:
             _warn_of_difference(_agent, config, settings)
@@ -379,7 +384,9 @@ def init(**settings: Any) -> None:
         except ConfigError as error:
             agent.give_up(error)
             _without(error)
-            raise
+            if _is_news(error):
+                raise
+            return
         except Exception as error:
             agent.give_up(error)
             _log.error("otelagent could not start, the application runs untraced", exc_info=error)
@@ -389,7 +396,7 @@ def init(**settings: Any) -> None:
 
 
 def _without(error: ConfigError) -> None:
-    """Keep what applications rely on although the agent doesn't start: log formats that name its fields."""
+    """Keep what applications rely on although the agent doesn't start: the provider, log formats with its fields."""
     global _refusal
     if _agent is not None or _refusal is not None:
         return
@@ -398,8 +405,18 @@ def _without(error: ConfigError) -> None:
         from otelagent.patching.catalogue import Catalogue
 
         Catalogue(VERSION).start(lasting_only=True)
+        _stand_in()
     except Exception:
-        _log.debug("the fields of log records could not be provided", exc_info=True)
+        _log.debug("what stands in for the agent could not be provided", exc_info=True)
+
+
+def _is_news(error: ConfigError) -> bool:
+    """Whether the user has still to be told of a wrong setting. The launcher has told what is wrong with the
+    environment, and decided that the application runs all the same; a keyword it can't have seen."""
+    if error.source == KEYWORD or REFUSED_VARIABLE not in os.environ:
+        return True
+    _log.warning("otelagent stays off: %s", error)
+    return False
 
 
 def _warn_of_difference(agent: Agent, config: Config, settings: Mapping[str, Any]) -> None:
@@ -466,8 +483,9 @@ def status() -> dict[str, Any]:
     """
     agent = _agent
     if agent is None:
-        reason = _refusal or "init() has not been called"
-        return {"version": VERSION, "state": "INIT", "reason": reason, "pid": os.getpid()}
+        refused = os.environ.get(REFUSED_VARIABLE)
+        reason = _refusal or refused or "init() has not been called"
+        return {"version": VERSION, "state": "DISABLED" if refused else "INIT", "reason": reason, "pid": os.getpid()}
     return agent.status()
 
 

@@ -39,11 +39,14 @@ def start(report: Callable[[str], None]) -> None:
         return
 
     from otelagent import agent
+    from otelagent.config.settings import REFUSED_VARIABLE
     from otelagent.errors import ConfigError
 
+    os.environ.pop(REFUSED_VARIABLE, None)  # the environment's of a parent: this one's may be right
     try:
         agent.init()
     except ConfigError as error:
+        os.environ[REFUSED_VARIABLE] = str(error)
         report(f"{error}; the application runs without telemetry")
         return
     if ANNOUNCED not in os.environ:

@@ -15,7 +15,7 @@ from otelagent.bootstrap.interpreter import read_program
 from otelagent.bootstrap.start import ANNOUNCED, UNTRACED, with_bootstrap, without_bootstrap
 from otelagent.cli.options import UsageError, read_command_line
 from otelagent.config import load
-from otelagent.config.settings import OPTIONS_VARIABLE, SETTINGS_BY_NAME
+from otelagent.config.settings import OPTIONS_VARIABLE, REFUSED_VARIABLE, SETTINGS_BY_NAME
 from otelagent.errors import ConfigError
 from otelagent.version import VERSION
 
@@ -63,6 +63,7 @@ def main() -> int:
             return _refuse(str(error))
         _say(f"{error}; running the command without telemetry")
         environ = _untraced(os.environ)
+        environ[REFUSED_VARIABLE] = str(error)
     except Exception as error:
         _say(f"cannot read the configuration ({type(error).__name__}: {error}); running the command without telemetry")
         environ = _untraced(os.environ)
@@ -82,7 +83,7 @@ def _traced(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, 
         result[OPTIONS_VARIABLE] = ",".join(options)
     result["PYTHONPATH"] = with_bootstrap(environ.get("PYTHONPATH", ""))
     # What an otelagent-run around this one has said was about its own command.
-    for name in (ANNOUNCED, UNTRACED):
+    for name in (ANNOUNCED, UNTRACED, REFUSED_VARIABLE):
         result.pop(name, None)
     return result
 

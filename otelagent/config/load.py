@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 
     from otelagent.config.model import SourceKind
 
-__all__ = ["load"]
+__all__ = ["KEYWORD", "load"]
+
+KEYWORD = "init()"
+"""The source of a keyword, as a user is told of it."""
 
 _RANK: dict[SourceKind, int] = {
     "keyword": 0,
@@ -128,7 +131,7 @@ class _Loader:
         for name in self.settings:
             if name not in SETTINGS_BY_NAME:
                 nearest = suggest(str(name).lower(), tuple(SETTINGS_BY_NAME))
-                raise UnknownSettingError(str(name), "init()", f"did you mean {nearest}?" if nearest else _LISTED)
+                raise UnknownSettingError(str(name), KEYWORD, f"did you mean {nearest}?" if nearest else _LISTED)
         for variable, text in self.environ.items():
             if not variable.startswith(PREFIX) or variable.startswith(INTERNAL_PREFIX) or not text.strip():
                 continue
@@ -155,7 +158,7 @@ class _Loader:
         """What was given under a setting's own name."""
         found: list[tuple[object, Source]] = []
         if (value := self.settings.get(setting.name)) is not None:
-            found.append((value, Source("keyword", "init()")))
+            found.append((value, Source("keyword", KEYWORD)))
         if (text := self.environ.get(setting.variable, "")).strip():
             if setting.name in self.options:
                 found.append((text, Source("option", setting.option)))

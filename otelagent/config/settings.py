@@ -32,6 +32,7 @@ __all__ = [
     "KNOWN_UNUSED",
     "OPTIONS_VARIABLE",
     "PREFIX",
+    "REFUSED_VARIABLE",
     "SETTINGS",
     "SETTINGS_BY_NAME",
     "Setting",
@@ -42,6 +43,8 @@ PREFIX = "OTELAGENT_"
 INTERNAL_PREFIX = "OTELAGENT_INTERNAL_"
 # The bootstrap passes options on as variables; this one lists, comma-separated, the settings that came so.
 OPTIONS_VARIABLE = "OTELAGENT_INTERNAL_OPTIONS"
+# What the launcher or the bootstrap found wrong with the environment before it let the application run all the same.
+REFUSED_VARIABLE = "OTELAGENT_INTERNAL_REFUSED"
 
 # The specification's declarative file. Not read yet; its place in the order of precedence is after OTEL_*.
 CONFIG_FILE = "OTEL_CONFIG_FILE"

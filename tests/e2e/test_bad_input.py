@@ -81,7 +81,7 @@ def test_wrong_variable_is_reported_and_the_command_runs_untraced(
     bench.sink.environ["OTELAGENT_EXPORTER"] = "otlp"
     code, output = bench.run("python", "program.py", **{variable: value})
     said, ran = output.splitlines()
-    assert (code, ran) == (0, "the application ran INIT")
+    assert (code, ran) == (0, "the application ran DISABLED")
     assert said.startswith(f"otelagent-run: {message}"), said
     assert said.endswith("running the command without telemetry")
     assert bench.books == {}

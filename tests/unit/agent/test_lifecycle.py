@@ -499,6 +499,68 @@ def test_a_refused_start_leaves_log_formats_working_and_says_why(tmp_path: Path,
     assert setting in reason
 
 
+@pytest.mark.parametrize(
+    ("variable", "wrong"), [("OTELAGENT_SAMPLER", "sometimes"), ("OTELAGENT_FOO", "x"), ("OTELAGENT_ENGINE", "native")]
+)
+def test_what_the_launcher_went_on_without_is_not_raised_into_the_application(
+    tmp_path: Path, variable: str, wrong: str
+) -> None:
+    # As where it isn't installed, for the bootstrap as well.
+    (tmp_path / "otelagent_native.py").write_text("raise ModuleNotFoundError(name='otelagent_native')")
+    outcome = run_program(
+        tmp_path,
+        program("""
+    before = otelagent.status()["state"]
+    otelagent.init(service_name="x")
+    otelagent.init()
+    trace.get_tracer_provider().add_span_processor(None)
+    with otelagent.span("nothing"): pass
+    print(json.dumps([before, otelagent.status()["state"], otelagent.status()["reason"]]))
+    import os; os._exit(0)
+    """),
+        LAUNCHER,
+        **{"PYTHONPATH": str(tmp_path), variable: wrong},
+    )
+    assert outcome.code == 0, outcome.err
+    *states, reason = outcome.json
+    assert states == ["DISABLED", "DISABLED"]
+    assert variable in reason
+    told, *logged = outcome.err.splitlines()
+    assert told.endswith("without telemetry")
+    assert logged == [f"otelagent stays off: {reason}"] * 2
+
+
+def test_a_wrong_keyword_is_raised_whatever_the_launcher_went_on_without(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    try: otelagent.init(samler="always_on")
+    except otelagent.ConfigError as error: print(json.dumps(error.source))
+    """),
+        LAUNCHER,
+        OTELAGENT_SAMPLER="sometimes",
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == "init()"
+
+
+def test_a_child_whose_environment_is_right_again_is_traced(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import os, subprocess, sys
+    del os.environ["OTELAGENT_SAMPLER"]
+    code = "import otelagent; otelagent.init(); print('%s', otelagent.status()['state'])"
+    subprocess.run([sys.executable, "-c", code % "itself"], check=True)
+    subprocess.run([sys.argv[0], sys.executable, "-c", code % "launched"], check=True)
+    """).replace("sys.argv[0]", repr(LAUNCHER)),
+        LAUNCHER,
+        OTELAGENT_SAMPLER="sometimes",
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == "itself RUNNING\nlaunched RUNNING\n"
+
+
 def test_values_cut_to_their_limit_are_not_news(tmp_path: Path) -> None:
     outcome = run_program(
         tmp_path,
