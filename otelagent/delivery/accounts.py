@@ -11,6 +11,7 @@ from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.ledger import Ledger
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.signals import SIGNALS
 
 __all__ = ["Accounts"]
 
@@ -32,14 +33,18 @@ class Accounts:
     """Counts and tells; also what the spool has to say.
 
     :param ledgers: by signal.
+    :param spool_directory: where the spool is; None without one.
     :ivar lost_items: how many items were ever rejected or dropped.
     :ivar last_error: the last try that the destination did not take whole, as plain JSON values: `reason`, `message`
         (for a person, without secrets) and `when` (UTC, ISO 8601). It stays when all is well again.
     """
 
-    def __init__(self, ledgers: Mapping[str, Ledger], failures: FailureLog) -> None:
+    def __init__(self, ledgers: Mapping[str, Ledger], failures: FailureLog, spool_directory: str | None = None) -> None:
         self._ledgers = dict(ledgers)
         self._failures = failures
+        self._spool_directory = spool_directory
+        self._spooling_told = False
+        self._adopted_untold = 0
         self._lock = threading.RLock()
         self.lost_items = 0
         self.last_error: dict[str, object] | None = None
@@ -63,6 +68,24 @@ class Accounts:
         """Tells of what was dropped at the end."""
         if items:
             self._failures.failed("shutdown", f"{items} items are dropped", "not delivered in time", logging.ERROR)
+
+    def tell_spooled(self, service: str) -> None:
+        """Tells, at the end, of what is left on disk, whichever process made it.
+
+        :param service: whose it is; empty if nobody knows.
+        """
+        of = f" of service {service!r}" if service else ""
+        for signal, ledger in tuple(self._ledgers.items()):
+            if items := ledger.snapshot().spooled:
+                verb, them = ("waits", "it") if items == 1 else ("wait", "them")
+                waiting = f"{_count(items, signal)} {verb} in {self._spool_directory}"
+                self._failures.news(f"left {signal}", f"{waiting}; the next process{of} sends {them}")
+
+    def tell_spooling(self) -> None:
+        """Tells, once in an outage, where the payloads go that can't be sent now."""
+        if not self._spooling_told:
+            message = f"what can't be sent now goes to {self._spool_directory}, and from there as soon as it can"
+            self._spooling_told = self._failures.news("spooling", message)
 
     def spooled(self, payload: Payload) -> None:
         """A payload is on disk."""
@@ -102,12 +125,16 @@ class Accounts:
     def tell(self, payload: Payload, result: Result) -> None:
         """Tells what a try came to."""
         if isinstance(result, Retryable):
-            self._failures.retried(result.reason, result.message)
+            kept = "it is kept and sent again"
+            if self._spool_directory is None:
+                kept = "it is kept in memory and tried again while the process runs"
+            self._failures.retried(result.reason, kept, result.message)
         elif isinstance(result, Rejected):
             consequence = f"{payload.items} items are lost"
             self._failures.failed(result.reason, consequence, result.message, logging.ERROR)
         else:
             self._failures.succeeded()
+            self._spooling_told = False
             if result.rejected_items > 0:
                 consequence = f"{result.rejected_items} of {payload.items} items are lost"
                 self._failures.failed("partial_success", consequence, result.message, logging.ERROR)
@@ -119,6 +146,10 @@ class Accounts:
     def adopted(self, signal: str, items: int) -> None:
         """Items that another process had left are this one's to deliver."""
         self.ledger(signal).adopted(items)
+        self._adopted_untold += items
+        message = f"this process takes over {_count(self._adopted_untold, signal)} that an earlier one left"
+        if self._failures.news("adopted", f"{message} in {self._spool_directory}", logging.INFO):
+            self._adopted_untold = 0
 
     def lost(self, signal: str, items: int, reason: str) -> None:
         """Items on disk are given up."""
@@ -134,7 +165,7 @@ class Accounts:
 
     def recovered(self) -> None:
         """The disk works again."""
-        self._failures.recovered("spool_recovered", "the spool takes data again")
+        self._failures.news("spool_recovered", "the spool takes data again")
 
     def after_fork_in_child(self) -> None:
         """Starts the books from zero, or they would count the parent's items as waiting here."""
@@ -149,3 +180,9 @@ class Accounts:
     def _lose(self, items: int) -> None:
         with self._lock:
             self.lost_items += items
+
+
+def _count(items: int, signal: str) -> str:
+    known = SIGNALS.get(signal)
+    noun = known.items if known is not None else "items"
+    return f"{items:,} {noun if items != 1 else noun.removesuffix('s')}"

@@ -30,6 +30,9 @@ class FailureLog:
         self._lock = threading.RLock()
         # kind -> (when it was last said, repeats since). Kinds are ledger reasons, a small fixed set.
         self._said: dict[str, tuple[float, int]] = {}
+        # kind -> when it was last said. An outage's end changes nothing in it: a connection that comes and goes may not
+        # fill the log either.
+        self._news: dict[str, float] = {}
         self._failing = 0
 
     def failed(self, kind: str, consequence: str, message: str = "", level: int = logging.WARNING) -> None:
@@ -52,19 +55,24 @@ class FailureLog:
             level, "otelagent: telemetry to %s failed: %s%s; %s%s", self._destination, kind, detail, consequence, again
         )
 
-    def recovered(self, kind: str, message: str) -> None:
-        """Reports, as often as a failure, that something works again."""
-        with self._lock:
-            last, _ = self._said.get(kind, (None, 0))
-            if last is not None and self._clock() - last < INTERVAL_S:
-                return
-            self._said[kind] = (self._clock(), 0)
-        _log(logging.WARNING, "otelagent: telemetry to %s: %s", self._destination, message)
+    def news(self, kind: str, message: str, level: int = logging.WARNING) -> bool:
+        """Reports, at most once a minute, what is no failure.
 
-    def retried(self, kind: str, message: str = "") -> None:
-        """Reports a try that failed and will be repeated; the next `succeeded` is a recovery."""
+        :param kind: what it is about; no ledger reason.
+        :returns: whether it was said.
+        """
+        with self._lock:
+            last = self._news.get(kind)
+            if last is not None and self._clock() - last < INTERVAL_S:
+                return False
+            self._news[kind] = self._clock()
+        _log(level, "otelagent: telemetry to %s: %s", self._destination, message)
+        return True
+
+    def retried(self, kind: str, consequence: str, message: str = "") -> None:
+        """Reports a try that failed and will be repeated; the next `succeeded` is a recovery. As `failed`."""
         self._failing += 1
-        self.failed(kind, "it is kept and sent again", message)
+        self.failed(kind, consequence, message)
 
     def succeeded(self) -> None:
         """Notes a success and reports it if the tries before it failed."""

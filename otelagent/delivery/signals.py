@@ -22,6 +22,7 @@ class Signal:
     :ivar service: the gRPC service, without its package.
     :ivar module: Python module of its messages.
     :ivar messages: what the names of its request and its response begin with.
+    :ivar items: what one calls its items.
     :ivar rejected: field of its partial success that counts what the server refused.
     """
 
@@ -29,6 +30,7 @@ class Signal:
     service: str
     module: str
     messages: str
+    items: str
     rejected: str
 
     @property
@@ -65,6 +67,7 @@ SIGNALS: Mapping[str, Signal] = {
         "TraceService",
         f"{_COLLECTOR}.trace.v1.trace_service_pb2",
         "ExportTraceService",
+        "spans",
         "rejected_spans",
     ),
     "logs": Signal(
@@ -72,6 +75,7 @@ SIGNALS: Mapping[str, Signal] = {
         "LogsService",
         f"{_COLLECTOR}.logs.v1.logs_service_pb2",
         "ExportLogsService",
+        "log records",
         "rejected_log_records",
     ),
 }

@@ -113,6 +113,10 @@ class Spooling:
         """Whether the disk takes payloads, as far as one knows."""
         return self._spool is None or not self._spool.problem
 
+    def service(self) -> str:
+        """Whose payloads are on disk; empty if nothing says it."""
+        return self._spool.place.about.get("service.name", "") if self._spool is not None else ""
+
     def status(self) -> dict[str, object]:
         """See `Spool.status`."""
         if self._spool is not None:
@@ -243,6 +247,8 @@ class Spooling:
             self._changed.notify_all()
         if appended.name == "FULL":
             self._accounts.spool_full()
+        elif stored and not self._ending:
+            self._accounts.tell_spooling()
         return stored
 
     def _read_ahead(self) -> None:

@@ -90,7 +90,9 @@ class Destination:
         self._changed = threading.Condition(threading.RLock())
         self._queue = PayloadQueue(limits.queue_max_bytes)
         self._failures = FailureLog(self._transport.describe(), self._clock)
-        self._accounts = Accounts(self._ledgers, self._failures)
+        self._accounts = Accounts(
+            self._ledgers, self._failures, self._spool.directory if self._spool is not None else None
+        )
         self._pace = Pace(self._policy, limits.export_bytes_per_s, limits.replay_bytes_per_s)
         self._spooling = (
             Spooling(
@@ -216,6 +218,7 @@ class Destination:
             self._changed.notify_all()
         if self._spooling is not None:
             self._spooling.finish(deadline_s)
+            self._accounts.tell_spooled(self._spooling.service())
         lost = 0
         with self._changed:
             for payload in self._queue.take_all():

@@ -24,10 +24,22 @@ def test_an_outage_is_told_once_and_its_end_too(open_books: OpenBooks, caplog: p
     books.submit(payload())
     assert books.flush()
     wait_until(lambda: len(caplog.messages) == 4)
-    failed = "otelagent: telemetry to the test failed: connection: refused; it is kept and sent again"
+    kept = "it is kept in memory and tried again while the process runs"
+    failed = f"otelagent: telemetry to the test failed: connection: refused; {kept}"
     recovered = "otelagent: telemetry to the test is delivered again after {} failed tries"
     assert caplog.messages == [failed, recovered.format(10), failed, recovered.format(3)]
     assert {record.name for record in caplog.records} == {"otelagent.delivery"}
+
+
+def test_news_are_told_once_a_minute_whatever_comes_in_between(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = FailureLog("there", lambda: now)
+    for now in (0.0, 30.0, 59.9, 60.0):
+        log.retried("connection", "it is kept")
+        log.news("spooling", f"something new at {now}")
+        log.succeeded()
+    told = [message for message in caplog.messages if "new" in message]
+    assert told == [f"otelagent: telemetry to there: something new at {at}" for at in (0.0, 60.0)]
 
 
 def test_each_kind_is_told_once_a_minute_with_the_number_of_repeats(caplog: pytest.LogCaptureFixture) -> None:

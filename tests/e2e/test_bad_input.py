@@ -134,7 +134,7 @@ def test_unreachable_collector_costs_a_counted_drop_and_two_lines(protocol: Prot
     telemetry = [line for line in output.splitlines() if line.startswith(f"otelagent: telemetry to {endpoint}")]
     assert len(telemetry) == 2
     assert "refused" in telemetry[0]
-    assert "it is kept and sent again" in telemetry[0]
+    assert "it is kept in memory and tried again while the process runs" in telemetry[0]
     assert "not delivered in time" in telemetry[1]
 
 

@@ -456,9 +456,12 @@ class Spool:
             return
         self._adopted.append(entry)
         self._held = sorted([*self._held, *taken], key=lambda held: held.segment.name)
+        adopted: dict[str, int] = {}
         for held in taken:
-            if self._listener is not None:
-                self._listener.adopted(held.segment.signal, held.segment.left)
+            adopted[held.segment.signal] = adopted.get(held.segment.signal, 0) + held.segment.left
+        if self._listener is not None:
+            for signal, items in adopted.items():
+                self._listener.adopted(signal, items)
 
     def _failed(self, error: OSError) -> None:
         name = errno.errorcode.get(error.errno or 0, "error").lower()
