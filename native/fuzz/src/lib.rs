@@ -63,24 +63,27 @@ impl<'a> Value<'a> {
             Self::Bytes(bytes) => AnyValue::Bytes(cut_bytes(bytes, limits)).write(out),
             Self::Long(len) => AnyValue::Bytes(cut_bytes(&vec![b'x'; usize::from(*len)], limits)).write(out),
             Self::Array(items) => {
-                let (mut body, mut encoded) = (Vec::new(), Vec::new());
+                let mut body = Vec::new();
                 for item in items {
-                    encoded.clear();
-                    item.encode(limits, &mut encoded);
-                    wire::array_item(&mut body, &AnyValue::Encoded(&encoded));
+                    wire::array_item(&mut body, &AnyValue::Encoded(&item.encoded(limits)));
                 }
                 wire::len_field(out, wire::ARRAY_VALUE, &body);
             }
             Self::Map(items) => {
-                let (mut body, mut encoded) = (Vec::new(), Vec::new());
+                let mut body = Vec::new();
                 for (key, item) in items {
-                    encoded.clear();
-                    item.encode(limits, &mut encoded);
-                    wire::key_value(&mut body, wire::len_tag(1), key, &AnyValue::Encoded(&encoded));
+                    wire::key_value(&mut body, wire::len_tag(1), key, &AnyValue::Encoded(&item.encoded(limits)));
                 }
                 wire::len_field(out, wire::KVLIST_VALUE, &body);
             }
         }
+    }
+
+    /// The body of the `AnyValue`.
+    pub fn encoded(&self, limits: &AttributeLimits) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(limits, &mut out);
+        out
     }
 
     /// What is to be read.
@@ -125,11 +128,7 @@ pub fn set(attributes: &mut Attributes, limits: &AttributeLimits, key: &str, val
     match value {
         Value::Str(text) => attributes.set(limits, key, &AnyValue::Str(cut_str(text, limits))),
         Value::Int(number) => attributes.set(limits, key, &AnyValue::Int(*number)),
-        _ => {
-            let mut encoded = Vec::new();
-            value.encode(limits, &mut encoded);
-            attributes.set(limits, key, &AnyValue::Encoded(&encoded));
-        }
+        _ => attributes.set(limits, key, &AnyValue::Encoded(&value.encoded(limits))),
     }
 }
 
