@@ -119,7 +119,7 @@ def _of_logs(setting: Setting) -> Setting:
     changes = {
         "name": f"logs_{setting.name}",
         "path": f"logs.{setting.path}",
-        "help": f"The same for log records; `{setting.name}` if it isn't given.",
+        "help": f"`{setting.name}` for log records alone; what that one says where this isn't given.",
         "otel": _otlp(setting.otel[0].removeprefix("OTEL_EXPORTER_OTLP_TRACES_"), "LOGS"),
         "default_text": setting.default_text.replace("traces", "logs"),
         "general": setting.name,
