@@ -29,13 +29,15 @@ _OF_A_SERVICE = ("service.name", "service.namespace", "deployment.environment.na
 # What the name of a header has in it whose value is a credential.
 _CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential", "signature")
 
+_FILE_SETTINGS: Mapping[str, str] = {"traces": "file", "logs": "logs_file"}
+
 # (exporter, OTLP protocol or "") -> module of `transports`, its class, and what the class is made from. The module is
 # imported when it is chosen; what it needs of other libraries, it imports at the first send.
 _TRANSPORTS: Mapping[tuple[str, str], tuple[str, str, Callable[[Export, str], tuple[object, ...]]]] = {
     ("otlp", "http/protobuf"): ("http", "HttpTransport", lambda export, signal: (export.otlp, signal)),
     ("otlp", "grpc"): ("grpc", "GrpcTransport", lambda export, signal: (export.otlp, signal)),
     ("console", ""): ("console", "ConsoleTransport", lambda export, signal: ()),
-    ("file", ""): ("file", "FileTransport", lambda export, signal: (export.file_path,)),
+    ("file", ""): ("file", "FileTransport", lambda export, signal: (export.file_path, _FILE_SETTINGS[signal])),
 }
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from otelagent.config import load
 from otelagent.delivery import Accepted, Payload, Rejected, Retryable
+from otelagent.delivery.delivery import open_transport
 from otelagent.delivery.transports.console import ConsoleTransport
 from otelagent.delivery.transports.file import FileTransport
 from tests.delivery.conftest import OpenBooks
@@ -84,19 +86,43 @@ class TestFile:
         assert sorted(names) == ["a"] * 50 + ["b"] * 50 + ["c"] * 50
 
     @pytest.mark.parametrize(
-        ("name", "expected"),
+        ("name", "kind", "reason", "message"),
         [
-            (".", Rejected("file_eisdir", "Is a directory")),
-            ("missing/traces.jsonl", Retryable("file_enoent", None, "No such file or directory")),
-            ("x" * 300, Rejected("file_enametoolong", "File name too long")),
+            ("", Rejected, "file_eisdir", "{at}: Is a directory (set logs_file to another place)"),
+            (
+                "/missing/there.jsonl",
+                Retryable,
+                "file_enoent",
+                "{at}/missing/there.jsonl: No such file or directory"
+                " (make the directory {at}/missing, or set logs_file to another place)",
+            ),
+            (
+                "/" + "x" * 300,
+                Rejected,
+                "file_enametoolong",
+                "{at}/" + "x" * 300 + ": File name too long (set logs_file to another place)",
+            ),
         ],
     )
-    def test_a_path_that_cannot_be_opened(self, tmp_path: Path, name: str, expected: object) -> None:
-        assert FileTransport(str(tmp_path / name)).send(payload(), 1) == expected
+    def test_a_path_that_cannot_be_opened_is_named_with_what_helps(
+        self, tmp_path: Path, name: str, kind: type[Rejected | Retryable], reason: str, message: str
+    ) -> None:
+        settings = {"logs_exporter": "file", "logs_file": f"{tmp_path}{name}"}
+        result = open_transport(load(settings, {}), "logs").send(payload(), 1)
+        assert isinstance(result, kind)
+        assert (result.reason, result.message) == (reason, message.format(at=tmp_path))
+
+    def test_a_relative_path_is_told_whole(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        result = FileTransport("missing/traces.jsonl").send(payload(), 1)
+        assert isinstance(result, Retryable)
+        assert f"{tmp_path}/missing/traces.jsonl: No such" in result.message
+        assert "set file to" in result.message
 
     def test_a_full_device(self) -> None:
         transport = FileTransport("/dev/full")
-        assert transport.send(payload(), 1) == Retryable("file_enospc", None, "No space left on device")
+        message = "/dev/full: No space left on device (make room there, or set file to another place)"
+        assert transport.send(payload(), 1) == Retryable("file_enospc", None, message)
         transport.close()
 
     def test_a_disk_that_fills_up_in_a_line_and_has_space_again(

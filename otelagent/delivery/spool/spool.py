@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
+from otelagent.delivery.disk_errors import explain, token
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.spool.directory import Entry, entries, quota, used_bytes
 from otelagent.delivery.spool.frame import FRAME_SIZE, HEADER_SIZE
@@ -464,7 +465,7 @@ class Spool:
                 self._listener.adopted(signal, items)
 
     def _failed(self, error: OSError) -> None:
-        name = errno.errorcode.get(error.errno or 0, "error").lower()
         self.problem = error.strerror or str(error)
         if self._listener is not None:
-            self._listener.failed(f"spool_{name}", self.problem)
+            message = explain(error, self.place.directory, "spool_directory")
+            self._listener.failed(token("spool", error), message)

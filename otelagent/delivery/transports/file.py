@@ -8,6 +8,7 @@ import os
 import stat
 from contextlib import suppress
 
+from otelagent.delivery.disk_errors import explain, token
 from otelagent.delivery.otlp_json import request_to_json
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
@@ -30,10 +31,12 @@ class FileTransport:
 
     :param path: the file, made when it is missing; its directory must exist. Only its owner may read it (0600):
         telemetry tells what the application's users do.
+    :param setting: the setting that names the file.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, setting: str = "file") -> None:
         self._path = path
+        self._setting = setting
         self._descriptor: int | None = None
         self._reader: int | None = None
 
@@ -55,8 +58,7 @@ class FileTransport:
             return self._append(line)
         except OSError as error:
             self.close()
-            reason = f"file_{errno.errorcode.get(error.errno or 0, 'error').lower()}"
-            message = error.strerror or str(error)
+            reason, message = token("file", error), explain(error, self._path, self._setting)
             return Rejected(reason, message) if error.errno in _PERMANENT else Retryable(reason, None, message)
 
     def close(self) -> None:

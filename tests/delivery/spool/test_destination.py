@@ -167,7 +167,8 @@ def test_without_a_disk_everything_is_as_without_a_spool(tmp_path: Path, caplog:
     server.down = False
     assert not books.flush()
     assert books.ledger.snapshot().delivered == 2
-    assert len([message for message in caplog.messages if "spool_enotdir" in message]) == 1
+    [told] = [message for message in caplog.messages if "spool_enotdir" in message]
+    assert f"{tmp_path}/file/spool: Not a directory (set spool_directory to another place)" in told
     assert books.shutdown()
     books.check()
 
