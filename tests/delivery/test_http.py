@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -280,6 +281,16 @@ def test_a_missing_certificate_may_come_later() -> None:
     result = transport.send(payload(), 1)
     assert isinstance(result, Retryable)
     assert result.reason == "certificate"
+    assert "/nowhere/ca.pem: No such file or directory" in result.message
+
+
+@pytest.mark.parametrize("setting", ["certificate", "client_certificate"])
+def test_certificates_that_are_none_are_named(tmp_path: Path, setting: str) -> None:
+    path = tmp_path / "bad.pem"
+    path.write_text("no certificate")
+    result = HttpTransport(otlp("https://127.0.0.1:1/", **{setting: str(path)})).send(payload(), 1)
+    assert isinstance(result, Retryable)
+    assert f"can't load the certificates: {path}: [" in result.message
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import logging
 import ssl
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -206,10 +208,22 @@ def _tls(otlp: Otlp) -> ssl.SSLContext:
 
         context = ssl.create_default_context(cafile=certifi.where())
     else:
-        context = ssl.create_default_context(cafile=otlp.certificate)
+        with _named(otlp.certificate):
+            context = ssl.create_default_context(cafile=otlp.certificate)
     if otlp.client_certificate is not None:
-        context.load_cert_chain(otlp.client_certificate, otlp.client_key)
+        with _named(otlp.client_certificate, otlp.client_key):
+            context.load_cert_chain(otlp.client_certificate, otlp.client_key)
     return context
+
+
+@contextmanager
+def _named(*paths: str | None) -> Iterator[None]:
+    # What ssl raises doesn't say which file it was.
+    try:
+        yield
+    except OSError as error:
+        what = str(error) if isinstance(error, ssl.SSLError) else error.strerror
+        raise OSError(f"{' or '.join(path for path in paths if path)}: {what}") from error
 
 
 def _keep_own_requests_out_of_logs() -> None:
