@@ -79,7 +79,7 @@ _SERVICE_ATTRIBUTES = {
     "service_namespace": "service.namespace",
     "deployment_environment": "deployment.environment.name",
 }
-_LISTED = "python -m otelagent.config.table lists them all"
+_LISTED = "otelagent-run --help lists them all"
 
 
 def load(settings: Mapping[str, object], environ: Mapping[str, str]) -> Config:

@@ -114,7 +114,9 @@ def _int(setting: Setting, value: object, spec: bool) -> Parsed:
     if isinstance(value, bool) or not isinstance(value, int):
         raise Invalid(f"{problem}, not {_type(value)}")
     if not low <= value <= high:
-        raise Invalid(problem, f"try {low if value < low else high}")
+        # The smallest number that is allowed is seldom a sensible one.
+        usual = setting.default if isinstance(setting.default, int) else low
+        raise Invalid(problem, f"try {usual if value < low else high}")
     return Parsed(value)
 
 

@@ -30,7 +30,7 @@ from otelagent.errors import ConfigError, UnknownSettingError
         (
             {},
             {"OTELAGENT_ZZZZZZ": "x"},
-            "OTELAGENT_ZZZZZZ: there is no such setting; python -m otelagent.config.table lists them all",
+            "OTELAGENT_ZZZZZZ: there is no such setting; otelagent-run --help lists them all",
         ),
         (
             {"sampler_arg": 1.5},
@@ -84,7 +84,7 @@ from otelagent.errors import ConfigError, UnknownSettingError
         (
             {"timeout_ms": 0},
             {},
-            "timeout_ms = 0 (from init()): must be a whole number of ms from 1 to 2147483647; try 1",
+            "timeout_ms = 0 (from init()): must be a whole number of ms from 1 to 2147483647; try 10000",
         ),
         (
             {"timeout_ms": 2.5},
@@ -159,7 +159,7 @@ def test_an_unknown_names_value_is_never_shown() -> None:
     [
         (
             {"OTEL_BSP_SCHEDULE_DELAY": "-1"},
-            "OTEL_BSP_SCHEDULE_DELAY='-1' ignored: must be a whole number of ms from 1 to 2147483647 (try 1); "
+            "OTEL_BSP_SCHEDULE_DELAY='-1' ignored: must be a whole number of ms from 1 to 2147483647 (try 5000); "
             "using 5000 (default)",
         ),
         (
