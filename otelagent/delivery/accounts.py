@@ -18,14 +18,14 @@ __all__ = ["Accounts"]
 # What a person is told of a payload that isn't taken; nothing when that was asked for.
 _REFUSALS = {
     "queue_full": "the destination is too slow or down",
-    "too_large": f"they need more than a request may have, {MAX_REQUEST_BYTES} bytes",
+    "too_large": f"more than a request may have, {MAX_REQUEST_BYTES} bytes",
 }
 _LOST_ON_DISK = {
     "spool_full": "the spool is full, the oldest goes first",
-    "spool_expired": "they waited for longer than the spool may keep them",
-    "spool_corrupt": "the disk has changed them",
-    "spool_missing": "their file was removed",
-    "spool_unreadable": "the disk doesn't give them back",
+    "spool_expired": "kept for as long as the spool may",
+    "spool_corrupt": "the disk has changed the data",
+    "spool_missing": "the file was removed",
+    "spool_unreadable": "the disk doesn't give the data back",
 }
 
 
@@ -62,12 +62,16 @@ class Accounts:
     def tell_refusal(self, payload: Payload, reason: str) -> None:
         """Tells of a new payload that was not taken."""
         if message := _REFUSALS.get(reason):
-            self._failures.failed(reason, f"{payload.items} new items are dropped", message, logging.ERROR)
+            self._failures.failed(
+                reason, f"{_count(payload.items, 'new items')} {_are(payload.items)} dropped", message, logging.ERROR
+            )
 
     def tell_left(self, items: int) -> None:
         """Tells of what was dropped at the end."""
         if items:
-            self._failures.failed("shutdown", f"{items} items are dropped", "not delivered in time", logging.ERROR)
+            self._failures.failed(
+                "shutdown", f"{_count(items)} {_are(items)} dropped", "not delivered in time", logging.ERROR
+            )
 
     def tell_spooled(self, service: str) -> None:
         """Tells, at the end, of what is left on disk, whichever process made it.
@@ -78,7 +82,7 @@ class Accounts:
         for signal, ledger in tuple(self._ledgers.items()):
             if items := ledger.snapshot().spooled:
                 verb, them = ("waits", "it") if items == 1 else ("wait", "them")
-                waiting = f"{_count(items, signal)} {verb} in {self._spool_directory}"
+                waiting = f"{_count(items, _nouns(signal))} {verb} in {self._spool_directory}"
                 self._failures.news(f"left {signal}", f"{waiting}; the next process{of} sends {them}")
 
     def tell_spooling(self) -> None:
@@ -130,13 +134,13 @@ class Accounts:
                 kept = "it is kept in memory and tried again while the process runs"
             self._failures.retried(result.reason, kept, result.message)
         elif isinstance(result, Rejected):
-            consequence = f"{payload.items} items are lost"
+            consequence = f"{_count(payload.items)} {_are(payload.items)} lost"
             self._failures.failed(result.reason, consequence, result.message, logging.ERROR)
         else:
             self._failures.succeeded()
             self._spooling_told = False
             if result.rejected_items > 0:
-                consequence = f"{result.rejected_items} of {payload.items} items are lost"
+                consequence = f"{result.rejected_items:,} of {_count(payload.items)} {_are(result.rejected_items)} lost"
                 self._failures.failed("partial_success", consequence, result.message, logging.ERROR)
             elif result.message:
                 self._failures.failed("server_warning", "everything is delivered", result.message)
@@ -147,7 +151,7 @@ class Accounts:
         """Items that another process had left are this one's to deliver."""
         self.ledger(signal).adopted(items)
         self._adopted_untold += items
-        message = f"this process takes over {_count(self._adopted_untold, signal)} that an earlier one left"
+        message = f"this process takes over {_count(self._adopted_untold, _nouns(signal))} that an earlier one left"
         if self._failures.news("adopted", f"{message} in {self._spool_directory}", logging.INFO):
             self._adopted_untold = 0
 
@@ -157,7 +161,9 @@ class Accounts:
         ledger.unspooled(items)
         ledger.dropped(items, reason)
         self._lose(items)
-        self._failures.failed(reason, f"{items} items are lost", _LOST_ON_DISK.get(reason, ""), logging.ERROR)
+        self._failures.failed(
+            reason, f"{_count(items)} {_are(items)} lost", _LOST_ON_DISK.get(reason, ""), logging.ERROR
+        )
 
     def failed(self, reason: str, message: str) -> None:
         """The disk has failed."""
@@ -182,7 +188,14 @@ class Accounts:
             self.lost_items += items
 
 
-def _count(items: int, signal: str) -> str:
+def _nouns(signal: str) -> str:
     known = SIGNALS.get(signal)
-    noun = known.items if known is not None else "items"
-    return f"{items:,} {noun if items != 1 else noun.removesuffix('s')}"
+    return known.items if known is not None else "items"
+
+
+def _count(items: int, nouns: str = "items") -> str:
+    return f"{items:,} {nouns if items != 1 else nouns.removesuffix('s')}"
+
+
+def _are(items: int) -> str:
+    return "is" if items == 1 else "are"

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from otelagent.delivery import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.accounts import Accounts
 from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
@@ -46,16 +47,16 @@ def test_each_kind_is_told_once_a_minute_with_the_number_of_repeats(caplog: pyte
     now = 0.0
     log = FailureLog("there", lambda: now)
     for _ in range(5):
-        log.failed("http_400", "1 items are lost")
+        log.failed("http_400", "1 item is lost")
         log.failed("queue_full", "2 new items are dropped")
     now = 59.9
-    log.failed("http_400", "1 items are lost")
+    log.failed("http_400", "1 item is lost")
     now = 60.0
-    log.failed("http_400", "1 items are lost", "bad", logging.ERROR)
+    log.failed("http_400", "1 item is lost", "bad", logging.ERROR)
     assert caplog.messages == [
-        "otelagent: telemetry to there failed: http_400; 1 items are lost",
+        "otelagent: telemetry to there failed: http_400; 1 item is lost",
         "otelagent: telemetry to there failed: queue_full; 2 new items are dropped",
-        "otelagent: telemetry to there failed: http_400: bad; 1 items are lost (5 more since the last message)",
+        "otelagent: telemetry to there failed: http_400: bad; 1 item is lost (5 more since the last message)",
     ]
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "ERROR"]
 
@@ -65,6 +66,7 @@ def test_each_kind_is_told_once_a_minute_with_the_number_of_repeats(caplog: pyte
     [
         (Rejected("http_400", "bad"), "failed: http_400: bad; 5 items are lost"),
         (Accepted(2, "old"), "failed: partial_success: old; 2 of 5 items are lost"),
+        (Accepted(1, "old"), "failed: partial_success: old; 1 of 5 items is lost"),
         (Accepted(0, "slow"), "failed: server_warning: slow; everything is delivered"),
     ],
 )
@@ -76,6 +78,24 @@ def test_every_loss_is_told(
     books.flush()
     wait_until(lambda: bool(caplog.messages))
     assert caplog.messages == [f"otelagent: telemetry to the test {message}"]
+
+
+def test_one_is_no_plural(caplog: pytest.LogCaptureFixture) -> None:
+    accounts = Accounts({}, FailureLog("there"))
+    for number in (1, 2):
+        accounts.tell_refusal(payload(number), "queue_full" if number == 1 else "too_large")
+    accounts.tell_left(1)
+    accounts.lost("traces", 1, "spool_missing")
+    accounts.tell(payload(1), Rejected("http_400", "bad"))
+    consequences = [message.rpartition("; ")[2] for message in caplog.messages]
+    assert consequences == [
+        "1 new item is dropped",
+        "2 new items are dropped",
+        "1 item is dropped",
+        "1 item is lost",
+        "1 item is lost",
+    ]
+    assert not [message for message in caplog.messages if "they" in message or "their" in message]
 
 
 @pytest.mark.parametrize(

@@ -93,4 +93,4 @@ def test_a_program_says_at_its_end_what_waits_and_who_sends_it(tmp_path: Path) -
 def test_without_a_spool_nothing_is_promised_that_the_end_breaks(tmp_path: Path) -> None:
     failed, dropped = run_program(tmp_path, "none")
     assert failed.endswith("it is kept in memory and tried again while the process runs")
-    assert dropped.endswith("not delivered in time; 1 items are dropped")
+    assert dropped.endswith("not delivered in time; 1 item is dropped")
