@@ -127,7 +127,7 @@ def test_an_interpreter_without_otelagent(bench: Workbench) -> None:
     outcome = bench.run(other, "-c", SHOW_PATH, PYTHONPATH=bench.bootstrap, options=None)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert outcome.own_lines == [
-        f"otelagent: is not installed for this interpreter; {other} (Python {version}) runs untraced"
+        f"otelagent: not installed for this interpreter; {other} (Python {version}) runs untraced"
     ]
     assert outcome.returncode == 0
     assert outcome.stdout == bench.run(other, "-c", SHOW_PATH, PYTHONPATH="", options=None).stdout

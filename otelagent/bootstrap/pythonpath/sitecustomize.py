@@ -40,7 +40,7 @@ def _start():
         from otelagent.bootstrap.start import start
     except ImportError as error:
         if error.name == "otelagent":
-            _report("is not installed for this interpreter; " + where)
+            _report("not installed for this interpreter; " + where)
         else:
             _report("cannot be loaded (%s); %s" % (error, where))  # noqa: UP031
         return
