@@ -162,9 +162,10 @@ class Agent:
         catalogue = Catalogue(
             VERSION, settings.disabled, contrib=settings.contrib, prefer_contrib=settings.prefer_contrib
         )
-        for name, nearest in catalogue.unknown.items():
+        for setting, name, nearest in catalogue.unknown:
             hint = f"; did you mean {nearest!r}?" if nearest else ""
-            self.warn(f"disabled_instrumentations or prefer_contrib: there is no instrumentation {name!r}{hint}")
+            source = self.config.sources[setting]
+            self.warn(f"{setting} (from {source}): there is no instrumentation {name!r}{hint}")
         return catalogue
 
     def warn(self, message: str) -> None:
@@ -511,7 +512,10 @@ def startup_line() -> str:
     available = agent.catalogue.available()
     own = [state.name for state in available if state.kind == "own"]
     contrib = [state.name for state in available if state.kind == "contrib"]
-    line = f'otelagent {VERSION}: service "{agent.service}" → {where} (engine {agent.engine.name})'
+    engine = agent.engine.name
+    if agent.config.engine == "auto" and engine != "native":
+        engine += f": {agent.engine.reason}"
+    line = f'otelagent {VERSION}: service "{agent.service}" → {where} (engine {engine})'
     line += "".join(f"; log records → {other}" for other in others)
     line += f"; instruments {', '.join(own) or 'nothing'}"
     return line + (f"; by contrib: {', '.join(contrib)}" if contrib else "")

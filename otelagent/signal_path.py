@@ -45,7 +45,7 @@ class SignalPath:
 
     def describe(self) -> str:
         """Where the signal goes, secrets masked."""
-        return self.destination.describe() if self.destination is not None else "nowhere (exporter none)"
+        return self.destination.describe() if self.destination is not None else "nowhere, exporter is none"
 
     def status(self) -> dict[str, object] | None:
         """See `Destination.status`."""

@@ -88,7 +88,7 @@ class Catalogue:
     :param disabled: names that stay off, ours and contrib's alike; ``*`` is all of them.
     :param contrib: load contrib instrumentors for libraries that ours don't cover.
     :param prefer_contrib: names for which an installed contrib instrumentor is used instead of ours.
-    :ivar unknown: names given that no instrumentation has, each with the nearest one that does.
+    :ivar unknown: names given that no instrumentation has: the setting, the name, and the nearest one that there is.
     """
 
     def __init__(
@@ -107,8 +107,11 @@ class Catalogue:
         preferred = {name.strip().lower() for name in prefer_contrib}
         entries = list(find((OWN_GROUP, CONTRIB_GROUP)))
         known = {entry.name.lower() for entry in entries}
-        unknown = sorted((disabled_names | preferred) - known - {ALL})
-        self.unknown = {name: _nearest(name, known) for name in unknown}
+        self.unknown = [
+            (setting, name, _nearest(name, known))
+            for setting, names in (("disabled_instrumentations", disabled_names), ("prefer_contrib", preferred))
+            for name in sorted(names - known - {ALL})
+        ]
         contrib_names = {entry.name for entry in entries if entry.group == CONTRIB_GROUP}
         own_names = {entry.name for entry in entries if entry.group == OWN_GROUP} - (
             preferred & contrib_names if contrib else set()

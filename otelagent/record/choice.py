@@ -54,7 +54,7 @@ def choose(config: Config) -> tuple[Literal["native", "sdk"], str]:
             raise ConfigError("engine", "native", source, absence, "use 'auto' or 'sdk'")
         return "native", asked
     if absence is not None:
-        return "sdk", f"engine is auto, and {absence}"
+        return "sdk", absence
     return "native", "engine is auto, and otelagent-native is installed"
 
 
@@ -83,7 +83,7 @@ def _native_absence() -> str | None:
         import otelagent_native  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name == "otelagent_native":
-            return "the distribution otelagent-native is not installed"
+            return "otelagent-native is not installed"
         return f"otelagent-native can't be imported: {error}"
     # A wheel of another interpreter, a subinterpreter, an API or a context runtime of it that it can't work with.
     except Exception as error:

@@ -385,11 +385,40 @@ def test_all_instrumentations_can_be_off_and_unknown_ones_are_named(tmp_path: Pa
     status = otelagent.status()
     print(json.dumps([{state["state"] for state in status["instrumentations"]} == {"disabled"}, status["warnings"]]))
     """),
+        OTELAGENT_PREFER_CONTRIB="flsk",
     )
     assert outcome.code == 0, outcome.err
     everything, warnings = outcome.json
     assert everything
-    assert [warning for warning in warnings if "'htpx'" in warning and "'httpx'" in warning], warnings
+    assert warnings == [
+        "disabled_instrumentations (from init()): there is no instrumentation 'htpx'; did you mean 'httpx'?",
+        "prefer_contrib (from OTELAGENT_PREFER_CONTRIB): there is no instrumentation 'flsk'; did you mean 'flask'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "exporter", "where"),
+    [
+        ("auto", "none", "nowhere, exporter is none (engine sdk: otelagent-native is not installed)"),
+        ("sdk", "console", "standard output (engine sdk)"),
+    ],
+)
+def test_the_start_line_says_why_it_is_the_slower_engine(
+    tmp_path: Path, engine: str, exporter: str, where: str
+) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    import sys; sys.modules["otelagent_native"] = None
+    from otelagent.agent import startup_line
+    otelagent.init(service_name="shop", disabled_instrumentations="*")
+    print(json.dumps(startup_line()))
+    """),
+        OTELAGENT_ENGINE=engine,
+        OTELAGENT_EXPORTER=exporter,
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json == f'otelagent 0.1.0: service "shop" → {where}; instruments nothing'
 
 
 def test_a_child_forked_inside_another_threads_init_can_init(tmp_path: Path) -> None:
