@@ -83,7 +83,9 @@ ALLOWED = {
     "native": (
         API,
         {"heapq", "importlib._abc", "importlib.util", "math", "queue", "signal"}
-        | {"_heapq", "_queue", "opentelemetry.sdk", "opentelemetry.sdk.version", "collections.abc"},
+        | {"_heapq", "_queue", "opentelemetry.sdk", "opentelemetry.sdk.version", "collections.abc"}
+        # For the resource. Up to 3.12 the API's `uuid` brings it.
+        | {"platform", "_wmi"},
     ),
     "sdk": (
         f"{API}\nimport opentelemetry.sdk.trace",
