@@ -7,8 +7,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own costs an import that most of this package's importers don't need
 if TYPE_CHECKING:
-    from otelagent.agent import flush, get_tracer, init, pause, resume, shutdown, status
     from otelagent.errors import ConfigError, OtelAgentError
+    from otelagent.lifecycle import flush, get_tracer, init, pause, resume, shutdown, status
     from otelagent.record.provider import TracerProvider
     from otelagent.tracing import instrument, span
     from otelagent.version import VERSION as __version__
@@ -31,7 +31,7 @@ __all__ = [
 
 # Loaded at first use: every interpreter below otelagent-run imports this package, also those that trace nothing.
 _HOMES = {
-    **dict.fromkeys(("flush", "get_tracer", "init", "pause", "resume", "shutdown", "status"), "otelagent.agent"),
+    **dict.fromkeys(("flush", "get_tracer", "init", "pause", "resume", "shutdown", "status"), "otelagent.lifecycle"),
     **dict.fromkeys(("ConfigError", "OtelAgentError"), "otelagent.errors"),
     "TracerProvider": "otelagent.record.provider",
     **dict.fromkeys(("instrument", "span"), "otelagent.tracing"),

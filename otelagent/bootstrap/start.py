@@ -38,20 +38,20 @@ def start(report: Callable[[str], None]) -> None:
     if program.is_helper:
         return
 
-    from otelagent import agent
+    from otelagent import lifecycle
     from otelagent.config.settings import REFUSED_VARIABLE
     from otelagent.errors import ConfigError
 
     os.environ.pop(REFUSED_VARIABLE, None)  # the environment's of a parent: this one's may be right
     try:
-        agent.init()
+        lifecycle.init()
     except ConfigError as error:
         os.environ[REFUSED_VARIABLE] = str(error)
         report(f"{error}; the application runs without telemetry")
         return
     if ANNOUNCED not in os.environ:
         os.environ[ANNOUNCED] = "1"
-        line = agent.startup_line()
+        line = lifecycle.startup_line()
         if line and sys.stderr is not None:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()

@@ -15,10 +15,10 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = directory / "otelagent"
     package.mkdir()
     for part in Path(otelagent.__file__).parent.iterdir():
-        if part.name not in ("agent.py", "__init__.py", "__pycache__"):
+        if part.name not in ("lifecycle.py", "__init__.py", "__pycache__"):
             (package / part.name).symlink_to(part)
     (package / "__init__.py").write_text("")
-    (package / "agent.py").write_text(AGENT)
+    (package / "lifecycle.py").write_text(AGENT)
     return directory
 
 

@@ -68,10 +68,11 @@ def test_children_deliver_before_they_end(bench: Workbench, method: str, end: st
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("where", ["in the module", "in the target"])
 def test_an_agent_that_the_application_started_itself(bench: Workbench, method: str, where: str) -> None:
-    at_import, in_target = ("agent.init()", "") if where == "in the module" else ("", "agent.init()")
+    at_import, in_target = ("lifecycle.init()", "") if where == "in the module" else ("", "lifecycle.init()")
     bench.write(
         "app.py",
-        f"import multiprocessing, sys\nfrom otelagent import agent\n{at_import}\ndef work():\n  {in_target or 'pass'}\n"
+        f"import multiprocessing, sys\nfrom otelagent import lifecycle\n{at_import}\n"
+        f"def work():\n  {in_target or 'pass'}\n"
         "if __name__ == '__main__':\n  child = multiprocessing.get_context(sys.argv[1]).Process(target=work)\n"
         "  child.start(); child.join(); print(child.exitcode)",
     )

@@ -109,7 +109,7 @@ def test_an_earlier_handler_stays(bench: Workbench) -> None:
     bench.write(
         "early/sitecustomize.py",
         "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "from otelagent import agent\nagent.init()",
+        "from otelagent import lifecycle\nlifecycle.init()",
     )
     path = f"{bench.directory / 'early'}{os.pathsep}{bench.packages}"
     outcome = signalled(bench, SLEEP, signal.SIGTERM, traced=False, PYTHONPATH=path)
@@ -159,7 +159,8 @@ def test_a_handler_that_exits_does_not_cut_delivery_off(bench: Workbench) -> Non
 
 def test_an_init_process_is_not_killed(bench: Workbench) -> None:
     code = (
-        "import os, signal, time\nfrom otelagent import agent\nagent.init()\npid = os.getpid()\nos.getpid = lambda: 1\n"
+        "import os, signal, time\nfrom otelagent import lifecycle\nlifecycle.init()\n"
+        "pid = os.getpid()\nos.getpid = lambda: 1\n"
         "os.kill(pid, signal.SIGTERM)\ntime.sleep(.1)\nos.getpid = lambda: pid\nprint('alive')"
     )
     outcome = bench.run(sys.executable, "-c", code, options=None)
@@ -230,7 +231,7 @@ def test_a_new_watch_takes_the_place_of_the_old_one(bench: Workbench) -> None:
 
 def test_outside_the_main_thread_the_signal_is_left_alone(bench: Workbench) -> None:
     code = (
-        "import signal, threading\nfrom otelagent import agent\nthread = threading.Thread(target=agent.init)\n"
+        "import signal, threading\nfrom otelagent import lifecycle\nthread = threading.Thread(target=lifecycle.init)\n"
         "thread.start(); thread.join()\nprint(signal.getsignal(signal.SIGTERM).name)"
     )
     outcome = bench.run(sys.executable, "-c", code, options=None)

@@ -1,4 +1,4 @@
-"""Keeps the books of a process under test: what `otelagent.status()` said last, after the agent's end, in a file.
+"""Keeps the books of a process under test: what `otellifecycle.status()` said last, after the agent's end, in a file.
 
 Tests put this directory on PYTHONPATH, so that it is there in every Python process of an application, whichever way
 that process came to be and whichever way it ends (`atexit` is not asked when a signal kills).
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def _keep(directory: str) -> None:
-    from otelagent import agent
+    from otelagent import lifecycle
     from otelagent.process import ProcessWatch
 
     call = ProcessWatch._call
@@ -21,7 +21,7 @@ def _keep(directory: str) -> None:
     def and_write(watch: Any, function: Callable[[], object]) -> None:
         call(watch, function)
         if function == watch._on_exit:
-            status = agent.status()
+            status = lifecycle.status()
             if status.get("ledger"):
                 part = os.path.join(directory, f".{os.getpid()}")
                 with open(part, "w") as file:

@@ -224,7 +224,7 @@ def test_flush_tells_the_truth_about_loss(tmp_path: Path) -> None:
         tmp_path,
         program("""
     otelagent.init(batch_max_queue_size=4, batch_max_export_batch_size=4, batch_schedule_delay_ms=60000)
-    from otelagent.agent import _agent
+    from otelagent.lifecycle import _agent
     spans = [trace.get_tracer("t").start_span(str(number)) for number in range(4)]
     _agent.engine._batch.added = lambda pending: None   # the batch thread never comes: the queue stays full
     for span in spans: span.end()
@@ -410,7 +410,7 @@ def test_the_start_line_says_why_it_is_the_slower_engine(
         tmp_path,
         program("""
     import sys; sys.modules["otelagent_native"] = None
-    from otelagent.agent import startup_line
+    from otelagent.lifecycle import startup_line
     otelagent.init(service_name="shop", disabled_instrumentations="*")
     print(json.dumps(startup_line()))
     """),
@@ -427,10 +427,10 @@ def test_a_child_forked_inside_another_threads_init_can_init(tmp_path: Path) -> 
         program("""
     import os, threading, warnings
     warnings.simplefilter("ignore")
-    from otelagent import agent
+    from otelagent import lifecycle
     held, done = threading.Event(), threading.Event()
     def hold():
-        with agent._agent_lock:
+        with lifecycle._agent_lock:
             held.set(); done.wait()
     thread = threading.Thread(target=hold); thread.start(); held.wait()
     pid = os.fork()
