@@ -12,6 +12,7 @@ from benchmarks.throughput import GOAL, HOLD_S
 __all__ = ["BUDGETS", "Budget", "text"]
 
 MINE = "otelagent-native"
+OUTAGE_RATIO = 1.1
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def text(samples: Iterable[Sample]) -> str:
     samples = list(samples)
     summary = Summary(samples)
     lines = [_line(budget.title, budget.measured(summary), budget.times) for budget in BUDGETS]
+    lines.append(_outage(summary.figure("outage", "end", MINE, "outage_ratio")))
     tried = [one for one in samples if (one.question, one.peer) == ("throughput", MINE)]
     # What was held; if nothing was, what was tried last.
     tried.sort(key=lambda one: one.case == "hold" and bool(one.values))
@@ -62,6 +64,15 @@ def _line(title: str, ratio: Figure | None, times: float) -> str:
         return f"not measured  {title}: at least {times:g}x"
     verdict = "pass" if ratio.median >= times else "FAIL"
     return f"{verdict}  {title}: {ratio.median:.1f}x ({ratio.low:.1f} to {ratio.high:.1f}), wanted at least {times:g}x"
+
+
+def _outage(ratio: Figure | None) -> str:
+    title = "p99 of ending a span while the backend is down, over that of normal times"
+    if ratio is None:
+        return f"not measured  {title}: at most {OUTAGE_RATIO:g}"
+    verdict = "pass" if ratio.median <= OUTAGE_RATIO else "FAIL"
+    spread = f"({ratio.low:.2f} to {ratio.high:.2f})"
+    return f"{verdict}  {title}: {ratio.median:.2f} {spread}, wanted at most {OUTAGE_RATIO:g}"
 
 
 def _throughput(sample: Sample | None) -> str:

@@ -74,6 +74,7 @@ _TITLES = {
     "threads": "five attributes, {} threads",
     "tasks": "five attributes, {} asyncio tasks",
     "threads-1": "five attributes, 1 thread",
+    "end": "ending a span",
     "hold": "held for a minute",
     "hold-failed": "tried for a minute, not held",
 }
@@ -87,6 +88,9 @@ _METRICS = {
     "added_wall_ms": "added, wall clock, ms",
     "bare_cpu_ms": "bare, CPU, ms",
     "added_cpu_ms": "added, CPU, ms",
+    "normal_p99_us": "99th percentile of normal times, µs",
+    "outage_p99_us": "99th percentile while the backend is down, µs",
+    "outage_ratio": "the one over the other",
     "spans": "spans of a call",
     "spans_per_s": "spans/s",
     "backlog_s": "still to export at the end, s",

@@ -1,6 +1,7 @@
 """Where the peers' exports go: a process that counts the spans it gets, by OTLP/HTTP and by ddtrace's own protocol.
 
-``python -m benchmarks.sink`` prints its port. ``GET /count`` answers the spans so far. It takes the time of its own
+``python -m benchmarks.sink`` prints its port. ``GET /count`` answers the spans so far, ``PUT /fail`` has it answer 503
+to exports until ``PUT /work``. It takes the time of its own
 process, not that of who is measured.
 """
 
@@ -18,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from benchmarks.environments import ROOT
 
-__all__ = ["count_datadog", "count_otlp", "counted", "running", "serve"]
+__all__ = ["count_datadog", "count_otlp", "counted", "fail", "running", "serve"]
 
 # What ddtrace asks an agent for; without these end points it would fall back or not send.
 DATADOG_INFO = b'{"version":"7.70.0","endpoints":["/v0.4/traces","/v0.5/traces"],"client_drop_p0s":false}'
@@ -115,6 +116,7 @@ def _unpack(form: str, body: bytes, at: int) -> tuple[int, int]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     spans = 0
+    failing = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -130,6 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
         """An export, or something else that a peer tells its agent, which is thrown away."""
         body = self._body()
         answer = b""
+        if self.path in ("/fail", "/work"):
+            self.server.failing = self.path == "/fail"
+        elif self.server.failing:
+            self._answer(503, b"")
+            return
         try:
             if self.path.endswith("/v1/traces"):
                 self._add(count_otlp(body))
@@ -201,6 +208,12 @@ def counted(address: str) -> int:
     """How many spans have reached the sink."""
     with urllib.request.urlopen(f"{address}/count", timeout=10) as answer:
         return int(answer.read())
+
+
+def fail(address: str, failing: bool) -> None:
+    """Has the sink answer 503 to exports, or take them again."""
+    request = urllib.request.Request(f"{address}/{'fail' if failing else 'work'}", b"", method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 if __name__ == "__main__":

@@ -65,6 +65,13 @@ def test_other_questions(name: str, address: str) -> None:
     assert sum(one.sent for one in samples) > 500
 
 
+def test_what_an_outage_holds_back_arrives_after_it(address: str) -> None:
+    (one,) = answers("outage", PEERS[-1], address)
+    assert not one.note
+    assert one.arrived == one.sent > 1_000
+    assert one.values["outage_ratio"] == one.values["outage_p99_us"] / one.values["normal_p99_us"]
+
+
 def test_memory_is_measured_in_a_process_that_ends_by_signal(address: str) -> None:
     samples = answers("memory", PEERS[-1], address)
     assert [one.case for one in samples] == ["started", "queued"]

@@ -105,6 +105,14 @@ def test_budgets_tell_pass_and_fail_with_the_number() -> None:
     assert budgets.text(slow).startswith("FAIL  five attributes, thread: opentelemetry-sdk: 4.0x")
 
 
+def test_the_budget_of_an_outage() -> None:
+    for ratio, verdict in (1.02, "pass"), (1.31, "FAIL"):
+        lines = budgets.text([Sample("outage", "otelagent-native", "end", values={"outage_ratio": ratio})])
+        assert f"{verdict}  p99 of ending a span while the backend is down" in lines
+        assert f"{ratio:.2f}" in lines
+    assert "not measured  p99 of ending a span" in budgets.text([])
+
+
 def hold(peer: str, rate: float, seconds: float = 60.0, lost: int = 0, note: str = "") -> Sample:
     values = {"spans_per_s": rate, "seconds": seconds}
     return Sample("throughput", peer, "hold", values=values, sent=12_000_000, arrived=12_000_000 - lost, note=note)

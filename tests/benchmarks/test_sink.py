@@ -120,3 +120,14 @@ def test_what_cannot_be_decoded_is_refused_and_not_counted(address: str) -> None
 def test_it_says_what_an_agent_can(address: str) -> None:
     with urllib.request.urlopen(f"{address}/info") as answer:
         assert b"/v0.5/traces" in answer.read()
+
+
+def test_it_fails_and_works_again_when_it_is_told(address: str) -> None:
+    before = sink.counted(address)
+    export = urllib.request.Request(f"{address}/v1/traces", b"")
+    sink.fail(address, True)
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(export, timeout=10)
+    sink.fail(address, False)
+    assert urllib.request.urlopen(export, timeout=10).status == 200
+    assert sink.counted(address) == before
