@@ -24,6 +24,7 @@ class Signal:
     :ivar messages: what the names of its request and its response begin with.
     :ivar items: what one calls its items.
     :ivar rejected: field of its partial success that counts what the server refused.
+    :ivar levels: the fields and oneofs of its request that lead to its items, from the outside in.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Signal:
     messages: str
     items: str
     rejected: str
+    levels: tuple[str, ...]
 
     @property
     def path(self) -> str:
@@ -69,6 +71,16 @@ SIGNALS: Mapping[str, Signal] = {
         "ExportTraceService",
         "spans",
         "rejected_spans",
+        ("resource_spans", "scope_spans", "spans"),
+    ),
+    "metrics": Signal(
+        "metrics",
+        "MetricsService",
+        f"{_COLLECTOR}.metrics.v1.metrics_service_pb2",
+        "ExportMetricsService",
+        "data points",
+        "rejected_data_points",
+        ("resource_metrics", "scope_metrics", "metrics", "data", "data_points"),
     ),
     "logs": Signal(
         "logs",
@@ -77,5 +89,6 @@ SIGNALS: Mapping[str, Signal] = {
         "ExportLogsService",
         "log records",
         "rejected_log_records",
+        ("resource_logs", "scope_logs", "log_records"),
     ),
 }

@@ -219,6 +219,6 @@ class TestFile:
 
 @pytest.mark.parametrize("transport", [ConsoleTransport(), FileTransport("/nowhere/x")])
 def test_other_signals_have_no_form_yet(transport: ConsoleTransport | FileTransport) -> None:
-    result = transport.send(Payload("metrics", b"", 1), 1)
+    result = transport.send(Payload("profiles", b"", 1), 1)
     assert isinstance(result, Rejected)
     assert result.reason == "unsupported_signal"
