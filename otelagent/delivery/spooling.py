@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from otelagent.delivery.accounts import Accounts
 from otelagent.delivery.pace import Pace
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["THREAD_NAME", "SpoolAt", "Spooling"]
 
 THREAD_NAME = "otelagent-spool"
+
+T = TypeVar("T")
 
 # How long the disk is left alone after it took nothing, and how often there is a look at what dead processes left.
 _PAUSE_S = 1.0
@@ -146,12 +148,12 @@ class Spooling:
                 claims = [self._queue.claim() for _ in range(self._queue.idle)]
             if self._settled:
                 self._do_settle()
-            if claims or self._spool is not None:
-                spool = self._opened()
-                for claim in claims:
-                    if self._clock() >= deadline_s or not self._append(claim):
-                        break
-                spool.close(sync=self._clock() < deadline_s)
+            for claim in claims:
+                if self._clock() >= deadline_s or not self._append(claim):
+                    break
+            if self._spool is not None:
+                in_time = self._clock() < deadline_s
+                self._use(lambda spool: spool.close(sync=in_time), None)
         finally:
             self._disk.release()
 
@@ -171,6 +173,15 @@ class Spooling:
             spool.attach(self._accounts)
             self._spool = spool
         return self._spool
+
+    def _use(self, what: Callable[[Spool], T], otherwise: T) -> T:
+        """What the spool answers. A bug in it, or a part that isn't installed whole, ends neither the thread nor what
+        it holds: the payload stays in memory, or comes again."""
+        try:
+            return what(self._opened())
+        except Exception as error:
+            self._accounts.failed("spool_internal_error", type(error).__name__)
+            return otherwise
 
     def _items(self) -> int:
         return self._spool.items() if self._spool is not None else 0
@@ -230,9 +241,9 @@ class Spooling:
             self._looking, self._found = False, found
 
     def _append(self, claim: Claim) -> bool:
-        appended = self._opened().append(claim.payload)
+        appended = self._use(lambda spool: spool.append(claim.payload).name, "FAILED")
+        stored = appended == "STORED"
         with self._changed:
-            stored = appended.name == "STORED"
             if not stored:
                 self._append_after_s = self._clock() + _PAUSE_S
             if not self._queue.holds(claim):
@@ -245,14 +256,14 @@ class Spooling:
             else:
                 self._queue.put_back(claim)
             self._changed.notify_all()
-        if appended.name == "FULL":
+        if appended == "FULL":
             self._accounts.spool_full()
         elif stored and not self._ending:
             self._accounts.tell_spooling()
         return stored
 
     def _read_ahead(self) -> None:
-        payload = self._opened().next()
+        payload = self._use(lambda spool: spool.next(), None)
         with self._changed:
             self._ahead = payload
             if payload is None:
@@ -262,13 +273,13 @@ class Spooling:
             self._changed.notify_all()
 
     def _do_settle(self) -> None:
-        self._opened().settle()
+        self._use(lambda spool: spool.settle(), None)
         with self._changed:
             self._settled, self._ahead = False, None
             self._changed.notify_all()
 
     def _maintain(self) -> None:
-        self._opened().maintain()
+        self._use(lambda spool: spool.maintain(), None)
         with self._changed:
             if self._items():
                 self._maintain_after_s = min(self._maintain_after_s, self._clock() + _PAUSE_S)

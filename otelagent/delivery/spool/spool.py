@@ -9,21 +9,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from otelagent.delivery.disk_errors import explain, token
 from otelagent.delivery.payload import Payload
-from otelagent.delivery.spool.directory import Entry, entries, quota, used_bytes
+from otelagent.delivery.spool.directory import quota, used_bytes
 from otelagent.delivery.spool.frame import FRAME_SIZE, HEADER_SIZE
+from otelagent.delivery.spool.holdings import Held, Holdings
 from otelagent.delivery.spool.place import SpoolPlace
-from otelagent.delivery.spool.segment import Record, Segment, UnknownVersion
+from otelagent.delivery.spool.segment import Record, Segment
 
 __all__ = ["Appended", "Spool", "SpoolLimits", "SpoolListener"]
 
 # A disk that failed is left alone for this long.
 _RETRY_S = 5.0
-# Entries of dead processes that one process takes over at a time; the rest is for its siblings.
-_MAX_ADOPTED = 2
 _ADOPT_EVERY_S = 30.0
 # What a power cut may cost at most. A killed process loses nothing that was written.
 _SYNC_EVERY_S = 1.0
@@ -87,11 +86,6 @@ class SpoolListener(Protocol):
         """The disk works again."""
 
 
-class _Held(NamedTuple):
-    segment: Segment
-    entry: Entry
-
-
 class Spool:
     """Payloads on disk, in the order they came, until each is settled. Nothing in here raises an OSError: what the
     disk refuses stays with the caller, and the disk is tried again some seconds later.
@@ -119,15 +113,12 @@ class Spool:
         self._clock = clock
         self._now_s = now_s
         self._listener: SpoolListener | None = None
+        self._holdings = Holdings(place, self._failed)
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self._own: Entry | None = None
-        self._adopted: list[Entry] = []
-        self._held: list[_Held] = []
         self._active: dict[str, Segment] = {}
-        self._reading: tuple[_Held, Record] | None = None
-        self._unremoved: list[_Held] = []
+        self._reading: tuple[Held, Record] | None = None
         self._attempts: dict[str, int] = {}
         self._dirty: set[Segment] = set()
         self._new_names = False
@@ -143,12 +134,12 @@ class Spool:
 
         :param own_only: without those that other processes had left.
         """
-        own = self._own
-        return sum(held.segment.left for held in tuple(self._held) if not own_only or held.entry is own)
+        held = self._holdings.own_segments if own_only else self._holdings.segments
+        return sum(one.segment.left for one in held)
 
     def status(self) -> dict[str, object]:
         """What is where, as plain JSON values; `problem` is empty when the disk works."""
-        held = tuple(self._held)
+        held = self._holdings.segments
         return {
             "directory": self.place.directory,
             "items": sum(one.segment.left for one in held),
@@ -175,7 +166,7 @@ class Spool:
         assert self._reading is None, "the last one is neither settled nor released"
         if self._clock() < self._read_after_s:
             return None
-        for held in tuple(self._held):
+        for held in self._holdings.segments:
             record = self._read(held)
             if record is not None:
                 self._reading = (held, record)
@@ -200,12 +191,12 @@ class Spool:
     def maintain(self) -> None:
         """What is to do from time to time: give up what is too old, adopt what dead processes left, sync."""
         self._expire()
-        for held in tuple(self._unremoved):
-            self._unlink(held)
+        if self._holdings.remove_unremoved():
+            self._adopt_after_s = self._clock()
         if self._clock() >= self._adopt_after_s:
             self._adopt_after_s = self._clock() + _ADOPT_EVERY_S
             try:
-                self._adopt()
+                self._holdings.adopt(self._adopted)
             except OSError as error:
                 self._failed(error)
         if self._clock() >= self._synced_s + _SYNC_EVERY_S:
@@ -220,8 +211,8 @@ class Spool:
         for segment in dirty:
             try:
                 segment.sync()
-                if self._new_names and self._own is not None:
-                    self._own.sync()
+                if self._new_names:
+                    self._holdings.sync_names()
                     self._new_names = False
             except OSError as error:
                 # The system may have let go of what it could not write. What can't be read back is counted then; the
@@ -233,29 +224,12 @@ class Spool:
         """Leaves what is in the spool to the next process. The spool may be used again."""
         if sync:
             self.sync()
-        key: int | None = None
-        try:
-            key = self.place.open() if self._own is not None or self._adopted else None
-        except OSError:
-            pass
-        for held in (*self._held, *self._unremoved):
-            held.segment.close()
-        for entry in (self._own, *self._adopted):
-            if entry is not None and key is not None:
-                entry.remove(key)
-            elif entry is not None:
-                entry.close()
-        if key is not None:
-            os.close(key)
+        self._holdings.close()
         self._start_empty()
 
     def after_fork_in_child(self) -> None:
         """Lets go of the parent's files and locks, which stay the parent's."""
-        for held in (*self._held, *self._unremoved):
-            held.segment.close()
-        for entry in (self._own, *self._adopted):
-            if entry is not None:
-                entry.close()
+        self._holdings.after_fork_in_child()
         self._start_empty()
 
     def _append(self, key: int, payload: Payload) -> Appended:
@@ -301,25 +275,17 @@ class Spool:
         return segment
 
     def _create(self, key: int, signal: str) -> Segment:
-        if self._own is None or not self._own.exists():
+        if not self._holdings.has_place_for_new():
             self._forget_vanished()
-            if self._own is not None:
-                self._own.close()
-            self._own = Entry.create(key)
-        newest = self._held[-1].segment.name.created_ns if self._held else 0
-        # Never before one that is there, or a clock that was set back would put the new before the old.
-        segment = Segment.create(self._own.descriptor, signal, max(int(self._now_s() * 1e9), newest + 1))
+        segment = self._holdings.create(key, signal, int(self._now_s() * 1e9))
         self._active[signal] = segment
-        self._held.append(_Held(segment, self._own))
         self._new_names = True
         return segment
 
     def _discard(self, segment: Segment) -> None:
         """Takes back a segment whose first record could not be written."""
         self._active.pop(segment.signal, None)
-        held = next(held for held in self._held if held.segment is segment)
-        self._held.remove(held)
-        self._unlink(held)
+        self._holdings.remove(next(held for held in self._holdings.segments if held.segment is segment))
 
     def _seal(self, segment: Segment) -> None:
         segment.sealed = True
@@ -335,7 +301,7 @@ class Spool:
             segment.close()
 
     def _forget_vanished(self) -> None:
-        for held in tuple(self._held):
+        for held in self._holdings.segments:
             try:
                 gone = held.segment in self._active.values() and held.segment.vanished()
             except FileNotFoundError:
@@ -344,21 +310,21 @@ class Spool:
                 self._give_up(held, "spool_missing")
 
     def _drop_oldest(self) -> bool:
-        for held in self._held:
+        for held in self._holdings.segments:
             if self._reading is None or self._reading[0] is not held:
                 self._give_up(held, "spool_full")
-                return not self._unremoved
+                return not self._holdings.unremoved
         return False
 
     def _expire(self) -> None:
         oldest_ns = (self._now_s() - self.limits.max_age_s) * 1e9
-        for held in tuple(self._held):
+        for held in self._holdings.segments:
             if held.segment.name.created_ns >= oldest_ns:
                 break
             if self._reading is None or self._reading[0] is not held:
                 self._give_up(held, "spool_expired")
 
-    def _give_up(self, held: _Held, reason: str) -> None:
+    def _give_up(self, held: Held, reason: str) -> None:
         self._lost(held.segment, held.segment.abandon(), reason)
         self._remove(held)
 
@@ -366,7 +332,7 @@ class Spool:
         if items and self._listener is not None:
             self._listener.lost(segment.signal, items, reason)
 
-    def _read(self, held: _Held) -> Record | None:
+    def _read(self, held: Held) -> Record | None:
         segment = held.segment
         name = str(segment.name)
         try:
@@ -392,77 +358,18 @@ class Spool:
             self._remove(held)
         return record
 
-    def _remove(self, held: _Held) -> None:
+    def _remove(self, held: Held) -> None:
         """Lets go of a segment with nothing left in it."""
-        self._held.remove(held)
         self._dirty.discard(held.segment)
         self._attempts.pop(str(held.segment.name), None)
         if self._active.get(held.segment.signal) is held.segment:
             del self._active[held.segment.signal]
-        self._unlink(held)
-        if held.entry is not self._own and all(other.entry is not held.entry for other in self._held):
-            self._leave(held.entry)
+        if self._holdings.remove(held):
+            self._adopt_after_s = self._clock()
 
-    def _unlink(self, held: _Held) -> None:
-        if held in self._unremoved:
-            self._unremoved.remove(held)
-        try:
-            held.segment.remove()
-        except OSError as error:
-            self._failed(error)
-            self._unremoved.append(held)
-
-    def _leave(self, entry: Entry) -> None:
-        """Lets go of an adopted entry that is empty, and makes place for the next."""
-        if any(held.entry is entry for held in self._unremoved):
-            return
-        self._adopted.remove(entry)
-        try:
-            with self.place.opened() as key:
-                entry.remove(key)
-        except OSError:
-            entry.close()
-        self._adopt_after_s = self._clock()
-
-    def _adopt(self) -> None:
-        try:
-            key = self.place.open()
-        except FileNotFoundError:
-            return
-        try:
-            for name in entries(key):
-                if len(self._adopted) >= _MAX_ADOPTED:
-                    return
-                entry = Entry.adopt(key, name)
-                if entry is not None:
-                    self._take_over(key, entry)
-        finally:
-            os.close(key)
-
-    def _take_over(self, key: int, entry: Entry) -> None:
-        taken: list[_Held] = []
-        try:
-            for name in entry.segments():
-                with suppress(UnknownVersion):
-                    segment = Segment.open(entry.descriptor, name)
-                    if segment.finished:
-                        segment.remove()
-                    else:
-                        taken.append(_Held(segment, entry))
-        except OSError:
-            entry.close()  # For another time, or another process.
-            raise
-        if not taken:
-            entry.remove(key)
-            return
-        self._adopted.append(entry)
-        self._held = sorted([*self._held, *taken], key=lambda held: held.segment.name)
-        adopted: dict[str, int] = {}
-        for held in taken:
-            adopted[held.segment.signal] = adopted.get(held.segment.signal, 0) + held.segment.left
+    def _adopted(self, signal: str, items: int) -> None:
         if self._listener is not None:
-            for signal, items in adopted.items():
-                self._listener.adopted(signal, items)
+            self._listener.adopted(signal, items)
 
     def _failed(self, error: OSError) -> None:
         self.problem = error.strerror or str(error)

@@ -173,6 +173,36 @@ def test_without_a_disk_everything_is_as_without_a_spool(tmp_path: Path, caplog:
     books.check()
 
 
+@pytest.mark.parametrize("method", ["append", "next", "settle", "maintain", "close"])
+def test_a_bug_in_the_spool_costs_neither_data_nor_the_books(
+    method: str, open_spooling: OpenSpooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Switchable()
+    books = open_spooling(FakeTransport(server))
+    with monkeypatch.context() as patched:
+        called, original = threading.Event(), getattr(Spool, method)
+
+        def fail(*arguments: object, **options: object) -> object:
+            if called.is_set():
+                return original(*arguments, **options)
+            called.set()
+            if method == "settle":
+                original(*arguments, **options)
+            raise ValueError
+
+        patched.setattr(Spool, method, fail)
+        books.submit(*[payload() for _ in range(5)])
+        if method == "append":
+            assert called.wait(5)
+        wait_until(lambda: books.ledger.snapshot().spooled == 5, 10)
+        server.down = False
+        wait_until(lambda: books.ledger.snapshot().delivered == 5, 10)
+        books.check()
+        books.shutdown(1)
+        assert called.is_set()
+    assert not dict(books.ledger.snapshot().dropped)
+
+
 def test_new_data_does_not_wait_for_old(open_spooling: OpenSpooling) -> None:
     before = open_spooling(FakeTransport(DOWN))
     before.submit(*[Payload("traces", b"old" + bytes(20_000), 1) for _ in range(30)])

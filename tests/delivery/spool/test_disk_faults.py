@@ -195,6 +195,46 @@ def test_a_directory_that_is_removed_under_a_living_process(tmp_path: Path) -> N
     disk.spool.close()
 
 
+def test_a_directory_that_is_removed_while_a_record_is_being_sent(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "spool")
+    for which in range(2):
+        assert disk.append(body(which), 2)
+    sent = disk.spool.next()
+    assert sent is not None
+    shutil.rmtree(tmp_path / "spool")
+    assert disk.append(body(2), 2)
+    disk.spool.settle()
+    disk.ledger.unspooled(sent.items)
+    disk.ledger.delivered(sent.items)
+    # The open file is still read, so that nothing of it is lost.
+    assert [*map(number, disk.drain())] == [1, 2]
+    assert not sum(disk.ledger.snapshot().dropped.values())
+    disk.spool.close()
+
+
+def test_an_entry_whose_file_could_not_be_removed_at_first_makes_room_for_the_next(tmp_path: Path) -> None:
+    for which in range(3):
+        orphan = Disk(tmp_path / "spool")
+        assert orphan.append(body(which))
+        orphan.die()
+    disk = Disk(tmp_path / "spool")
+    with pytest.MonkeyPatch.context() as patched:
+
+        def fail(*arguments: object, **options: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        disk.adopt()
+        patched.setattr(os, "unlink", fail)
+        assert len([*disk.drain()]) == 2
+        disk.adopt()
+        assert not disk.spool.items()
+    disk.adopt()
+    disk.adopt()
+    assert len([*disk.drain()]) == 1
+    assert not disk.files()
+    disk.spool.close()
+
+
 def test_no_more_files_may_be_opened(tmp_path: Path) -> None:
     disk = Disk(tmp_path / "spool")
     assert disk.append(body(0))

@@ -71,7 +71,7 @@ class Told:
         disk = Disk(directory)
         while True:
             disk.adopt()
-            if not disk.spool.items() and not disk.spool._held:
+            if not disk.spool.items() and not disk.files():
                 break
             self.delivered.update(map(number, disk.drain()))
         assert not disk.failures

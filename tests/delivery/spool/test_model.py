@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from otelagent.delivery.spool import spool
+from otelagent.delivery.spool import holdings
 from otelagent.delivery.spool.spool import SpoolLimits
 from tests.delivery.spool.disk import Disk, body, flip, number
 
@@ -78,7 +78,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def _begin(self) -> None:
         self.disk = Disk(self.disk.directory, self.disk.spool.limits)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(spool, "_MAX_ADOPTED", 1000)
+            patched.setattr(holdings, "_MAX_ADOPTED", 1000)
             self.disk.adopt()
         waiting = sum(self._waiting.values()) - self._lost
         # A cursor that was flipped has gone back by one step, and what is sent again counts again.
