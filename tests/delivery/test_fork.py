@@ -12,6 +12,7 @@ import pytest
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from tests.delivery.harness import FaultServer, partial_success, payload
+from tests.delivery.spool.disk import Disk
 
 # A parent whose export is under way (or over) when it forks; parent and children deliver and tell what they counted.
 PROGRAM = """
@@ -103,6 +104,86 @@ def test_parents_and_children_deliver_their_own(protocol: str, moment: str) -> N
     assert (sent.count("child"), sent.count("grandchild")) == (6, 3)
     assert before + 1 <= sent.count("parent") <= before + 1 + (3 if protocol == "grpc" else 0)
     assert "skipping fork" not in done.stderr
+
+
+# A parent whose disk thread writes all the time while it forks. Nothing can be delivered.
+SPOOLING_PROGRAM = """
+import json, os, sys, threading, time
+from otelagent.delivery import Destination, Ledger, Payload, Retryable, RetryPolicy
+from otelagent.delivery.spool.place import SpoolPlace
+from otelagent.delivery.spool.spool import Spool
+from otelagent.delivery.spooling import THREAD_NAME, SpoolAt
+from tests.delivery.harness import FakeTransport
+
+ledger = Ledger("traces")
+at = SpoolAt(sys.argv[1], lambda: Spool(SpoolPlace(sys.argv[1], "key", {})))
+destination = Destination(
+    FakeTransport(Retryable("connection")), {"traces": ledger}, RetryPolicy(0.001, 0.002), spool=at
+)
+os.register_at_fork(after_in_child=destination.after_fork_in_child)
+enough = threading.Event()
+
+def submit(who, number):
+    ledger.ended(1)
+    destination.submit(Payload("traces", f"{os.getpid()} {who} {number}".encode(), 1))
+
+def submit_all_the_time():
+    number = 0
+    while not enough.is_set() or number < 500:
+        submit("parent", number)
+        number += 1
+        time.sleep(0.0005)
+
+def end(who):
+    destination.shutdown(time.monotonic() + 20)
+    os.write(1, (json.dumps({"who": who, **ledger.snapshot().to_dict()}) + "\\n").encode())
+
+thread = threading.Thread(target=submit_all_the_time)
+thread.start()
+while not ledger.snapshot().spooled:
+    time.sleep(0.001)
+children = []
+for number in range(20):
+    assert any(one.name == THREAD_NAME for one in threading.enumerate())
+    child = os.fork()
+    if not child:
+        for which in range(5):
+            submit("child", which)
+        end("child")
+        os._exit(0)
+    children.append(child)
+    time.sleep(0.01)
+enough.set()
+thread.join()
+statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+assert statuses == [0] * 20, statuses
+end("parent")
+"""
+
+
+def test_a_fork_while_the_disk_is_written_to_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", SPOOLING_PROGRAM, str(tmp_path / "spool")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    counts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(count["who"] for count in counts) == ["child"] * 20 + ["parent"]
+    assert all(count["balanced"] and not count["dropped"] and not count["queued"] for count in counts)
+    assert all(count["spooled"] == count["ended"] + count["adopted"] for count in counts)
+    assert [count["ended"] for count in counts if count["who"] == "child"] == [5] * 20
+    disk = Disk(tmp_path / "spool")
+    came: list[bytes] = []
+    while disk.files():
+        disk.adopt()
+        came += [one.body for one in disk.drain()]
+    assert len(came) == len(set(came)) == sum(count["ended"] for count in counts)
+    assert not disk.failures
+    disk.spool.close()
 
 
 # Tells which modules the exporting thread begins to import while a fork could happen.

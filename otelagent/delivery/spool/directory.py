@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from otelagent.delivery.spool.segment import SegmentName
 
@@ -38,6 +38,10 @@ _UNBORN_S = 60.0
 _QUOTA_WAIT_S = 1.0
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FILE = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+# Locks that are held, or being taken. What a descriptor locks stays locked until its last copy is closed, and a child
+# that is forked at this moment has copies: it closes them, or nobody could write as long as it lives.
+_locks: set[int] = set()
 
 
 def open_directory(path: str, inside: int | None = None, *, make: bool = False) -> int:
@@ -94,7 +98,7 @@ class Entry:
         name = f"{os.getpid()}-{os.urandom(4).hex()}"
         descriptor = open_directory(name, key, make=True)
         try:
-            lock = os.open(LOCK, _FILE | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=descriptor)
+            lock = _open_lock(LOCK, descriptor, os.O_CREAT | os.O_EXCL)
         except BaseException:
             os.close(descriptor)
             raise
@@ -117,12 +121,12 @@ class Entry:
         try:
             descriptor = open_directory(name, key)
             try:
-                lock = os.open(LOCK, _FILE, dir_fd=descriptor)
+                lock = _open_lock(LOCK, descriptor)
             except FileNotFoundError:
                 # Its owner is about to make the lock, or was killed before it could.
                 if time.time() - os.fstat(descriptor).st_mtime < _UNBORN_S:
                     return None
-                lock = os.open(LOCK, _FILE | os.O_CREAT, 0o600, dir_fd=descriptor)
+                lock = _open_lock(LOCK, descriptor, os.O_CREAT)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_nlink:  # Else: adopted, emptied and removed while we waited for our turn.
                 entry = cls(name, descriptor, lock)
@@ -131,9 +135,9 @@ class Entry:
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):
             pass
         finally:
-            for opened in (lock, descriptor):
-                if opened >= 0:
-                    os.close(opened)
+            _close_lock(lock)
+            if descriptor >= 0:
+                os.close(descriptor)
         return None
 
     def segments(self) -> list[SegmentName]:
@@ -163,13 +167,12 @@ class Entry:
 
         It isn't unlocked but closed: the copy that a forked child has closed must not free the parent's.
         """
-        for opened in (self._lock, self.descriptor):
-            if opened >= 0:
-                try:
-                    os.close(opened)
-                except OSError:
-                    pass
+        lock, descriptor = self._lock, self.descriptor
         self._lock = self.descriptor = -1
+        _close_lock(lock)
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 def entries(key: int) -> list[str]:
@@ -204,7 +207,7 @@ def quota(key: int) -> Iterator[None]:
 
     :raises TimeoutError: another process keeps it for too long.
     """
-    lock = os.open(_QUOTA, _FILE | os.O_CREAT, 0o600, dir_fd=key)
+    lock = _open_lock(_QUOTA, key, os.O_CREAT)
     try:
         until = time.monotonic() + _QUOTA_WAIT_S
         while True:
@@ -217,4 +220,28 @@ def quota(key: int) -> Iterator[None]:
                 time.sleep(0.005)
         yield
     finally:
-        os.close(lock)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        _close_lock(lock)
+
+
+def _open_lock(name: str, directory: int, flags: int = 0) -> int:
+    lock = os.open(name, _FILE | flags, 0o600, dir_fd=directory)
+    _locks.add(lock)
+    return lock
+
+
+def _close_lock(lock: int) -> None:
+    if lock in _locks:  # Else the child of a fork has closed it already.
+        _locks.discard(lock)
+        with suppress(OSError):
+            os.close(lock)
+
+
+def _close_locks() -> None:
+    for lock in tuple(_locks):
+        _close_lock(lock)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_locks)

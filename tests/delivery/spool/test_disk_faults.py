@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -460,6 +461,44 @@ disk.spool.close()
         assert [*map(number, disk.drain())] == [1]
         disk.spool.close()
         third.spool.close()
+
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_a_fork_in_the_middle_of_a_write_locks_nobody_out(self, killed: bool, tmp_path: Path) -> None:
+        """The child has copies of the locks, and may live for long."""
+        program = """
+import os, signal, sys
+from pathlib import Path
+from otelagent.delivery.spool.directory import quota
+from tests.delivery.spool.disk import Disk, body
+
+disk = Disk(Path(sys.argv[1]))
+assert disk.append(body(0))
+with disk.spool.place.opened(make=True) as key, quota(key):
+    if not os.fork():
+        print("forked", flush=True)
+        sys.stdin.readline()
+        os._exit(0)
+    if sys.argv[2] == "True":
+        os.kill(os.getpid(), signal.SIGKILL)
+assert disk.append(body(1))
+disk.spool.close()
+"""
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "spool"), str(killed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        assert process.wait(30) == (-signal.SIGKILL if killed else 0)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "forked\n"
+        disk = Disk(tmp_path / "spool")
+        assert disk.append(body(2))
+        disk.adopt()
+        assert [*map(number, disk.drain())] == ([0, 2] if killed else [0, 1, 2])
+        disk.spool.close()
+        process.communicate("end\n", timeout=30)
 
     def test_an_entry_whose_owner_was_killed_before_it_could_lock_it(self, tmp_path: Path) -> None:
         entry = tmp_path / "spool" / "key" / "7-00000000"
