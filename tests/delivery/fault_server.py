@@ -1,8 +1,11 @@
-"""A server that misbehaves by script, in a process of its own: `python fault_server.py http|grpc PORT`.
+"""A server that misbehaves by script, in a process of its own: `python fault_server.py http|grpc PORT [spans]`.
 
-Protocol: the first line on standard input is the script, a JSON list of actions, one per request; the last one
-repeats. The first line on standard output is the port; then comes a JSON line per request. It ends with its standard
-input.
+Protocol: each line on standard input is a script, a JSON list of actions, one per request; the last one repeats, until
+the next line. The first line on standard output is the port; then comes a JSON line per request, and one with `gone_s`
+when a client leaves before it has its answer. It ends with its standard input.
+
+With `spans`, the line of a request has the ids of the spans in it, and of those that the server takes: all if the
+action says `takes`, but for the first `refuses` of them.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -28,18 +32,42 @@ METHOD = "Export"
 class Script:
     """Hands out the actions and tells of the requests, one at a time."""
 
-    def __init__(self, actions: list[dict[str, Any]]) -> None:
-        self._actions = actions
+    def __init__(self, actions: list[dict[str, Any]], tell_spans: bool = False) -> None:
+        self._tell_spans = tell_spans
         self._lock = threading.Lock()
-        self._next = 0
+        self.begin(actions)
 
-    def take(self, body: bytes, **request: object) -> dict[str, Any]:
+    def begin(self, actions: list[dict[str, Any]]) -> None:
+        with self._lock:
+            self._actions = actions
+            self._next = 0
+
+    def take(self, body: bytes, headers: dict[str, str], **request: object) -> dict[str, Any]:
+        at = time.monotonic()
+        spans = span_ids(body, headers.get("content-encoding", "")) if self._tell_spans else None
         with self._lock:
             action = self._actions[min(self._next, len(self._actions) - 1)]
             self._next += 1
+            if len(body) > action.get("max_bytes", len(body)):
+                action = action["larger"]
             if not action.get("quiet"):
-                print(json.dumps({"at": time.monotonic(), **request, "body": body.hex()[:2000]}), flush=True)
+                told = {"at": at, "headers": headers, **request, "bytes": len(body), "body": body.hex()[:2000]}
+                if spans is not None:
+                    told |= {"spans": spans, "taken": spans[action.get("refuses", 0) :] if "takes" in action else []}
+                print(json.dumps(told), flush=True)
         return action
+
+    def gone(self, after_s: float) -> None:
+        with self._lock:
+            print(json.dumps({"gone_s": after_s}), flush=True)
+
+
+def span_ids(body: bytes, encoding: str) -> list[str]:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    request = ExportTraceServiceRequest.FromString(gzip.decompress(body) if encoding == "gzip" else body)
+    scopes = (scope for resource in request.resource_spans for scope in resource.scope_spans)
+    return [span.span_id.hex() for scope in scopes for span in scope.spans]
 
 
 def head(status: int, headers: dict[str, str]) -> bytes:
@@ -70,12 +98,20 @@ def reset(connection: socket.socket) -> None:
 def pour(connection: socket.socket, data: bytes, times: int, pause_s: float = 0.0) -> None:
     for _ in range(times):
         connection.sendall(data)
-        time.sleep(pause_s)
+        if pause_s:
+            wait(connection, pause_s)
+
+
+def wait(connection: socket.socket, seconds: float) -> None:
+    """Waits, unless the client leaves, which raises."""
+    if select.select([connection], [], [], seconds)[0] and not connection.recv(65536):
+        raise ConnectionError("the client is gone")
 
 
 def act(connection: socket.socket, action: dict[str, Any]) -> None:
     """Answers one request."""
     kind = action.get("do", "respond")
+    pause_s = action.get("pause_s", 0.05)
     protobuf = {"content-type": "application/x-protobuf"}
     if kind == "respond":
         body = bytes.fromhex(action.get("body", ""))
@@ -83,13 +119,13 @@ def act(connection: socket.socket, action: dict[str, Any]) -> None:
         headers = {**protobuf, **action.get("headers", {}), "content-length": str(len(body))}
         connection.sendall(head(action["status"], headers) + body)
     elif kind == "stall":
-        time.sleep(60)
+        wait(connection, 60)
     elif kind == "drip":
         connection.sendall(head(action.get("status", 200), {**protobuf, "content-length": "1000"}))
-        pour(connection, b"\0", 1000, 0.05)
+        pour(connection, b"\0", 1000, pause_s)
     elif kind == "drip_head":
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
-        pour(connection, b"x", 1000, 0.05)
+        pour(connection, b"x", 1000, pause_s)
     elif kind == "reset":
         reset(connection)
     elif kind == "reset_in_body":
@@ -119,7 +155,13 @@ def serve_connection(connection: socket.socket, peer: tuple[str, int], script: S
     try:
         while request := read_request(connection):
             path, headers, body = request
-            act(connection, script.take(path=path, headers=headers, body=body, peer=peer[1]))
+            action = script.take(path=path, headers=headers, body=body, peer=peer[1])
+            begun = time.monotonic()
+            try:
+                act(connection, action)
+            except OSError:
+                script.gone(time.monotonic() - begun)
+                raise
     except OSError:
         pass
     finally:
@@ -145,7 +187,12 @@ def serve_grpc(script: Script, wanted_port: int) -> int:
     def export(request: bytes, context: Any) -> bytes:
         metadata = {item.key: item.value for item in context.invocation_metadata() if isinstance(item.value, str)}
         action = script.take(body=request, headers=metadata, peer=context.peer())
-        time.sleep(action.get("delay_s", 0.0))
+        begun = time.monotonic()
+        if "delay_s" in action:
+            left = threading.Event()
+            context.add_callback(left.set)
+            if left.wait(action["delay_s"]):
+                script.gone(time.monotonic() - begun)
         if "code" in action:
             details = bytes.fromhex(action.get("status_details", ""))
             context.set_trailing_metadata((("grpc-status-details-bin", details),) if details else ())
@@ -167,10 +214,11 @@ _keep: list[object] = []
 
 
 def main() -> None:
-    script = Script(json.loads(sys.stdin.readline()))
+    script = Script(json.loads(sys.stdin.readline()), "spans" in sys.argv[3:])
     serve = serve_http if sys.argv[1] == "http" else serve_grpc
     print(serve(script, int(sys.argv[2])), flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        script.begin(json.loads(line))
     os._exit(0)
 
 

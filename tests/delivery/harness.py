@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,11 +61,22 @@ def partial_success(rejected: int, message: str = "") -> bytes:
 
 
 class FaultServer:
-    """The scripted server of `fault_server.py`, started and stopped with the `with` statement."""
+    """The scripted server of `fault_server.py`, started and stopped with the `with` statement.
 
-    def __init__(self, protocol: str, *script: dict[str, Any], port: int = 0) -> None:
+    :param spans: whether it tells the ids of the spans that it gets and takes.
+    :ivar requests: what it has told so far, by request.
+    :ivar gone_s: after how many seconds without an answer clients have left.
+    """
+
+    def __init__(self, protocol: str, *script: dict[str, Any], port: int = 0, spans: bool = False) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fault_server.py")), protocol, str(port)],
+            [
+                sys.executable,
+                str(Path(__file__).with_name("fault_server.py")),
+                protocol,
+                str(port),
+                *(["spans"] if spans else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -72,21 +84,38 @@ class FaultServer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self._stdin.write(json.dumps(script) + "\n")
-        self._stdin.flush()
+        self.requests: list[dict[str, Any]] = []
+        self.gone_s: list[float] = []
+        self.begin(*script)
         self.port = int(self._stdout.readline())
+        # A full pipe would stop the server.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1/traces"
 
+    def begin(self, *script: dict[str, Any]) -> None:
+        """From now on the server acts by this script."""
+        self._stdin.write(json.dumps(script) + "\n")
+        self._stdin.flush()
+
     def stop(self) -> list[dict[str, Any]]:
         """Ends the server; the requests it got."""
         self._stdin.close()
-        requests = [json.loads(line) for line in self._stdout]
+        self._reader.join()
         self._stdout.close()
         self._process.wait(10)
-        return requests
+        return self.requests
+
+    def _read(self) -> None:
+        for line in self._stdout:
+            told = json.loads(line)
+            if "gone_s" in told:
+                self.gone_s.append(told["gone_s"])
+            else:
+                self.requests.append(told)
 
     def __enter__(self) -> FaultServer:
         return self
