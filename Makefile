@@ -34,7 +34,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo needs-rust native sdk-serves test e2e lint lint-python lint-rust format bench fuzz corpus wheels backends settings clean
+.PHONY: help demo needs-rust native sdk-serves test e2e faults lint lint-python lint-rust format bench fuzz corpus wheels backends settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -68,6 +68,10 @@ test: $(READY) $(BUILT)  ## unit, instrumentation and delivery tests; ENGINE=sdk
 
 e2e: $(READY) $(BUILT) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+# The real collector is used where it is built (make backends).
+faults: $(READY) $(BUILT)  ## the faults that every release survives, with the ledger of each, beside the stock SDK
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: lint-python lint-rust  ## ruff, mypy, import-linter; rustfmt, clippy, cargo test, stubtest
 

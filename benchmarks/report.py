@@ -162,12 +162,12 @@ def load(path: Path) -> tuple[Mapping[str, Any], list[Sample]]:
     return results["facts"], [Sample(**one) for one in results["samples"]]
 
 
-def put_between_markers(text: str, table: str) -> str:
+def put_between_markers(text: str, table: str, markers: tuple[str, str] = MARKERS) -> str:
     """The text with what is between its markers replaced.
 
     :raises ValueError: it hasn't exactly one pair of them.
     """
-    begin, end = MARKERS
+    begin, end = markers
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
         raise ValueError(f"needs {begin} and {end} once each")
     before, _, rest = text.partition(begin)

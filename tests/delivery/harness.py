@@ -101,6 +101,11 @@ class FaultServer:
         self._stdin.write(json.dumps(script) + "\n")
         self._stdin.flush()
 
+    @property
+    def running(self) -> bool:
+        """Until it is stopped."""
+        return not self._stdin.closed
+
     def stop(self) -> list[dict[str, Any]]:
         """Ends the server; the requests it got."""
         self._stdin.close()
@@ -123,7 +128,7 @@ class FaultServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._stdin.closed:
+        if self.running:
             self.stop()
 
 
