@@ -58,7 +58,7 @@ def _loaded(name: str, module: ModuleType) -> None:
 def _call(callback: Callback, name: str, module: ModuleType) -> None:
     try:
         callback(module)
-    except Exception:
+    except (Exception, SystemExit):
         import logging
 
         logging.getLogger("otelagent").warning("the import of %s could not be acted on", name, exc_info=True)

@@ -209,7 +209,7 @@ class Catalogue:
                 self._apply_own(state, cls)
             else:
                 self._apply_contrib(state, cls)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             state.state, state.reason = "failed", f"{type(error).__name__}: {error}"
             _log.warning("%s (%s) is not instrumented", state.name, state.source, exc_info=error)
 
@@ -244,7 +244,7 @@ class Catalogue:
                 state.active.undo()
             elif state.active is not None and state.reason != "by the application":
                 state.active.uninstrument()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _log.warning("%s could not be undone", state.name, exc_info=error)
         state.state, state.reason = "disabled", reason
 

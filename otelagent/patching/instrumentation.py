@@ -136,7 +136,7 @@ class Instrumentation:
         # An exception in here would make the application's import fail.
         try:
             patch.put(self._patches)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             point = patch.point
             if point.optional and isinstance(error, AttributeError):
                 return

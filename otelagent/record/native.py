@@ -134,7 +134,7 @@ class NativeEngine:
         """Flushes and closes the batch, then shuts down the processors that others added; see `Engine.shutdown`."""
         self._recorder.close()
         done = self._batch.shutdown(deadline_s)
-        self._pipeline.shutdown_others()
+        self._pipeline.shutdown_others(deadline_s)
         self._recorder.set_listener(None)
         return done if self._guest is None else self._guest.shutdown(deadline_s) and done
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from otelagent.loss import LossReport
-from otelagent.record.rate_limited_log import RateLimitedLog
-from otelagent.waiting import left_s
+from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_all
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -20,11 +18,6 @@ if TYPE_CHECKING:
     from otelagent.record.engine import FlushDelivery, LedgerPort
 
 __all__ = ["Delivering", "Pipeline"]
-
-_log = RateLimitedLog(logging.getLogger(__name__))
-
-# What a user's processor may raise without reaching the application. SystemExit is one that calls sys.exit().
-_ISOLATED = (Exception, SystemExit)
 
 
 class Pipeline:
@@ -65,24 +58,24 @@ class Pipeline:
         for processor in self._processors:
             try:
                 processor.on_start(span, parent_context=parent_context)
-            except _ISOLATED:
-                _complain(processor)
+            except ISOLATED:
+                complain(processor)
 
     def on_ending(self, span: Span) -> None:
         """Tells of a span that has got its end."""
         for processor in self._processors:
             try:
                 processor._on_ending(span)
-            except _ISOLATED:
-                _complain(processor)
+            except ISOLATED:
+                complain(processor)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Tells of a span that has ended."""
         for processor in self._processors:
             try:
                 processor.on_end(span)
-            except _ISOLATED:
-                _complain(processor)
+            except ISOLATED:
+                complain(processor)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """What `TracerProvider.force_flush` does.
@@ -93,29 +86,22 @@ class Pipeline:
         return self._flush_others(time.monotonic() + timeout_millis / 1000)
 
     def _flush_others(self, deadline_s: float) -> bool:
-        done = True
-        for processor in self._processors:
-            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
-            if left_ms <= 0:
-                return False
-            try:
-                done = processor.force_flush(left_ms) is not False and done
-            except _ISOLATED:
-                _complain(processor)
-                done = False
-        return done
+        return flush_all(self._processors, deadline_s)
 
     def shutdown(self) -> None:
         """What `TracerProvider.shutdown` does: each processor is shut down, once, and hears of nothing any more."""
-        with self._lock:
-            processors, self._processors = self._processors, ()
-        for processor in processors:
+        for processor in self._take():
             try:
                 processor.shutdown()
-            except _ISOLATED:
-                _complain(processor)
+            except ISOLATED:
+                complain(processor)
+
+    def _take(self) -> tuple[SpanProcessor, ...]:
+        with self._lock:
+            processors, self._processors = self._processors, ()
         if self._shutdown_on_exit:
             atexit.unregister(self.shutdown)
+        return processors
 
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
@@ -158,17 +144,16 @@ class Delivering(Pipeline):
         self._batch.shutdown(deadline_s)
         if self._flush_delivery is not None:
             self._flush_delivery(deadline_s)
-        self.shutdown_others()
+        self.shutdown_others(deadline_s)
 
-    def shutdown_others(self) -> None:
-        """Shuts down the processors alone."""
-        super().shutdown()
+    def shutdown_others(self, deadline_s: float) -> None:
+        """Shuts down the processors alone. Half of the time is kept for what comes after them.
+
+        :param deadline_s: a `time.monotonic()` value.
+        """
+        shutdown_all(self._take(), deadline_s)
 
     def after_fork_in_child(self) -> None:
         """Starts over in a fork child."""
         super().after_fork_in_child()
         self._losses.after_fork_in_child()
-
-
-def _complain(processor: SpanProcessor) -> None:
-    _log.warning(type(processor).__qualname__, "%s failed", type(processor).__qualname__, exc_info=True)

@@ -114,7 +114,7 @@ class SdkEngine:
     def shutdown(self, deadline_s: float) -> bool:
         """Flushes and closes the batch, then shuts down the processors that others added; see `Engine.shutdown`."""
         done = self._batch.shutdown(deadline_s)
-        self._pipeline.shutdown_others()
+        self._pipeline.shutdown_others(deadline_s)
         return done
 
     def after_fork_in_child(self) -> None:

@@ -30,14 +30,13 @@ from otelagent.fork_gate import whole_imports
 from otelagent.loss import LossReport
 from otelagent.record.batch import Batch
 from otelagent.record.guarded_span import GuardedAttributes
+from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_all
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 from otelagent.record.span_queue import SpanQueue
-from otelagent.waiting import left_s
 
 if TYPE_CHECKING:
     from opentelemetry._logs import SeverityNumber
     from opentelemetry.context import Context
-    from opentelemetry.sdk._logs import LogRecordProcessor
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.util.types import AnyValue, Attributes
 
@@ -49,7 +48,6 @@ __all__ = ["SdkLogs"]
 _log = RateLimitedLog(logging.getLogger(__name__))
 
 # What a value's own code or a user's processor may raise. SystemExit is one that calls sys.exit().
-_ISOLATED = (Exception, SystemExit)
 
 
 class SdkLogs:
@@ -109,7 +107,7 @@ class SdkLogs:
     def shutdown(self, deadline_s: float) -> bool:
         """See `LogsEngine.shutdown`."""
         done = self._batch.shutdown(deadline_s)
-        self._pipeline.shutdown_others()
+        self._pipeline.shutdown_others(deadline_s)
         return done
 
     def after_fork_in_child(self) -> None:
@@ -200,7 +198,7 @@ class GuardedLogger(Logger):
             else:
                 made = _copy(record.log_record if isinstance(record, ReadWriteLogRecord) else record)
             taken = GuardedLogRecord(made, self._resource, self._instrumentation_scope, self._log_record_limits)
-        except _ISOLATED:
+        except ISOLATED:
             pipeline.refused()
             return
         pipeline.on_emit(taken)
@@ -256,8 +254,8 @@ class LogPipeline(SynchronousMultiLogRecordProcessor):
         for processor in self._log_record_processors:
             try:
                 processor.on_emit(log_record)
-            except _ISOLATED:
-                _complain(processor)
+            except ISOLATED:
+                complain(processor)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """What `LoggerProvider.force_flush` does: batch, delivery, then the others, all within the timeout.
@@ -271,16 +269,7 @@ class LogPipeline(SynchronousMultiLogRecordProcessor):
         done = self._batch.flush(deadline_s)
         if self._flush_delivery is not None:
             done = self._flush_delivery(deadline_s) and done
-        for processor in self._log_record_processors:
-            left_ms = int(left_s(deadline_s, time.monotonic()) * 1000)
-            if left_ms <= 0:
-                done = False
-                break
-            try:
-                done = processor.force_flush(left_ms) is not False and done
-            except _ISOLATED:
-                _complain(processor)
-                done = False
+        done = flush_all(self._log_record_processors, deadline_s) and done
         return self._losses.end(told) and done
 
     def shutdown(self) -> None:
@@ -289,17 +278,16 @@ class LogPipeline(SynchronousMultiLogRecordProcessor):
         self._batch.shutdown(deadline_s)
         if self._flush_delivery is not None:
             self._flush_delivery(deadline_s)
-        self.shutdown_others()
+        self.shutdown_others(deadline_s)
 
-    def shutdown_others(self) -> None:
-        """Shuts down the processors that others added, once."""
+    def shutdown_others(self, deadline_s: float) -> None:
+        """Shuts down the processors that others added, once. Half of the time is kept for what comes after them.
+
+        :param deadline_s: a `time.monotonic()` value.
+        """
         with self._lock:
             processors, self._log_record_processors = self._log_record_processors, ()
-        for processor in processors:
-            try:
-                processor.shutdown()
-            except _ISOLATED:
-                _complain(processor)
+        shutdown_all(processors, deadline_s)
 
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
@@ -325,7 +313,7 @@ def _copy(record: LogRecord) -> LogRecord:
 def _body(body: AnyValue) -> AnyValue:
     try:
         return _clean_attribute_value(body, None)
-    except _ISOLATED:
+    except ISOLATED:
         _log.warning("body", "A log record's body can't be kept", exc_info=True)
         return None
 
@@ -336,7 +324,7 @@ def _attributes(attributes: Attributes, exception: BaseException | None) -> Attr
         return attributes
     try:
         described = _get_exception_attributes(exception)
-    except _ISOLATED:
+    except ISOLATED:
         _log.warning("exception", "An exception can't be recorded whole", exc_info=True)
         kind = type(exception)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -357,7 +345,3 @@ def _encode(records: Sequence[ReadWriteLogRecord]) -> bytes:
 
 _encoder_log = logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal")
 _encoder_log_filter = RateLimitFilter()
-
-
-def _complain(processor: LogRecordProcessor) -> None:
-    _log.warning(type(processor).__qualname__, "%s failed", type(processor).__qualname__, exc_info=True)

@@ -151,12 +151,15 @@ def test_a_missing_module_stays_missing() -> None:
     assert importlib.util.find_spec("hooked_nowhere") is None
 
 
-def test_an_exception_stays_out_of_the_import(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("boom"), SystemExit(3)])
+def test_an_exception_stays_out_of_the_import(
+    error: BaseException, place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(place, "hooked_calm")
     seen: list[str] = []
 
     def fail(module: ModuleType) -> None:
-        raise RuntimeError("boom")
+        raise error
 
     when_imported("hooked_calm", fail)
     when_imported("hooked_calm", lambda module: seen.append(module.__name__))

@@ -182,14 +182,15 @@ def test_unsupported(world: World, caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == [f"fake_old is not instrumented: {reason}"]
 
 
-def test_failed(world: World, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit"])
+def test_failed(error: str, world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.library("bad")
     world.own("bad")
-    (world.path / "own_bad.py").write_text("raise RuntimeError('cannot be imported')\n")
+    (world.path / "own_bad.py").write_text(f"raise {error}('cannot be imported')\n")
     made = world.start()
     library: Any = importlib.import_module("fake_bad")
     assert library.work() == 1
-    assert states(made) == {("fake_bad", "own"): ("failed", "RuntimeError: cannot be imported")}
+    assert states(made) == {("fake_bad", "own"): ("failed", f"{error}: cannot be imported")}
     assert [record.getMessage() for record in caplog.records] == ["fake_bad (own_bad:Own) is not instrumented"]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 from opentelemetry import context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otelagent.record import isolation
 from tests.unit.record.recorder import Recorder
 
 Record = Callable[..., Recorder]
@@ -53,6 +55,44 @@ def test_a_processor_that_raises_harms_nobody(record: Record, error: BaseExcepti
     assert hostile.calls == ["start", "end", "flush", "shutdown"]
     assert [span.name for span in exporter.get_finished_spans()] == ["a"]
     assert len(recorder.requests) == 1
+
+
+class Hanging(SpanProcessor):
+    def __init__(self) -> None:
+        self.leave = threading.Event()
+
+    def shutdown(self) -> None:
+        self.leave.wait(60)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self.leave.wait(60)
+
+
+def test_a_processor_that_hangs_holds_up_nobody(
+    record: Record, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation._log, "_topics", {})
+    recorder = record()
+    hanging, exporter = Hanging(), InMemorySpanExporter()
+    provider = recorder.engine.provider
+    provider.add_span_processor(hanging)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    recorder.tracer.start_span("a").end()
+    try:
+        begun = time.monotonic()
+        assert provider.force_flush(300) is False
+        assert [span.name for span in exporter.get_finished_spans()] == ["a"]
+        recorder.tracer.start_span("b").end()
+        deadline_s = time.monotonic() + 1
+        assert recorder.engine.shutdown(deadline_s)
+        # Time is left for the delivery of what was recorded.
+        assert time.monotonic() < deadline_s
+        assert time.monotonic() - begun < 10
+    finally:
+        hanging.leave.set()
+    assert [span.name for span in exporter.get_finished_spans()] == ["a", "b"]
+    assert len(recorder.requests) == 2
+    assert "Hanging has not returned in time" in caplog.text
 
 
 def test_the_providers_own_flush_goes_on_behind_deliver(record: Record) -> None:
