@@ -69,8 +69,7 @@ test: $(READY) $(BUILT)  ## unit, instrumentation and delivery tests; ENGINE=sdk
 e2e: $(READY) $(BUILT) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-# The real collector is used where it is built (make backends).
-faults: $(READY) $(BUILT)  ## the faults that every release survives, with the ledger of each, beside the stock SDK
+faults: $(READY) $(BUILT) backends  ## the faults that every release survives, with the ledger of each, beside the stock SDK
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 lint: lint-python lint-rust  ## ruff, mypy, import-linter; rustfmt, clippy, cargo test, stubtest

@@ -51,7 +51,7 @@ class Script:
             if len(body) > action.get("max_bytes", len(body)):
                 action = action["larger"]
             if not action.get("quiet"):
-                told = {"at": at, "headers": headers, **request, "bytes": len(body), "body": body.hex()[:2000]}
+                told = {"at": at, "headers": headers, **request, "bytes": len(body), "body": body[:1000].hex()}
                 if spans is not None:
                     told |= {"spans": spans, "taken": spans[action.get("refuses", 0) :] if "takes" in action else []}
                 print(json.dumps(told), flush=True)
@@ -82,12 +82,16 @@ def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]
         if not chunk:
             return None
         data += chunk
-    top, _, body = data.partition(b"\r\n\r\n")
+    top, _, begun = data.partition(b"\r\n\r\n")
     first, *lines = top.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = bytearray(begun)
     while len(body) < int(headers.get("content-length", "0")):
-        body += connection.recv(65536)
-    return first.split(" ")[1], headers, body
+        chunk = connection.recv(1024 * 1024)
+        if not chunk:
+            return None
+        body += chunk
+    return first.split(" ")[1], headers, bytes(body)
 
 
 def reset(connection: socket.socket) -> None:
@@ -134,7 +138,7 @@ def act(connection: socket.socket, action: dict[str, Any]) -> None:
         reset(connection)
     elif kind == "endless":
         connection.sendall(head(200, {**protobuf, "transfer-encoding": "chunked"}))
-        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", 100_000)
+        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", action.get("times", 100_000))
     elif kind == "bomb":
         body = gzip.compress(b"\0" * action["bytes"])
         connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "content-length": str(len(body))}) + body)
@@ -142,7 +146,7 @@ def act(connection: socket.socket, action: dict[str, Any]) -> None:
         connection.sendall(head(200, {**protobuf, "content-encoding": "gzip", "transfer-encoding": "chunked"}))
         if empty := gzip.compress(b""):
             connection.sendall(b"%x\r\n%s\r\n" % (len(empty), empty))
-        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", 100_000)
+        pour(connection, b"10000\r\n" + b"\0" * 65536 + b"\r\n", action.get("times", 100_000))
     elif kind == "raw":
         connection.sendall(bytes.fromhex(action["bytes"]))
         connection.shutdown(socket.SHUT_WR)
@@ -200,7 +204,8 @@ def serve_grpc(script: Script, wanted_port: int) -> int:
         return bytes.fromhex(action.get("body", ""))
 
     handlers: dict[str, Any] = {METHOD: grpc.unary_unary_rpc_method_handler(export, None, None)}
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)]
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
     server.add_generic_rpc_handlers(
         tuple(grpc.method_handlers_generic_handler(service, handlers) for service in SERVICES)
     )

@@ -60,6 +60,18 @@ def partial_success(rejected: int, message: str = "") -> bytes:
     return response.SerializeToString()
 
 
+def status_details(seconds: int, nanos: int = 0) -> str:
+    """What `grpc-status-details-bin` holds when the server asks for a wait, in hexadecimal."""
+    from google.protobuf.any_pb2 import Any as AnyMessage
+    from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+    from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+
+    info, packed = RetryInfo(), AnyMessage()
+    info.retry_delay.seconds, info.retry_delay.nanos = seconds, nanos
+    packed.Pack(info)
+    return bytes(Status(code=8, message="later", details=[packed]).SerializeToString()).hex()
+
+
 class FaultServer:
     """The scripted server of `fault_server.py`, started and stopped with the `with` statement.
 

@@ -7,20 +7,11 @@ from typing import Any
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from otelagent.delivery import Accepted, Payload, Rejected, Result, Retryable
 from otelagent.delivery.transports.grpc import GrpcTransport
-from tests.delivery.harness import FaultServer, otlp, partial_success, payload, secret
-
-
-def status_details(seconds: int, nanos: int = 0) -> str:
-    """What `grpc-status-details-bin` holds when the server asks for a wait."""
-    info, packed = RetryInfo(), AnyMessage()
-    info.retry_delay.seconds, info.retry_delay.nanos = seconds, nanos
-    packed.Pack(info)
-    return bytes(Status(code=8, message="later", details=[packed]).SerializeToString()).hex()
+from tests.delivery.harness import FaultServer, otlp, partial_success, payload, secret, status_details
 
 
 def exchange(*script: dict[str, Any], timeout_s: float = 5.0, **settings: Any) -> tuple[Result, list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 SETUP = "FAULTS_APPLICATION"
@@ -23,7 +24,10 @@ class Agent:
     """What a program does with either subject.
 
     :ivar made: the ids of the spans that have ended.
+    :ivar ours: whether it is otelagent.
     """
+
+    ours = True
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -57,11 +61,16 @@ class Agent:
     def settle(self, timeout_s: float = 20.0) -> None:
         """Flushes once, and then waits until nothing waits any more, in memory or on disk."""
         deadline_s = time.monotonic() + timeout_s
+        self.tell()
         self.flush(timeout_s)
-        while self.waiting() and time.monotonic() < deadline_s:
+        self.wait_for(lambda: not self.waiting(), deadline_s - time.monotonic())
+
+    def wait_for(self, happens: Callable[[], object], timeout_s: float = 20.0) -> bool:
+        """Waits until it happens, and says whether it did."""
+        deadline_s = time.monotonic() + timeout_s
+        while not (happened := bool(happens())) and time.monotonic() < deadline_s:
             time.sleep(0.02)
-        if not self.waiting():
-            self.flush(timeout_s)
+        return happened
 
     def say(self, **facts: Any) -> None:
         """Adds facts to what is told at the end."""
@@ -143,6 +152,8 @@ class Otelagent(Agent):
 class Stock(Agent):
     """The SDK as its documentation sets it up."""
 
+    ours = False
+
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         from opentelemetry import trace
@@ -180,6 +191,17 @@ def start() -> Any:
     if setup["subject"] == "stock":
         return Stock(setup["settings"])
     return Otelagent(setup["subject"], setup["settings"])
+
+
+def prepare() -> None:
+    """Imports what the subject needs, so that the children of a fork have it."""
+    setup = json.loads(os.environ[SETUP])
+    if setup["subject"] == "stock":
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter
+        import opentelemetry.sdk.trace.export  # noqa: F401
+    else:
+        import otelagent.delivery.transports.http_client
+        import otelagent.lifecycle  # noqa: F401
 
 
 def main() -> None:

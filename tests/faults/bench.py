@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +16,31 @@ from typing import Any
 from tests.delivery.harness import FaultServer
 from tests.faults.application import SETUP
 
-__all__ = ["OK", "ROOT", "Application", "Bench"]
+__all__ = ["OK", "ROOT", "Application", "Bench", "BlackHole"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
 OK: dict[str, Any] = {"status": 200, "takes": True}
 """The action of a server that works, HTTP or gRPC."""
+
+
+class BlackHole:
+    """An address that answers nothing at all, not even a connection's first packet."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.port: int = self._listener.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{self.port}/v1/traces"
+        # When nobody takes the connections that wait, Linux drops what comes after them.
+        self._waiting = [socket.socket() for _ in range(3)]
+        for connection in self._waiting:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", self.port))
+
+    def close(self) -> None:
+        """From now on the address refuses connections."""
+        for connection in (self._listener, *self._waiting):
+            connection.close()
 
 
 class Application:

@@ -12,7 +12,7 @@ from tests.faults.bench import Bench
 
 __all__ = ["Case", "Fault", "fault", "load"]
 
-MODULES = ("backend",)
+MODULES = ("answers", "outages")
 """Where the faults are."""
 
 Run: TypeAlias = Callable[..., None]

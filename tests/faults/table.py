@@ -19,7 +19,7 @@ Row = tuple[str, ...]
 
 
 def rows(fault: Fault, outcomes: Mapping[str, Outcome]) -> list[Row]:
-    """The cells, and below each line that fails a row with what doesn't hold in its second cell."""
+    """The cells; below each line rows with what else is to say in their second cell, and what doesn't hold."""
     ours: list[tuple[str, Outcome | None]] = [(name, outcomes[name]) for name in ("native", "sdk") if name in outcomes]
     if len(ours) == 2 and _same(outcomes["native"], outcomes["sdk"]):
         ours = [("both", outcomes["native"])]
@@ -32,7 +32,9 @@ def rows(fault: Fault, outcomes: Mapping[str, Outcome]) -> list[Row]:
         cells = _cells(outcome) if outcome is not None else ("",) * 6
         made.append((number, title, name, *cells, stock if number else ""))
         if outcome is not None:
-            made += [("", line, *("",) * 8) for line in outcome.complaints]
+            waiting = [("adopted", outcome.adopted), ("sampled_out", outcome.sampled_out), ("queued", outcome.queued)]
+            notes = ", ".join(f"{name} {count:,}" for name, count in waiting if count)
+            made += [("", line, *("",) * 8) for line in (*([notes] if notes else []), *outcome.complaints)]
     return made
 
 
@@ -71,16 +73,11 @@ def _same(one: Outcome, other: Outcome) -> bool:
 
 def _cells(outcome: Outcome) -> tuple[str, ...]:
     dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(outcome.dropped.items())) or "0"
-    spooled = f"{outcome.spooled:,}"
-    if outcome.adopted:
-        spooled += f" (adopted {outcome.adopted:,})"
-    if outcome.sampled_out:
-        dropped += f" (sampled_out {outcome.sampled_out:,})"
     return (
         f"{outcome.ended:,}",
         f"{outcome.delivered:,}",
         f"{sum(outcome.rejected.values()):,}",
         dropped,
-        spooled,
+        f"{outcome.spooled:,}",
         "holds" if outcome.holds else "FAILS",
     )

@@ -58,6 +58,10 @@ def test_an_application_that_raises_and_one_that_does_not_end(tmp_path: Path) ->
     assert outcome.complaints == ["raises ZeroDivisionError: division by zero into the application", "doesn't end"]
 
 
+def test_titles_fit() -> None:
+    assert [fault.title for fault in load() if not 0 < len(fault.title) <= 44] == []
+
+
 def test_what_does_not_hold_is_printed() -> None:
     fault = load()[0]
     made = rows(fault, {"native": Outcome("native", complaints=["sends it again"]), "sdk": Outcome("sdk")})
