@@ -126,13 +126,20 @@ class Accounts:
                 ledger.rejected(lost, "partial_success")
         self._lose(lost)
 
-    def tell(self, payload: Payload, result: Result) -> None:
-        """Tells what a try came to."""
+    def tell(self, payload: Payload, result: Result, *, in_halves: bool = False) -> None:
+        """Tells what a try came to.
+
+        :param in_halves: whether a payload that was too large for the server is sent in two now.
+        """
         if isinstance(result, Retryable):
             kept = "it is kept and sent again"
             if self._spool_directory is None:
                 kept = "it is kept in memory and tried again while the process runs"
             self._failures.retried(result.reason, kept, result.message)
+        elif isinstance(result, Rejected) and in_halves:
+            # Not under its reason, or it would hide the loss of an item that is too large alone.
+            detail = f"{result.reason}: {result.message}" if result.message else result.reason
+            self._failures.news("split", f"{payload.size:,} bytes are too many for it ({detail}); it gets two halves")
         elif isinstance(result, Rejected):
             consequence = f"{_count(payload.items)} {_are(payload.items)} lost"
             self._failures.failed(result.reason, consequence, result.message, logging.ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from otelagent.delivery.breaker import CircuitBreaker
-from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.result import TOO_LARGE, Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
 from otelagent.delivery.token_bucket import TokenBucket
 
@@ -13,13 +13,11 @@ __all__ = ["Pace"]
 
 # These say that something is wrong with the payload. Every other refusal would hit any payload: credentials, the wrong
 # place, a broken server.
-_OF_THE_PAYLOAD = frozenset(
+_OF_THE_PAYLOAD = TOO_LARGE | frozenset(
     {
         "http_400",
-        "http_413",
         "http_422",
         "grpc_invalid_argument",
-        "too_large",
         "unsupported_signal",
         "encode_error",
         "internal_error",

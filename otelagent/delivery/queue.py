@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from otelagent.delivery.payload import Payload
 
-__all__ = ["Claim", "PayloadQueue"]
+__all__ = ["Claim", "PayloadQueue", "Place"]
+
+Place: TypeAlias = tuple[int, ...]
+"""Where in the order a payload is: how many came before it, and for a part of one which part it is, and of which."""
 
 
 class Claim:
     """One thread's hold on a payload; see `PayloadQueue.claim`."""
 
-    __slots__ = ("number", "payload")
+    __slots__ = ("payload", "place")
 
-    def __init__(self, number: int, payload: Payload) -> None:
-        self.number = number
+    def __init__(self, place: Place, payload: Payload) -> None:
+        self.place = place
         self.payload = payload
 
 
 class PayloadQueue:
     """Payloads in the order they came, bounded by their bytes. Its owner's lock guards it; nothing here waits.
 
-    A payload that is being sent or written to disk is claimed: nobody else gets it, and it counts against the bound
-    until it is removed.
+    A payload that is being sent, written to disk or taken apart is claimed: nobody else gets it, and it counts against
+    the bound until it is removed.
 
-    :param max_bytes: the most bytes of bodies it holds, at least 1. What doesn't fit is refused, not what is already
-        in: the older payload may be on the wire. (Shedding by priority comes here.) A payload alone always fits.
+    :param max_bytes: the most bytes of bodies it takes, at least 1. A payload alone always fits; parts of a claimed
+        payload take its place whatever their size, each has the resource and the scope again.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._idle: deque[tuple[int, Payload]] = deque()
-        self._claimed: dict[int, Claim] = {}
+        # Sorted by place.
+        self._idle: list[Claim] = []
+        self._claimed: dict[Place, Claim] = {}
         self.bytes = 0
         self.added = 0
         """How many payloads were ever put."""
@@ -43,7 +48,7 @@ class PayloadQueue:
     @property
     def items(self) -> int:
         """How many items the waiting payloads hold, claimed ones too."""
-        return sum(payload.items for payload in self._payloads())
+        return sum(one.payload.items for one in (*self._claimed.values(), *self._idle))
 
     @property
     def idle(self) -> int:
@@ -56,41 +61,38 @@ class PayloadQueue:
 
     def put(self, payload: Payload) -> None:
         """Appends the payload, which has to fit."""
-        self._idle.append((self.added, payload))
+        self._idle.append(Claim((self.added,), payload))
         self.bytes += payload.size
         self.added += 1
 
     def emptied(self, target: int) -> bool:
-        """Whether none is left of the first `target` payloads that were ever put."""
-        oldest = min((*self._claimed, *(number for number, _ in list(self._idle)[:1])), default=target)
-        return oldest >= target
-
-    def head(self) -> Payload | None:
-        """The oldest payload that nobody has claimed."""
-        return self._idle[0][1] if self._idle else None
+        """Whether none is left of the first `target` payloads that were ever put, and no part of one."""
+        return all(place >= (target,) for place in (*self._claimed, *(one.place for one in self._idle[:1])))
 
     def claim(self) -> Claim:
         """Claims the oldest payload that nobody has claimed; there has to be one."""
-        claim = Claim(*self._idle.popleft())
-        self._claimed[claim.number] = claim
-        return claim
+        return self._claim(0)
 
     def holds(self, claim: Claim) -> bool:
         """Whether the payload is still the claimant's; `unclaim_all` and `take_all` end that."""
-        return self._claimed.get(claim.number) is claim
+        return self._claimed.get(claim.place) is claim
 
     def put_back(self, claim: Claim) -> None:
         """Leaves a claimed payload where it was."""
-        del self._claimed[claim.number]
-        behind = 0  # Whoever claimed after it may have put back before it.
-        while behind < len(self._idle) and self._idle[behind][0] < claim.number:
-            behind += 1
-        self._idle.insert(behind, (claim.number, claim.payload))
+        del self._claimed[claim.place]
+        self._insert(claim.place, claim.payload)
 
     def remove(self, claim: Claim) -> None:
         """Removes a claimed payload."""
-        del self._claimed[claim.number]
+        self.replace(claim, ())
+
+    def replace(self, claim: Claim, parts: Sequence[Payload]) -> None:
+        """Puts parts where a claimed payload was."""
+        del self._claimed[claim.place]
         self.bytes -= claim.payload.size
+        for number, part in enumerate(parts):
+            self._insert((*claim.place, number), part)
+            self.bytes += part.size
 
     def unclaim_all(self) -> None:
         """Puts every claimed payload back: whoever holds it comes too late."""
@@ -100,10 +102,18 @@ class PayloadQueue:
     def take_all(self) -> list[Payload]:
         """Empties the queue, claimed payloads included, the oldest first."""
         self.unclaim_all()
-        everything = [payload for _, payload in self._idle]
+        everything = [one.payload for one in self._idle]
         self._idle.clear()
         self.bytes = 0
         return everything
 
-    def _payloads(self) -> list[Payload]:
-        return [*(claim.payload for claim in self._claimed.values()), *(payload for _, payload in self._idle)]
+    def _claim(self, index: int) -> Claim:
+        claim = self._idle.pop(index)
+        self._claimed[claim.place] = claim
+        return claim
+
+    def _insert(self, place: Place, payload: Payload) -> None:
+        # A new claim: a thread that comes too late may still have the old one.
+        # And what is put back was among the first.
+        index = next((index for index, one in enumerate(self._idle) if one.place > place), len(self._idle))
+        self._idle.insert(index, Claim(place, payload))

@@ -10,7 +10,10 @@ from typing import TypeAlias
 
 from otelagent.struct import struct
 
-__all__ = ["Accepted", "Rejected", "Result", "Retryable"]
+__all__ = ["TOO_LARGE", "Accepted", "Rejected", "Result", "Retryable"]
+
+TOO_LARGE = frozenset({"http_413", "http_body_too_large", "grpc_message_too_large", "too_large"})
+"""The reasons of a rejection that would not hit a smaller payload."""
 
 
 @struct(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -82,8 +83,9 @@ class Spooling:
         self._ending = False
         # Whether there was a look, whether the thread has yet to give its answer, and the answer.
         self._looked = self._looking = self._found = False
-        self._ahead: Payload | None = None
-        self._settled = False
+        # The payload that was read ahead, or what is left of it to be sent.
+        self._ahead: deque[Payload] = deque()
+        self._settled = self._partly_settled = False
         self._append_after_s = self._read_after_s = self._maintain_after_s = -math.inf
 
     def look(self) -> None:
@@ -100,12 +102,18 @@ class Spooling:
 
     def ahead(self) -> Payload | None:
         """The payload to send next from disk. The lock is held."""
-        return None if self._settled else self._ahead
+        return self._ahead[0] if self._ahead else None
 
     def settle(self) -> None:
         """What `ahead` gave never comes again. The lock is held."""
-        self._settled = True
+        self._ahead.popleft()
+        self._settled, self._partly_settled = not self._ahead, bool(self._ahead)
         self._changed.notify_all()
+
+    def replace(self, parts: Sequence[Payload]) -> None:
+        """What `ahead` gave is sent in parts; on disk it is settled with the last of them. The lock is held."""
+        self._ahead.popleft()
+        self._ahead.extendleft(reversed(parts))
 
     def own_items(self) -> int:
         """How many items of this process are on disk."""
@@ -146,6 +154,8 @@ class Spooling:
             with self._changed:
                 self._queue.unclaim_all()
                 claims = [self._queue.claim() for _ in range(self._queue.idle)]
+            if self._partly_settled:
+                self._settled = self._keep_parts()
             if self._settled:
                 self._do_settle()
             for claim in claims:
@@ -224,10 +234,10 @@ class Spooling:
                 if now >= self._maintain_after_s:
                     self._maintain_after_s = now + (_PAUSE_S if self._items() else _IDLE_S)
                     return self._maintain
-                if self._ahead is None and now >= self._read_after_s and self._items():
+                if not self._ahead and now >= self._read_after_s and self._items():
                     return self._read_ahead
                 until_s = self._maintain_after_s
-                if self._ahead is None and self._items():
+                if not self._ahead and self._items():
                     until_s = min(until_s, self._read_after_s)
                 if self._wanted():
                     until_s = min(until_s, self._append_after_s)
@@ -265,18 +275,24 @@ class Spooling:
     def _read_ahead(self) -> None:
         payload = self._use(lambda spool: spool.next(), None)
         with self._changed:
-            self._ahead = payload
             if payload is None:
                 self._read_after_s = self._clock() + _PAUSE_S
             else:
+                self._ahead.append(payload)
                 self._on_ahead()
             self._changed.notify_all()
 
     def _do_settle(self) -> None:
         self._use(lambda spool: spool.settle(), None)
         with self._changed:
-            self._settled, self._ahead = False, None
+            self._settled = False
             self._changed.notify_all()
+
+    def _keep_parts(self) -> bool:
+        """Puts what is left of a payload that was sent in part on disk by itself, so that the rest doesn't come again.
+        If that fails, all of it does."""
+        parts = tuple(self._ahead)
+        return self._use(lambda spool: all(spool.append(part).name == "STORED" for part in parts), False)
 
     def _maintain(self) -> None:
         self._use(lambda spool: spool.maintain(), None)

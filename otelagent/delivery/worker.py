@@ -13,10 +13,11 @@ from otelagent.delivery.ledger import Ledger
 from otelagent.delivery.pace import Pace
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.queue import Claim, PayloadQueue
-from otelagent.delivery.result import Rejected, Result, Retryable
+from otelagent.delivery.result import TOO_LARGE, Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
 from otelagent.delivery.spooling import SpoolAt, Spooling
 from otelagent.delivery.transports import Transport
+from otelagent.fork_gate import whole_imports
 from otelagent.loss import LossReport
 from otelagent.struct import struct
 from otelagent.suppression import instrumentation_suppressed
@@ -332,13 +333,14 @@ class Destination:
                 try_until_s = min(now + self._limits.try_timeout_s, self._closing_deadline_s, deadline_s)
             try:
                 result = self._try(payload, max(try_until_s - now, 0.001))
+                halves = self._halves(payload, result)
             except BaseException:
                 with self._changed:
                     self._sending = False
                     if claim is not None and self._queue.holds(claim):
                         self._queue.put_back(claim)
                 raise
-            self._settle(payload, claim, result)
+            self._settle(payload, claim, result, halves)
 
     def _ready(self, now_s: float) -> tuple[float, float]:
         """From when on a payload from memory may be sent, and from when on one from disk."""
@@ -365,13 +367,31 @@ class Destination:
             # The exception's text may quote a header, so that only its type is shown.
             return Rejected("internal_error", type(error).__name__)
 
-    def _settle(self, payload: Payload, claim: Claim | None, result: Result) -> None:
+    def _halves(self, payload: Payload, result: Result) -> tuple[Payload, Payload] | None:
+        """What is sent instead of a payload that is too large for the server."""
+        if not isinstance(result, Rejected) or result.reason not in TOO_LARGE:
+            return None
+        try:
+            with whole_imports():
+                from otelagent.delivery import items
+            return items.split(payload)
+        except Exception:
+            return None  # As little as a bug of the transport's may one of the protobuf library's end the thread.
+
+    def _settle(
+        self, payload: Payload, claim: Claim | None, result: Result, halves: tuple[Payload, Payload] | None
+    ) -> None:
         with self._changed:
             self._sending = False
             self._pace.ended(result, self._clock())
             self._accounts.tried(result)
             ours = self._queue.holds(claim) if claim is not None else not self._ending
-            if ours and not isinstance(result, Retryable):
+            if ours and halves is not None:
+                if claim is not None:
+                    self._queue.replace(claim, halves)
+                elif self._spooling is not None:
+                    self._spooling.replace(halves)
+            elif ours and not isinstance(result, Retryable):
                 self._accounts.settled(payload, result, from_spool=claim is None)
                 if claim is not None:
                     self._queue.remove(claim)
@@ -384,4 +404,4 @@ class Destination:
             self._changed.notify_all()
         # Else shutdown gave it up while it was on the wire, and has counted it or put it on disk.
         if ours:
-            self._accounts.tell(payload, result)
+            self._accounts.tell(payload, result, in_halves=halves is not None)

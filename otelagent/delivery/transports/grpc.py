@@ -32,6 +32,15 @@ __all__ = ["GrpcTransport"]
 # OTLP specification, "Retryable gRPC Status Codes". RESOURCE_EXHAUSTED is retryable only if the server says when.
 _RETRYABLE = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"})
 
+# What servers say of a message that is larger than they take. In this order: grpc-go and gRPC's core (C++, Python),
+# grpc-java and grpc-dotnet, tonic; the last under a status of its own.
+_TOO_LARGE = re.compile(
+    r"message( after decompression)? (larger than max|exceeds (the )?maximum|length too large)", re.I
+)
+# What our own core says of an answer. It says the second of a request too, where the server's core is the same.
+_ANSWER_TOO_LARGE, _DECOMPRESSED_TOO_LARGE = "CLIENT: Received", "Decompressed message larger"
+_TOO_LARGE_CODES = frozenset({"RESOURCE_EXHAUSTED", "OUT_OF_RANGE"})
+
 # gRPC over HTTP2, "Custom-Metadata".
 _METADATA_NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)")
 _METADATA_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -74,7 +83,6 @@ class GrpcTransport:
         if payload.signal != self._signal.name:
             return Rejected("unsupported_signal", f"the endpoint takes {self._signal.name}, not {payload.signal}")
         if payload.size > MAX_REQUEST_BYTES:
-            # Splitting comes here.
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
         if self._abandoned:
             return Rejected("grpc_after_fork", "the process was forked inside gRPC: set protocol=http/protobuf")
@@ -187,7 +195,8 @@ class _Channel:
             if not _METADATA_NAME.fullmatch(name) or not _METADATA_VALUE.fullmatch(value):
                 raise ValueError(f"the header {name!r} is no valid gRPC metadata")
         self._secrets = secrets_in(dict(self._metadata), otlp.endpoint)
-        self._compression = grpc.Compression.Gzip if otlp.compression == "gzip" else grpc.Compression.NoCompression
+        self._compressed = otlp.compression == "gzip"
+        self._compression = grpc.Compression.Gzip if self._compressed else grpc.Compression.NoCompression
         options = [
             ("grpc.primary_user_agent", user_agent()),
             ("grpc.max_send_message_length", MAX_REQUEST_BYTES),
@@ -252,14 +261,23 @@ class _Channel:
         reason = f"grpc_{code.lower()}"
         status = dict(call.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
         _, after_s = read_error_status(status)
+        details = call.details() or ""
         parts = (
-            _explain(clean_text(call.details() or "", self._secrets)),
+            _explain(clean_text(details, self._secrets)),
             _HINTS.get(code, "").format(signal=self._signal.name),
         )
         message = "; ".join(part for part in parts if part)
+        if code in _TOO_LARGE_CODES and self._means_request(details):
+            return Rejected("grpc_message_too_large", message)
         if code in _RETRYABLE or (code == "RESOURCE_EXHAUSTED" and after_s is not None):
             return Retryable(reason, after_s, message)
         return Rejected(reason, message)
+
+    def _means_request(self, details: str) -> bool:
+        """Whether an error is that the request is too large, and not the answer."""
+        if _ANSWER_TOO_LARGE in details or (details.startswith(_DECOMPRESSED_TOO_LARGE) and not self._compressed):
+            return False
+        return _TOO_LARGE.search(details) is not None
 
 
 def _threads_start() -> bool:

@@ -41,7 +41,6 @@ class HttpTransport:
         if payload.signal != self._signal.name:
             return Rejected("unsupported_signal", f"the endpoint takes {self._signal.name}, not {payload.signal}")
         if payload.size > MAX_REQUEST_BYTES:
-            # Splitting comes here.
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
         if self._client is None:
             try:

@@ -41,9 +41,12 @@ _HINTS = {
     403: "check the credentials in the headers",
     404: "check the endpoint's path, which is usually {path}",
     405: "check the endpoint's path, which is usually {path}",
-    413: "the server takes only smaller requests: lower the batch size",
+    413: "the server takes only smaller requests",
     415: "the server doesn't take OTLP protobuf: check the endpoint and the compression",
 }
+
+# What servers say that answer a request which is too large with 400; here the OpenTelemetry Collector, as of 0.158.
+_BODY_TOO_LARGE = "request body too large"
 
 _KEEP_IDLE_S = 30.0
 # An error's body is only read for its message.
@@ -133,7 +136,8 @@ class HttpClient:
             server_now_s = parse_http_date(headers.get("date"))
             now_s = time.time() if server_now_s is None else server_now_s
             return Retryable(f"http_{response.status}", parse_retry_after(headers.get("retry-after"), now_s), message)
-        return Rejected(f"http_{response.status}", message)
+        too_large = response.status == 400 and _BODY_TOO_LARGE in text
+        return Rejected("http_body_too_large" if too_large else f"http_{response.status}", message)
 
     def _explain(self, error: Exception) -> str:
         text = clean_text(str(error) or type(error).__name__, self._secrets)
