@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report import put_between_markers
-from tests.faults.bench import ROOT, Bench
+from tests.faults.bench import Bench
 from tests.faults.outcome import Outcome, judge, total
 from tests.faults.registry import Case, Fault, load
 from tests.faults.table import HEADING, markdown, rows, text
@@ -86,7 +86,6 @@ class Progress:
 
 def main() -> int:
     options = arguments()
-    sys.path.insert(0, str(ROOT / "collector-config"))
     faults = [fault for fault in load() if not options.only or fault.number in options.only]
     if missing := options.only - {fault.number for fault in faults}:
         print(f"no fault {', '.join(map(str, sorted(missing)))}", file=sys.stderr)

@@ -20,6 +20,9 @@ SETUP = "FAULTS_APPLICATION"
 """The environment variable with the subject and its settings, as JSON."""
 
 
+MIB = 1024 * 1024
+
+
 class Agent:
     """What a program does with either subject.
 
@@ -37,7 +40,7 @@ class Agent:
     def spans(self, count: int, value_bytes: int = 0, per_s: float = 0.0) -> None:
         """Makes spans.
 
-        :param value_bytes: of an attribute of each.
+        :param value_bytes: of the attributes of each.
         :param per_s: how many a second; 0 for as fast as it goes.
         """
         from opentelemetry import trace
@@ -46,8 +49,9 @@ class Agent:
         begun = time.monotonic()
         for number in range(count):
             with tracer.start_as_current_span("work") as span:
-                if value_bytes:
-                    span.set_attribute("value", "x" * value_bytes)
+                # Of a size that nobody cuts.
+                for begin in range(0, value_bytes, MIB):
+                    span.set_attribute(f"value.{begin}", "x" * min(MIB, value_bytes - begin))
                 self.made.append(f"{span.get_span_context().span_id:016x}")
             if per_s:
                 time.sleep(max(0.0, begun + (number + 1) / per_s - time.monotonic()))

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backends import Collector, collector_spans
 from tests.delivery.harness import FaultServer
 from tests.faults.application import SETUP
 
@@ -110,7 +111,7 @@ class Bench:
         self.servers: list[FaultServer] = []
         self.applications: list[Application] = []
         self.told: list[dict[str, Any]] = []
-        self.taken: list[Callable[[], list[str]]] = []
+        self.collectors: list[Collector] = []
         self.complaints: list[str] = []
         self.twice = self.unanswered = self.killed = False
 
@@ -124,11 +125,18 @@ class Bench:
         self.servers.append(FaultServer(protocol, *script, port=port, spans=True))
         return self.servers[-1]
 
+    def collector(self) -> Collector:
+        """Starts the real collector, with its own limits; what is in its file is what it took."""
+        collector = Collector(self.directory / "collector")
+        self.collectors.append(collector)
+        collector.start()
+        return collector
+
     def start(
         self,
         program: str,
         *,
-        to: FaultServer | str,
+        to: FaultServer | Collector | str,
         protocol: str = "http",
         environ: Mapping[str, str] | None = None,
         **settings: Any,
@@ -153,7 +161,7 @@ class Bench:
         self,
         command: Sequence[str],
         *,
-        to: FaultServer | str,
+        to: FaultServer | Collector | str,
         protocol: str = "http",
         environ: Mapping[str, str] | None = None,
         **settings: Any,
@@ -161,6 +169,8 @@ class Bench:
         """Starts a command as the application, in whose Python processes `application.start()` is the subject."""
         if isinstance(to, FaultServer):
             to = f"http://127.0.0.1:{to.port}" if protocol == "grpc" else to.endpoint
+        elif isinstance(to, Collector):
+            to = to.otlp_grpc if protocol == "grpc" else f"{to.otlp_http}/v1/traces"
         settings |= {"endpoint": to, "protocol": "grpc" if protocol == "grpc" else "http/protobuf"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PYTHON"))}
         variables = {
@@ -191,6 +201,12 @@ class Bench:
         if not holds:
             self.complaints.append(otherwise)
 
+    def taken(self) -> list[str]:
+        """The ids of the spans that the servers and collectors have taken, as often as they did."""
+        of_servers = [span for server in self.servers for request in server.requests for span in request["taken"]]
+        files = [collector.file for collector in self.collectors if collector.file.exists()]
+        return of_servers + [span.span_id for file in files for span in collector_spans(file)]
+
     def close(self) -> None:
         """Ends everything; nothing more is told then."""
         for application in self.applications:
@@ -198,3 +214,5 @@ class Bench:
         for server in self.servers:
             if server.running:
                 server.stop()
+        for collector in self.collectors:
+            collector.close()

@@ -7,7 +7,6 @@ import time
 from email.utils import formatdate
 from typing import Any
 
-import backends
 from backends import wait_for
 from tests.delivery.harness import status_details
 from tests.faults.bench import OK, Bench, BlackHole
@@ -34,24 +33,20 @@ def unavailable(bench: Bench, protocol: str) -> None:
     application = bench.start(WORKING, to=server, protocol=protocol, retry_max_backoff_ms=4000)
     time.sleep(OUTAGE_S)
     server.begin(OK)
-    told = application.wait(90)
-    expect_on_disk(bench, told)
+    expect_on_disk(bench, application.wait(90))
 
 
 @fault(1, cases={"no collector": None}, idle=True)
 def no_collector(bench: Bench, _: None) -> None:
     # Killed between its file and its answer it gets the same again.
     bench.twice = True
-    with backends.Collector(bench.directory / "collector") as collector:
-        bench.taken.append(lambda: [span.span_id for span in backends.collector_spans(collector.file)])
-        to = f"{collector.otlp_http}/v1/traces"
-        bench.run("agent.spans(1); agent.settle()", to=to)
-        collector.kill()
-        application = bench.start(WORKING, to=to, retry_max_backoff_ms=4000)
-        time.sleep(OUTAGE_S)
-        collector.start()
-        told = application.wait(90)
-        expect_on_disk(bench, told)
+    collector = bench.collector()
+    bench.run("agent.spans(1); agent.settle()", to=collector)
+    collector.kill()
+    application = bench.start(WORKING, to=collector, retry_max_backoff_ms=4000)
+    time.sleep(OUTAGE_S)
+    collector.start()
+    expect_on_disk(bench, application.wait(90))
 
 
 def expect_on_disk(bench: Bench, told: dict[str, Any]) -> None:

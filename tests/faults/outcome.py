@@ -50,9 +50,7 @@ def judge(bench: Bench) -> Outcome:
     outcome = Outcome(bench.subject, complaints=list(bench.complaints))
     told = [last for application in bench.applications for last in application.told.values()] + bench.told
     made = [span for last in told for span in last["made"]]
-    taken = Counter(span for server in bench.servers for request in server.requests for span in request["taken"])
-    for take in bench.taken:
-        taken.update(take())
+    taken = Counter(bench.taken())
     for last in told:
         if "raised" in last:
             outcome.complaints.append(f"raises {last['raised']} into the application")

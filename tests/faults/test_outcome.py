@@ -35,11 +35,16 @@ def ledger(**counts: Any) -> dict[str, Any]:
     ],
 )
 def test_a_lie_is_found(
-    tmp_path: Path, counts: dict[str, Any], taken: list[str], told: dict[str, Any], complaint: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    counts: dict[str, Any],
+    taken: list[str],
+    told: dict[str, Any],
+    complaint: str,
 ) -> None:
     bench = Bench("native", tmp_path)
     bench.add(ledger(**counts), SPANS, **told)
-    bench.taken.append(lambda: taken)
+    monkeypatch.setattr(bench, "taken", lambda: taken)
     whole = total([("", judge(bench))])
     assert whole.holds == (not complaint)
     assert complaint in " ".join(whole.complaints)
