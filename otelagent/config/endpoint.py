@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from otelagent.config.parse import Invalid
 
-__all__ = ["Endpoint", "resolve"]
+__all__ = ["Endpoint", "resolve", "split"]
 
 _UNPRINTABLE = r"[\x00-\x20\x7f]|\s"
 _HOST = r"[\w.~%-]+|\[[\w:.%]+\]"  # letters of any script: names may be internationalized
@@ -35,8 +35,6 @@ def resolve(text: str, protocol: str, insecure: bool, signal_specific: bool, own
     :param signal: ``traces`` or ``logs``.
     :raises Invalid: it can't be dialled; always fatal.
     """
-    if re.search(_UNPRINTABLE, text):
-        raise Invalid("must not contain spaces or control characters", fatal=True)
     if protocol == "grpc":
         return _grpc(text, insecure)
     return _http(text, signal_specific, own, f"/v1/{signal}")
@@ -45,7 +43,7 @@ def resolve(text: str, protocol: str, insecure: bool, signal_specific: bool, own
 def _http(text: str, signal_specific: bool, own: bool, signal_path: str) -> Endpoint:
     if "://" not in text:
         raise Invalid("must start with http:// or https://", f"try 'http://{text}'" if _bare(text) else "", fatal=True)
-    url = _split(text)
+    url = split(text)
     path = url.path
     if signal_specific:
         path = path or "/"
@@ -60,7 +58,7 @@ def _http(text: str, signal_specific: bool, own: bool, signal_path: str) -> Endp
 
 
 def _grpc(text: str, insecure: bool) -> Endpoint:
-    url = _split(text if "://" in text else f"{'http' if insecure else 'https'}://{text}")
+    url = split(text if "://" in text else f"{'http' if insecure else 'https'}://{text}")
     if "@" in url.netloc:
         raise Invalid("a gRPC endpoint takes no user and password", "use headers", fatal=True)
     netloc = url.netloc
@@ -77,7 +75,13 @@ def _grpc(text: str, insecure: bool) -> Endpoint:
     return Endpoint(f"{url.scheme}://{netloc}", "; ".join(warnings))
 
 
-def _split(text: str) -> SplitResult:
+def split(text: str) -> SplitResult:
+    """The parts of an http or https URL that can be dialled.
+
+    :raises Invalid: it can't be; always fatal.
+    """
+    if re.search(_UNPRINTABLE, text):
+        raise Invalid("must not contain spaces or control characters", fatal=True)
     try:
         url = urlsplit(text)
         hostname = url.hostname
@@ -101,6 +105,6 @@ def _split(text: str) -> SplitResult:
 def _bare(text: str) -> bool:
     """Whether it would do with a scheme before it."""
     try:
-        return "@" not in text and bool(_split(f"http://{text}"))
+        return "@" not in text and bool(split(f"http://{text}"))
     except Invalid:
         return False

@@ -17,6 +17,7 @@ from otelagent.config.model import (
     Instrumentation,
     Limits,
     Logs,
+    OAuth2,
     Otlp,
     Queue,
     Retry,
@@ -28,6 +29,7 @@ from otelagent.config.model import (
 from otelagent.config.parse import Invalid, parse, suggest
 from otelagent.config.settings import (
     CONFIG_FILE,
+    CREDENTIALS,
     INTERNAL_PREFIX,
     OPTIONS_VARIABLE,
     PREFIX,
@@ -62,12 +64,14 @@ _DEFAULT = Source("default", "default")
 _SECTIONS: dict[str, Any] = {
     "service": Service,
     "traces": Traces,
+    "otlp.oauth2": OAuth2,
     "otlp": Otlp,
     "batch": Batch,
     "queue": Queue,
     "spool": Spool,
     "retry": Retry,
     "limits": Limits,
+    "logs.otlp.oauth2": OAuth2,
     "logs.otlp": Otlp,
     "logs.batch": Batch,
     "logs": Logs,
@@ -119,8 +123,9 @@ class _Loader:
         self.settle_service()
         self.settle_sampler()
         self.settle_pairs()
-        self.settle_endpoint("traces")
-        self.settle_endpoint("logs")
+        for signal in ("traces", "logs"):
+            self.settle_endpoint(signal)
+            self.settle_credentials(signal)
         if path := self.environ.get(CONFIG_FILE, "").strip():
             self.warnings.append(
                 f"{CONFIG_FILE}={path!r} is not read yet: settings come from keywords and variables alone"
@@ -295,6 +300,26 @@ class _Loader:
         self.values[name] = endpoint.url
         if endpoint.warning and self.values[f"{prefix}exporter"] == "otlp":
             self.warnings.append(f"{name} = {quoted('endpoint', text)!r} (from {source}): {endpoint.warning}")
+
+    def settle_credentials(self, signal: str) -> None:
+        """The credentials of a signal's exports agree with each other."""
+        prefix = "" if signal == "traces" else f"{signal}_"
+        names = [name for name in CREDENTIALS if self.values[prefix + name]]
+        if not names:
+            return
+        from otelagent.config.credentials import Conflict, settle  # for those who have any
+
+        given = frozenset(name for name in CREDENTIALS if self.given_as(SETTINGS_BY_NAME[prefix + name]))
+        try:
+            kept = settle({name: self.values[prefix + name] for name in CREDENTIALS}, given)
+        except Conflict as conflict:
+            setting = SETTINGS_BY_NAME[prefix + conflict.name]
+            value, source = self.values[setting.name], self.sources[setting.name]
+            self.fail(setting, value, source, conflict.problem, conflict.hint)
+        for name in names:
+            if name not in kept:
+                setting = SETTINGS_BY_NAME[prefix + name]
+                self.values[setting.name], self.sources[setting.name] = setting.default, _DEFAULT
 
     def fail(self, setting: Setting, value: object, source: Source, problem: str, hint: str = "") -> NoReturn:
         raise ConfigError(setting.name, quoted(setting.kind, value), source.name, problem, hint) from None

@@ -7,9 +7,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypeGuard
 
-__all__ = ["Secret", "display", "is_mapping", "quoted"]
+__all__ = ["SECRET_KINDS", "Secret", "display", "is_mapping", "quoted"]
 
 MASK = "***"
+
+SECRET_KINDS = ("headers", "secret", "parameters")
+"""The kinds of settings whose values are never shown, see `otelagent.config.settings.Setting`."""
+
+# Shown without their user, password and query.
+_URLS = ("endpoint", "url")
 
 # Patterns are compiled, and `re` imported, at their first use, which most processes never come to.
 # Everything before the last "@": a password with a raw "/" or "@" in it must not leak from a malformed URL.
@@ -53,15 +59,15 @@ def display(kind: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if is_mapping(value):
-        if kind == "headers":
+        if kind in SECRET_KINDS:
             return ", ".join(f"{name}={MASK}" for name in value) or "(none)"
         return ", ".join(f"{name}={item}" for name, item in value.items()) or "(none)"
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(map(str, value)) or "(none)"
-    if kind == "headers":
+    if kind in SECRET_KINDS:
         return MASK
     text = str(value)
-    if kind == "endpoint" and ("@" in text or "?" in text):
+    if kind in _URLS and ("@" in text or "?" in text):
         import re
 
         return re.sub(_QUERY, f"?{MASK}", re.sub(_USERINFO, rf"\1{MASK}@", text))
@@ -79,7 +85,7 @@ def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
 
 def quoted(kind: str, value: object) -> object:
     """A wrong value as an error or a warning may quote it: masked if it may hold a secret, cut if it is long."""
-    if kind == "headers" or (kind == "endpoint" and not isinstance(value, str | int)):
+    if kind in SECRET_KINDS or (kind in _URLS and not isinstance(value, str | int)):
         return MASK
     if isinstance(value, str):
         value = display(kind, value)

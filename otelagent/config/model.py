@@ -20,6 +20,7 @@ __all__ = [
     "Instrumentation",
     "Limits",
     "Logs",
+    "OAuth2",
     "Otlp",
     "Queue",
     "Retry",
@@ -68,6 +69,34 @@ class Traces:
 
 
 @struct(frozen=True, kw_only=True)
+class OAuth2:
+    """Tokens by the client-credentials grant (RFC 6749 section 4.4).
+
+    :ivar token_url: the token endpoint; None for no tokens. Its query may hold a credential.
+    :ivar client_secret: None where `client_secret_file` has it.
+    :ivar parameters: further fields of the token request.
+    :ivar certificate: PEM file to trust for the token endpoint; None for the public authorities.
+    """
+
+    token_url: str | None
+    client_id: str | None
+    client_secret: Secret | None
+    client_secret_file: str | None
+    scopes: tuple[str, ...]
+    parameters: Mapping[str, Secret]
+    certificate: str | None
+
+    @property
+    def masked_token_url(self) -> str:
+        """The token endpoint as it may be shown."""
+        return display("url", self.token_url)
+
+    def __repr__(self) -> str:
+        shown = {**vars(self), "token_url": self.masked_token_url}
+        return f"OAuth2({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+@struct(frozen=True, kw_only=True)
 class Otlp:
     """The OTLP exporter.
 
@@ -77,6 +106,8 @@ class Otlp:
     :ivar headers: names in lower case, values decoded.
     :ivar timeout_ms: for one attempt to export.
     :ivar insecure: as the user set it; already applied to `endpoint`.
+    :ivar headers_file: more headers, over `headers`; like the file below it needn't be there yet.
+    :ivar bearer_token_file: a token. Of this, `oauth2` and an ``authorization`` in `headers` there is one at most.
     """
 
     endpoint: str
@@ -88,6 +119,9 @@ class Otlp:
     client_certificate: str | None
     client_key: str | None
     insecure: bool | None
+    headers_file: str | None
+    bearer_token_file: str | None
+    oauth2: OAuth2
 
     @property
     def masked_endpoint(self) -> str:

@@ -26,6 +26,13 @@ _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # RFC 9110, 5.6.2
 _HEADER_VALUE = r"[\t\x20-\x7e]*"  # RFC 9110, 5.5, without obs-text, which gRPC doesn't take either
 _BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"
+# Fields of the token request that aren't free.
+_OWN_PARAMETERS = {
+    "grant_type": "it is client_credentials",
+    "client_id": "use oauth2_client_id",
+    "client_secret": "use oauth2_client_secret",
+    "scope": "use oauth2_scopes",
+}
 _OWN_BOOLEANS = {
     "true": True,
     "1": True,
@@ -65,7 +72,7 @@ def parse(setting: Setting, value: object, spec: bool) -> Parsed:
     """A setting's value from what was given. Raises `Invalid`."""
     if isinstance(value, str):
         value = value.strip()
-        if not setting.path.endswith("file_path") and setting.kind != "certificate":
+        if not setting.path.endswith("file_path") and setting.kind not in ("certificate", "path"):
             _encodable(value)
     return _PARSERS[setting.kind](setting, value, spec)
 
@@ -241,21 +248,53 @@ def _endpoint(setting: Setting, value: object, spec: bool) -> Parsed:
         raise
 
 
-def _certificate(setting: Setting, value: object, spec: bool) -> Parsed:
-    """The path of a readable file; `os.PathLike` is taken too."""
+def _path(setting: Setting, value: object, spec: bool) -> Parsed:
+    """The path of a file that may come later, absolute, because it is read again and an application may change its
+    directory; `os.PathLike` is taken too."""
     import os
 
     if not isinstance(value, str) and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
         raise Invalid(f"must be a path, not {_type(value)}", fatal=True)
+    if not value or "\0" in value:
+        raise Invalid("must be the path of a file", fatal=True)
     try:
-        readable = os.path.isfile(value) and os.access(value, os.R_OK)
-    except ValueError:  # a null character
-        readable = False
-    if not readable:
+        return Parsed(os.path.abspath(value))
+    except OSError:  # The current directory was removed.
+        return Parsed(value)
+
+
+def _certificate(setting: Setting, value: object, spec: bool) -> Parsed:
+    """The path of a readable file."""
+    import os
+
+    parsed = _path(setting, value, spec)
+    if not (os.path.isfile(str(parsed.value)) and os.access(str(parsed.value), os.R_OK)):
         raise Invalid("there is no readable file of that name", fatal=True)
-    return Parsed(value)
+    return parsed
+
+
+def _secret(setting: Setting, value: object, spec: bool) -> Parsed:
+    text = value.reveal() if isinstance(value, Secret) else value
+    if not isinstance(text, str) or not text:
+        raise Invalid("must be a text and not empty")
+    return Parsed(Secret(text))
+
+
+def _parameters(setting: Setting, value: object, spec: bool) -> Parsed:
+    """Fields of a request, each of which may be a secret."""
+    if is_mapping(value):
+        pairs = [(name, item.reveal() if isinstance(item, Secret) else item) for name, item in value.items()]
+    else:
+        pairs = _pairs(value, "name=value,name2=value2", strict=True)
+    for name, item in pairs:
+        if not isinstance(name, str) or not name or not isinstance(item, str):
+            raise Invalid("must have texts as names and values")
+        if name in _OWN_PARAMETERS:
+            raise Invalid(f"must not have {name!r}", _OWN_PARAMETERS[name])
+        _encodable(name + item)
+    return Parsed({name: Secret(item) for name, item in pairs})
 
 
 def _encodable(text: str) -> None:
@@ -350,5 +389,9 @@ _PARSERS: dict[Kind, Callable[[Setting, object, bool], Parsed]] = {
     "attributes": _attributes,
     "headers": _headers,
     "endpoint": _endpoint,
+    "url": _endpoint,
     "certificate": _certificate,
+    "path": _path,
+    "secret": _secret,
+    "parameters": _parameters,
 }

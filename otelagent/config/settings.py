@@ -5,6 +5,7 @@ A setting's name is the keyword of `otelagent.init()`; ``OTELAGENT_<NAME>`` and 
 
 from __future__ import annotations
 
+from otelagent.config.mask import SECRET_KINDS
 from otelagent.struct import struct
 
 TYPE_CHECKING = False  # typing's own costs an import that otelagent-run doesn't need
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
         "attributes",
         "headers",
         "endpoint",
+        "url",
         "certificate",
+        "path",
+        "secret",
+        "parameters",
     ]
 
 __all__ = [
     "CONFIG_FILE",
+    "CREDENTIALS",
     "INTERNAL_PREFIX",
     "KNOWN_UNUSED",
     "OPTIONS_VARIABLE",
@@ -107,7 +113,7 @@ class Setting:
     @property
     def secret(self) -> bool:
         """Whether the value is never shown. (An endpoint is shown with its user and password masked.)"""
-        return self.kind == "headers"
+        return self.kind in SECRET_KINDS
 
 
 def _otlp(suffix: str, signal: str = "TRACES") -> tuple[str, str]:
@@ -120,7 +126,7 @@ def _of_logs(setting: Setting) -> Setting:
         "name": f"logs_{setting.name}",
         "path": f"logs.{setting.path}",
         "help": f"`{setting.name}` for log records alone; what that one says where this isn't given.",
-        "otel": _otlp(setting.otel[0].removeprefix("OTEL_EXPORTER_OTLP_TRACES_"), "LOGS"),
+        "otel": setting.otel and _otlp(setting.otel[0].removeprefix("OTEL_EXPORTER_OTLP_TRACES_"), "LOGS"),
         "default_text": setting.default_text.replace("traces", "logs"),
         "general": setting.name,
     }
@@ -158,6 +164,29 @@ _OTLP: tuple[Setting, ...] = (
             _otlp("CLIENT_KEY")),
     Setting("insecure", "otlp.insecure", "bool", "Whether a gRPC endpoint written without a scheme is plaintext.", None,
             _otlp("INSECURE"), default_text="`false`"),
+    Setting("headers_file", "otlp.headers_file", "path",
+            "File with more headers, a `name: value` a line, over those of `headers`; read again when it changes."),
+    Setting("bearer_token_file", "otlp.bearer_token_file", "path",
+            "File with the token that goes as `Authorization: Bearer …`; read again when it changes."),
+    Setting("oauth2_token_url", "otlp.oauth2.token_url", "url",
+            "Where tokens are fetched (OAuth 2.0 client credentials), `https` unless on this machine."),
+    Setting("oauth2_client_id", "otlp.oauth2.client_id", "text", "The client's name at the token endpoint."),
+    Setting("oauth2_client_secret", "otlp.oauth2.client_secret", "secret", "The client's secret."),
+    Setting("oauth2_client_secret_file", "otlp.oauth2.client_secret_file", "path",
+            "File with the client's secret, read for every token."),
+    Setting("oauth2_scopes", "otlp.oauth2.scopes", "names", "Scopes to ask for, comma-separated.", ()),
+    Setting("oauth2_parameters", "otlp.oauth2.parameters", "parameters",
+            "What else the token endpoint wants, such as `audience=…`: `name=value,name2=value2`, percent-encoded.",
+            {}),
+    Setting("oauth2_certificate", "otlp.oauth2.certificate", "certificate",
+            "PEM file with the certificates to trust, for the token endpoint's."),
+)
+
+# What must agree with each other, see `otelagent.config.credentials`; for log records each with its prefix.
+CREDENTIALS: tuple[str, ...] = (
+    "headers",
+    "bearer_token_file",
+    *(setting.name for setting in _OTLP if setting.name.startswith("oauth2_")),
 )
 
 SETTINGS: tuple[Setting, ...] = (

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from otelagent.fork_gate import whole_imports
 from otelagent.struct import struct
 
-__all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "parse_http_date", "parse_retry_after"]
+__all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "parse_http_date", "parse_retry_after", "uniform"]
 
 MAX_RETRY_AFTER_S = 300.0
 """The longest wait a server may ask for: more is taken as this much, so that one wrong header can't silence an
 agent."""
 
 
-def _uniform() -> float:
+def uniform() -> float:
+    """A random number in [0, 1)."""
     # Not by `random`: an application that has seeded it counts on the sequence, which each failure would shorten.
     return (int.from_bytes(os.urandom(7), "big") >> 3) / 2**53
 
@@ -40,7 +41,7 @@ class RetryPolicy:
     initial_s: float = 1.0
     max_s: float = 30.0
     max_retry_after_s: float = MAX_RETRY_AFTER_S
-    uniform: Callable[[], float] = _uniform
+    uniform: Callable[[], float] = uniform
 
     def requested_s(self, after_s: float | None) -> float:
         """The wait that the server asked for as it is honoured: from 0 to `max_retry_after_s` seconds."""

@@ -95,11 +95,14 @@ ALLOWED = {
 
 # Our own that wait for the first payload, for the library that they describe, or for a setting that needs them.
 LATE = (
+    "otelagent.config.credentials",
     "otelagent.config.endpoint",
     "otelagent.config.table",
+    "otelagent.delivery.auth",
     "otelagent.delivery.otlp",
     "otelagent.delivery.transports.deadline",
     "otelagent.delivery.transports.grpc",
+    "otelagent.delivery.transports.http_body",
     "otelagent.delivery.transports.http_client",
     "otelagent.protocols.",
     "otelagent.record.native_logs",

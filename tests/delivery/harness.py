@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from otelagent.config.model import Otlp, Secret
+from otelagent.config.model import OAuth2, Otlp, Secret
 from otelagent.delivery import Accepted, Destination, Ledger, Limits, Payload, Result, RetryPolicy, Transport
 from otelagent.delivery.spool.spool import Spool
 from otelagent.delivery.spooling import SpoolAt
@@ -32,7 +32,19 @@ def otlp(endpoint: str, **changes: Any) -> Otlp:
         "client_certificate": None,
         "client_key": None,
         "insecure": None,
+        "headers_file": None,
+        "bearer_token_file": None,
     }
+    oauth2: dict[str, Any] = {
+        "token_url": None,
+        "client_id": None,
+        "client_secret": None,
+        "client_secret_file": None,
+        "scopes": (),
+        "parameters": {},
+        "certificate": None,
+    }
+    settings["oauth2"] = OAuth2(**{**oauth2, **changes.pop("oauth2", {})})
     return Otlp(**{**settings, **changes})
 
 

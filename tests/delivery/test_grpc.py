@@ -151,7 +151,7 @@ def test_an_illegal_header_is_rejected_without_quoting_it(name: str, value: str)
 def test_a_server_that_quotes_a_secret_is_not_quoted() -> None:
     script = {"code": "UNAUTHENTICATED", "details": "no access for very-secret-token"}
     result, _ = exchange(script, headers={"x-api-key": secret("very-secret-token")})
-    assert result == Rejected("grpc_unauthenticated", "no access for ***; check the credentials in the headers")
+    assert result == Rejected("grpc_unauthenticated", "no access for ***; check the credentials")
 
 
 def test_too_large_a_request_is_not_sent() -> None:

@@ -166,7 +166,7 @@ def test_credentials_do_not_follow_a_redirect_and_do_not_show() -> None:
 def test_a_server_that_quotes_a_secret_is_not_quoted() -> None:
     body = Status(message="no access for very-secret-token\nat all").SerializeToString()
     result, _ = exchange(answer(401, body), headers={"x-api-key": secret("very-secret-token")})
-    assert result == Rejected("http_401", "no access for *** at all; check the credentials in the headers")
+    assert result == Rejected("http_401", "no access for *** at all; check the credentials")
 
 
 def test_a_password_in_the_endpoint_is_sent_and_not_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import select
 import socket
@@ -29,6 +30,7 @@ class DeadlineNetwork(httpcore.NetworkBackend):
     """
 
     def __init__(self) -> None:
+        _keep_own_requests_out_of_logs()
         self.deadline_s = math.inf
         self.first_bytes = b""
         self.streams: list[_Stream] = []
@@ -84,6 +86,11 @@ class DeadlineNetwork(httpcore.NetworkBackend):
         if isinstance(error, TimeoutError):
             raise httpcore.ConnectTimeout(str(error)) from error
         raise httpcore.ConnectError(error.strerror or str(error)) from error
+
+    def abandon(self) -> None:
+        """Closes all connections without a word to their peers, in a fork child, where they are the parent's too."""
+        for stream in list(self.streams):
+            stream.close()
 
     def _stream(self, connection: socket.socket) -> _Stream:
         stream = _Stream(self, connection)
@@ -153,3 +160,18 @@ class _Stream(httpcore.NetworkStream):
         if info == "socket":
             return self._socket
         return None
+
+
+def _keep_own_requests_out_of_logs() -> None:
+    # httpcore logs each step of a request at DEBUG. With the root logger there, each export would add lines to the
+    # application's log, and with logs exported, each export would cause the next.
+    for name in ("httpcore.connection", "httpcore.http11"):
+        logger = logging.getLogger(name)
+        if _is_not_ours not in logger.filters:
+            logger.addFilter(_is_not_ours)
+
+
+def _is_not_ours(_: logging.LogRecord) -> bool:
+    from opentelemetry import context
+
+    return not context.get_value(context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)

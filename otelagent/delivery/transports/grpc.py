@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.otlp import (
     MAX_RESPONSE_BYTES,
     clean_text,
@@ -26,6 +27,9 @@ from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp
+    from otelagent.delivery.auth import Credentials, Headers
+    from otelagent.delivery.auth.tls import TlsFiles
+    from otelagent.delivery.auth.watched import Watched
 
 __all__ = ["GrpcTransport"]
 
@@ -46,8 +50,8 @@ _METADATA_NAME = re.compile(r"[0-9a-z_.-]+(?<!-bin)")
 _METADATA_VALUE = re.compile(r"[\x20-\x7e]*")
 
 _HINTS = {
-    "UNAUTHENTICATED": "check the credentials in the headers",
-    "PERMISSION_DENIED": "check the credentials in the headers",
+    "UNAUTHENTICATED": "check the credentials",
+    "PERMISSION_DENIED": "check the credentials",
     "UNIMPLEMENTED": "the server doesn't take OTLP {signal} over gRPC: check the endpoint",
 }
 
@@ -68,6 +72,8 @@ class GrpcTransport:
     def __init__(self, otlp: Otlp, signal: str = "traces") -> None:
         self._otlp = otlp
         self._signal = SIGNALS[signal]
+        self._credentials: Credentials | None = None
+        self._tls: Watched[TlsFiles] | None = None
         self._channel: _Channel | None = None
         # Held while a call is begun, and through a fork. Reentrant for a fork in a signal handler.
         self._gate = threading.RLock()
@@ -86,13 +92,22 @@ class GrpcTransport:
             return Rejected("too_large", f"{payload.size} bytes are more than a request may have, {MAX_REQUEST_BYTES}")
         if self._abandoned:
             return Rejected("grpc_after_fork", "the process was forked inside gRPC: set protocol=http/protobuf")
-        try:
-            result = self._export(payload.body, timeout_s)
-        except OSError as error:
-            # A certificate may be put in place later, as when it is rotated.
-            return Retryable("certificate", None, f"can't load the certificates: {error}")
-        except ValueError as error:
-            return Rejected("invalid_request", str(error))
+        with whole_imports():
+            from otelagent.delivery.auth import open_credentials, send_with
+            from otelagent.delivery.auth.tls import watch_tls
+
+            if self._credentials is None:
+                log = FailureLog(self._otlp.masked_endpoint)
+                self._tls = watch_tls(self._otlp, log) if self._otlp.endpoint.startswith("https:") else None
+                self._credentials = open_credentials(self._otlp, log)
+        return send_with(self._credentials, lambda headers, left_s: self._try(payload.body, headers, left_s), timeout_s)
+
+    def _try(self, body: bytes, headers: Headers, timeout_s: float) -> Result:
+        for name, value in headers.items():
+            # gRPC would fail each call and print the reason to standard error.
+            if not _METADATA_NAME.fullmatch(name) or not _METADATA_VALUE.fullmatch(value):
+                return Rejected("invalid_request", f"the header {name!r} is no valid gRPC metadata")
+        result = self._export(body, headers, timeout_s)
         if isinstance(result, Retryable) and result.reason in ("grpc_unavailable", "grpc_deadline_exceeded"):
             # A channel that lost its server waits up to two minutes before it connects again, and one whose connection
             # died in silence never notices. With a new one, the retry policy alone decides when the server is found.
@@ -107,6 +122,8 @@ class GrpcTransport:
                 self._closed_at_s = time.monotonic()
 
     def after_fork_in_child(self) -> None:
+        if self._credentials is not None:
+            self._credentials.after_fork_in_child()
         if self._channel is not None:
             # Closing a channel, which losing its last reference would do, waits for threads that only the parent has.
             _of_parents.append(self._channel)
@@ -114,18 +131,21 @@ class GrpcTransport:
         self._call = None
         self._gate = threading.RLock()
 
-    def _export(self, body: bytes, timeout_s: float) -> Result:
+    def _export(self, body: bytes, headers: Headers, timeout_s: float) -> Result:
         deadline_s = time.monotonic() + timeout_s
+        tls = self._tls.get() if self._tls is not None else None
         while True:
             with self._gate:
+                if self._channel is not None and self._channel.tls is not tls:
+                    self.close()
                 if self._channel is None:
                     with whole_imports():
-                        self._channel = _Channel(self._otlp, self._signal)
+                        self._channel = _Channel(self._otlp, self._signal, tls)
                 channel = self._channel
                 if not _threads_start():
                     # Only a call with a thread of its own can be cancelled. At the interpreter's end there is none.
-                    return channel.make(body, timeout_s)
-                call = self._call = channel.begin(body, max(deadline_s - time.monotonic(), 0.001))
+                    return channel.make(body, headers, timeout_s)
+                call = self._call = channel.begin(body, headers, max(deadline_s - time.monotonic(), 0.001))
             result = channel.result(call)
             self._call = None
             if result is not None:
@@ -182,19 +202,19 @@ os.register_at_fork(
 
 
 class _Channel:
-    """A gRPC channel and everything of a call that doesn't change; made in the thread that sends."""
+    """A gRPC channel and everything of a call that doesn't change; made in the thread that sends.
 
-    def __init__(self, otlp: Otlp, signal: Signal) -> None:
+    :param tls: what it is made with; None for plaintext.
+    """
+
+    def __init__(self, otlp: Otlp, signal: Signal, tls: TlsFiles | None) -> None:
         import grpc
 
+        self.tls = tls
         self._signal = signal
+        self._endpoint = otlp.endpoint
+        self._sent: Headers = {}
         url = urlsplit(otlp.endpoint)
-        self._metadata = tuple((name.lower(), value.reveal()) for name, value in otlp.headers.items())
-        for name, value in self._metadata:
-            # gRPC would fail each call and print the reason to standard error.
-            if not _METADATA_NAME.fullmatch(name) or not _METADATA_VALUE.fullmatch(value):
-                raise ValueError(f"the header {name!r} is no valid gRPC metadata")
-        self._secrets = secrets_in(dict(self._metadata), otlp.endpoint)
         self._compressed = otlp.compression == "gzip"
         self._compression = grpc.Compression.Gzip if self._compressed else grpc.Compression.NoCompression
         options = [
@@ -208,11 +228,11 @@ class _Channel:
             # Retries are the destination's, which counts them.
             ("grpc.enable_retries", 0),
         ]
-        if url.scheme == "https":
+        if tls is not None:
             credentials = grpc.ssl_channel_credentials(
-                root_certificates=_content(otlp.certificate),
-                private_key=_content(otlp.client_key),
-                certificate_chain=_content(otlp.client_certificate),
+                root_certificates=tls.certificate,
+                private_key=tls.client_key,
+                certificate_chain=tls.client_certificate,
             )
             self._channel = grpc.secure_channel(url.netloc.rpartition("@")[2], credentials, options)
         else:
@@ -220,10 +240,10 @@ class _Channel:
         # Without serializers bytes go in and out as they are.
         self._export: Any = self._channel.unary_unary(signal.method, None, None)
 
-    def begin(self, body: bytes, timeout_s: float) -> _Call:
-        return _Call(
-            self._export.future(body, timeout=timeout_s, metadata=self._metadata, compression=self._compression)
-        )
+    def begin(self, body: bytes, headers: Headers, timeout_s: float) -> _Call:
+        self._sent = headers
+        metadata = tuple(headers.items())
+        return _Call(self._export.future(body, timeout=timeout_s, metadata=metadata, compression=self._compression))
 
     def result(self, call: _Call) -> Result | None:
         """What came of a call; None when a fork has cancelled it."""
@@ -237,12 +257,14 @@ class _Channel:
             return self._failure(call.future)
         return self._answer(response)
 
-    def make(self, body: bytes, timeout_s: float) -> Result:
+    def make(self, body: bytes, headers: Headers, timeout_s: float) -> Result:
         """A call on this thread from its begin to its end; no fork can cancel it."""
         import grpc
 
+        self._sent = headers
+        metadata = tuple(headers.items())
         try:
-            response = self._export(body, timeout=timeout_s, metadata=self._metadata, compression=self._compression)
+            response = self._export(body, timeout=timeout_s, metadata=metadata, compression=self._compression)
         except grpc.RpcError as error:
             return self._failure(error)
         return self._answer(response)
@@ -251,10 +273,13 @@ class _Channel:
         result = read_response(bytes(response), self._signal)
         if isinstance(result, Rejected):
             return result
-        return Accepted(result.rejected_items, clean_text(result.message, self._secrets))
+        return Accepted(result.rejected_items, self._clean(result.message))
 
     def close(self) -> None:
         self._channel.close()
+
+    def _clean(self, text: str) -> str:
+        return clean_text(text, secrets_in(self._sent, self._endpoint)) if text else ""
 
     def _failure(self, call: Any) -> Result:
         code: str = call.code().name
@@ -263,7 +288,7 @@ class _Channel:
         _, after_s = read_error_status(status)
         details = call.details() or ""
         parts = (
-            _explain(clean_text(details, self._secrets)),
+            _explain(self._clean(details)),
             _HINTS.get(code, "").format(signal=self._signal.name),
         )
         message = "; ".join(part for part in parts if part)
@@ -311,10 +336,3 @@ def _explain(details: str) -> str:
     if "wrong_version_number" in text or "record_layer_failure" in text:
         return f"the port doesn't speak TLS: use an http:// endpoint or set insecure ({details})"
     return details
-
-
-def _content(path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    with open(path, "rb") as file:
-        return file.read()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
-from otelagent.delivery.result import Rejected, Result, Retryable
+from otelagent.delivery.result import Rejected, Result
 from otelagent.delivery.signals import SIGNALS
 from otelagent.fork_gate import whole_imports
 
@@ -48,19 +48,14 @@ class HttpTransport:
                     from otelagent.delivery.transports.http_client import HttpClient
 
                     self._client = HttpClient(self._otlp, self._signal)
-            except OSError as error:  # Those of ssl are too.
-                # A certificate may be put in place later, as when it is rotated.
-                return Retryable("certificate", None, f"can't load the certificates: {error}")
             except ValueError:
-                return Rejected("invalid_request", "the endpoint or a header is no valid HTTP")
-        return self._client.post(payload.body, timeout_s)
+                return Rejected("invalid_request", "the endpoint is no valid HTTP")
+        return self._client.send(payload.body, timeout_s)
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
-            self._client = None
 
     def after_fork_in_child(self) -> None:
         if self._client is not None:
             self._client.abandon()
-            self._client = None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import logging
-import ssl
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import httpcore
 
+from otelagent.delivery.auth import Headers, open_credentials, send_with
+from otelagent.delivery.auth.tls import watch_tls
+from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.otlp import (
     MAX_RESPONSE_BYTES,
     clean_text,
@@ -26,8 +24,11 @@ from otelagent.delivery.otlp import (
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import parse_http_date, parse_retry_after
 from otelagent.delivery.transports.deadline import DeadlineNetwork
+from otelagent.delivery.transports.http_body import MalformedBody, lower_headers, read_body
 
 if TYPE_CHECKING:
+    import ssl
+
     from otelagent.config.model import Otlp
     from otelagent.delivery.signals import Signal
 
@@ -37,8 +38,8 @@ __all__ = ["HttpClient"]
 _RETRYABLE = frozenset({429, 502, 503, 504})
 
 _HINTS = {
-    401: "check the credentials in the headers",
-    403: "check the credentials in the headers",
+    401: "check the credentials",
+    403: "check the credentials",
     404: "check the endpoint's path, which is usually {path}",
     405: "check the endpoint's path, which is usually {path}",
     413: "the server takes only smaller requests",
@@ -54,42 +55,49 @@ _MAX_ERROR_BYTES = 64 * 1024
 
 
 class HttpClient:
-    """The connection pool and everything of a request that doesn't change.
+    """The connection, the credentials, and everything of a request that doesn't change.
+
+    A certificate that has changed ends the connection: the next one is made with the new one.
 
     :param signal: what is posted.
-    :raises OSError: the certificates can't be loaded.
-    :raises ValueError: the endpoint or a header is no valid HTTP.
+    :raises ValueError: the endpoint is no valid HTTP.
     """
 
     def __init__(self, otlp: Otlp, signal: Signal) -> None:
-        _keep_own_requests_out_of_logs()
         self._signal = signal
-        url = urlsplit(otlp.endpoint)
-        headers = {name.lower(): value.reveal() for name, value in otlp.headers.items()}
-        if url.username is not None and "authorization" not in headers:
-            credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
-            headers["authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
-        self._secrets = secrets_in(headers, otlp.endpoint)
+        self._endpoint = otlp.endpoint
         self._gzip = otlp.compression == "gzip"
-        headers |= {"content-type": "application/x-protobuf", "user-agent": user_agent(), "accept-encoding": "identity"}
+        self._headers = {
+            "content-type": "application/x-protobuf",
+            "user-agent": user_agent(),
+            "accept-encoding": "identity",
+        }
         if self._gzip:
-            headers["content-encoding"] = "gzip"
-        self._headers = [(name.encode("ascii"), value.encode("utf-8")) for name, value in headers.items()]
+            self._headers["content-encoding"] = "gzip"
         self._url = httpcore.URL(otlp.endpoint)
+        log = FailureLog(otlp.masked_endpoint)
+        self._credentials = open_credentials(otlp, log)
+        self._sent: Headers = {}
+        self._tls = watch_tls(otlp, log) if self._url.scheme == b"https" else None
+        self._context: ssl.SSLContext | None = None
         self._network = DeadlineNetwork()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=_tls(otlp) if url.scheme == "https" else None,
-            max_connections=1,
-            keepalive_expiry=_KEEP_IDLE_S,
-            network_backend=self._network,
-        )
+        self._pool: httpcore.ConnectionPool | None = None
 
-    def post(self, body: bytes, timeout_s: float) -> Result:
-        """One try."""
+    def send(self, body: bytes, timeout_s: float) -> Result:
+        """One try, and one more if the server refuses credentials that can be renewed."""
+        content = _gzip(body) if self._gzip else body
+        return send_with(self._credentials, lambda headers, left_s: self._post(content, headers, left_s), timeout_s)
+
+    def _post(self, content: bytes, headers: Headers, timeout_s: float) -> Result:
+        self._sent = headers
         self._network.begin_try(timeout_s)
         try:
-            content = _gzip(body) if self._gzip else body
-            with self._pool.stream("POST", self._url, headers=self._headers, content=content) as response:
+            every = {**headers, **self._headers}
+            encoded = [(name.encode("ascii"), value.encode("utf-8")) for name, value in every.items()]
+        except ValueError:
+            return Rejected("invalid_request", "the endpoint or a header is no valid HTTP")
+        try:
+            with self._connections().stream("POST", self._url, headers=encoded, content=content) as response:
                 return self._result(response)
         except httpcore.TimeoutException:
             return Retryable("timeout", None, f"no answer within {timeout_s:g} s")
@@ -100,36 +108,57 @@ class HttpClient:
             return Retryable("connection", None, self._explain(error))
 
     def close(self) -> None:
-        """Ends the connection."""
-        self._pool.close()
+        """Ends the connection; the next `send` makes another."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def abandon(self) -> None:
         """Lets go of the connection in a fork child."""
         # The pool's locks may have been held at the fork; its sockets are only this process's copies.
-        for stream in list(self._network.streams):
-            stream.close()
+        self._network.abandon()
+        self._pool = None
+        self._credentials.after_fork_in_child()
+
+    def _connections(self) -> httpcore.ConnectionPool:
+        context = self._tls.get().context if self._tls is not None else None
+        if context is not self._context:
+            # No request is under way: one thread sends.
+            self.close()
+            self._context = context
+        if self._pool is None:
+            self._pool = httpcore.ConnectionPool(
+                ssl_context=context,
+                max_connections=1,
+                keepalive_expiry=_KEEP_IDLE_S,
+                network_backend=self._network,
+            )
+        return self._pool
+
+    def _clean(self, text: str) -> str:
+        return clean_text(text, secrets_in(self._sent, self._endpoint)) if text else ""
 
     def _result(self, response: httpcore.Response) -> Result:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        headers = lower_headers(response)
         if 200 <= response.status < 300:
             try:
-                body = _read(response, headers, MAX_RESPONSE_BYTES)
-            except _MalformedBody as error:
+                body = read_body(response, headers, MAX_RESPONSE_BYTES)
+            except MalformedBody as error:
                 return Rejected("malformed_response", str(error))
             result = _read_success(body, headers.get("content-type", ""), self._signal)
             if isinstance(result, Rejected):
                 return result
-            return Accepted(result.rejected_items, clean_text(result.message, self._secrets))
+            return Accepted(result.rejected_items, self._clean(result.message))
         if 300 <= response.status < 400:
             target = urlsplit(headers.get("location", ""))
             place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
-            place = clean_text(place, self._secrets)
+            place = self._clean(place)
             return Rejected("redirect", f"HTTP {response.status} to {place}, which isn't followed: check the endpoint")
         try:
-            text = _error_text(_read(response, headers, _MAX_ERROR_BYTES), headers.get("content-type", ""))
-        except (_MalformedBody, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+            text = _error_text(read_body(response, headers, _MAX_ERROR_BYTES), headers.get("content-type", ""))
+        except (MalformedBody, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
             text = ""  # The status alone decides.
-        parts = (clean_text(text, self._secrets), _HINTS.get(response.status, "").format(path=self._signal.path))
+        parts = (self._clean(text), _HINTS.get(response.status, "").format(path=self._signal.path))
         message = "; ".join(part for part in parts if part)
         if response.status in _RETRYABLE:
             # The server's own clock, if it tells: a date means nothing on a clock that is wrong.
@@ -140,7 +169,7 @@ class HttpClient:
         return Rejected("http_body_too_large" if too_large else f"http_{response.status}", message)
 
     def _explain(self, error: Exception) -> str:
-        text = clean_text(str(error) or type(error).__name__, self._secrets)
+        text = self._clean(str(error) or type(error).__name__)
         first = self._network.first_bytes
         # An HTTP/2 server opens with a SETTINGS frame: 3 bytes of length, type 4, flags, stream 0 (RFC 9113 section
         # 3.4).
@@ -152,34 +181,6 @@ class HttpClient:
         if any(sign in text for sign in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")):
             return "the port doesn't speak TLS: use an http:// endpoint"
         return text
-
-
-class _MalformedBody(Exception):
-    """A body that can't be or isn't read to its end."""
-
-
-def _read(response: httpcore.Response, headers: dict[str, str], max_bytes: int) -> bytes:
-    # Decompressed here and not by a library, which would inflate a chunk of a gzip bomb to a thousand times its size
-    # before anyone could count.
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip"):
-        raise _MalformedBody(f"the answer has an unknown encoding, {clean_text(encoding)}")
-    inflate = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
-    body = b""
-    received = 0
-    for chunk in response.iter_stream():
-        received += len(chunk)
-        try:
-            body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
-        except zlib.error as error:
-            raise _MalformedBody("the answer is broken gzip") from error
-        # What is received counts too: gzip may be longer than what is in it.
-        if max(received, len(body)) > max_bytes:
-            raise _MalformedBody(f"the answer is longer than {max_bytes} bytes")
-        if inflate and inflate.unused_data:
-            # Which zlib would keep, however much of it comes.
-            raise _MalformedBody("the answer goes on after the end of its gzip")
-    return body
 
 
 def _read_success(body: bytes, content_type: str, signal: Signal) -> Accepted | Rejected:
@@ -202,44 +203,3 @@ def _error_text(body: bytes, content_type: str) -> str:
 def _gzip(body: bytes) -> bytes:
     deflate = zlib.compressobj(wbits=31)
     return deflate.compress(body) + deflate.flush()
-
-
-def _tls(otlp: Otlp) -> ssl.SSLContext:
-    # ssl needs this codec for host names, and Python would import it in the first handshake, see `whole_imports`.
-    "localhost".encode("idna")
-    if otlp.certificate is None:
-        import certifi
-
-        context = ssl.create_default_context(cafile=certifi.where())
-    else:
-        with _named(otlp.certificate):
-            context = ssl.create_default_context(cafile=otlp.certificate)
-    if otlp.client_certificate is not None:
-        with _named(otlp.client_certificate, otlp.client_key):
-            context.load_cert_chain(otlp.client_certificate, otlp.client_key)
-    return context
-
-
-@contextmanager
-def _named(*paths: str | None) -> Iterator[None]:
-    # What ssl raises doesn't say which file it was.
-    try:
-        yield
-    except OSError as error:
-        what = str(error) if isinstance(error, ssl.SSLError) else error.strerror
-        raise OSError(f"{' or '.join(path for path in paths if path)}: {what}") from error
-
-
-def _keep_own_requests_out_of_logs() -> None:
-    # httpcore logs each step of a request at DEBUG. With the root logger there, each export would add lines to the
-    # application's log, and with logs exported, each export would cause the next.
-    for name in ("httpcore.connection", "httpcore.http11"):
-        logger = logging.getLogger(name)
-        if _is_not_ours not in logger.filters:
-            logger.addFilter(_is_not_ours)
-
-
-def _is_not_ours(_: logging.LogRecord) -> bool:
-    from opentelemetry import context
-
-    return not context.get_value(context._SUPPRESS_HTTP_INSTRUMENTATION_KEY)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from otelagent.config import SETTINGS, Config, load
+from otelagent.config import SETTINGS, Config, Secret, load
 from otelagent.config.model import Queue, Source
 from otelagent.config.settings import CONFIG_FILE, KNOWN_UNUSED, SETTINGS_BY_NAME, Setting
 from otelagent.errors import ConfigError
@@ -23,7 +23,23 @@ SAMPLES: dict[str, tuple[tuple[object, object], tuple[str, object]]] = {
     "names": ((["flask"], ("flask",)), ("django,click", ("django", "click"))),
     "patterns": ((["/health"], ("/health",)), ("/a,/b", ("/a", "/b"))),
     "attributes": (({"a": "1"}, {"a": "1"}), ("b=2", {"b": "2"})),
+    "parameters": (({"a": "1"}, {"a": Secret("1")}), ("b=2", {"b": Secret("2")})),
+    "secret": (("one", Secret("one")), ("two", Secret("two"))),
 }
+
+# What a setting is nothing without.
+NEEDED: dict[str, dict[str, str]] = {
+    "ratio": {"OTELAGENT_SAMPLER": "traceidratio"},
+    "oauth2": {
+        "OTELAGENT_OAUTH2_TOKEN_URL": "https://idp/token",
+        "OTELAGENT_OAUTH2_CLIENT_ID": "shop",
+        "OTELAGENT_OAUTH2_CLIENT_SECRET": "s3cret",
+    },
+}
+
+
+def needed(setting: Setting) -> dict[str, str]:
+    return NEEDED["oauth2"] if "oauth2_" in setting.name else NEEDED.get(setting.kind, {})
 
 
 def value_of(config: Config, setting: Setting) -> Any:
@@ -79,13 +95,13 @@ def test_a_keyword_beats_its_own_variable(setting: Setting) -> None:
     (keyword, from_keyword), (text, from_text) = SAMPLES[setting.kind]
     if setting.kind == "int" and setting.minimum > 600:
         (keyword, from_keyword), (text, from_text) = (2**20, 2**20), ("1000000", 1_000_000)
-    sampler = {} if setting.kind != "ratio" else {"OTELAGENT_SAMPLER": "traceidratio"}
+    others = needed(setting)
 
-    config = load({}, {setting.variable: text, **sampler})
+    config = load({}, {**others, setting.variable: text})
     assert value_of(config, setting) == from_text
     assert config.sources[setting.name] == Source("otelagent_env", setting.variable)
 
-    config = load({setting.name: keyword}, {setting.variable: text, **sampler})
+    config = load({setting.name: keyword}, {**others, setting.variable: text})
     assert from_keyword.items() <= value_of(config, setting).items() if isinstance(from_keyword, dict) else True
     assert isinstance(from_keyword, dict) or value_of(config, setting) == from_keyword
     assert config.sources[setting.name].kind == "keyword"
@@ -98,8 +114,8 @@ def test_a_keyword_beats_its_own_variable(setting: Setting) -> None:
 )
 def test_the_specifications_variable_is_read_and_our_own_beats_it(setting: Setting, variable: str) -> None:
     (_, _), (text, expected) = SAMPLES[setting.kind]
-    sampler = {} if setting.kind != "ratio" else {"OTELAGENT_SAMPLER": "traceidratio"}
-    config = load({}, {variable: text, **sampler})
+    others = needed(setting)
+    config = load({}, {variable: text, **others})
     assert value_of(config, setting) == (not expected if setting.inverted else expected)
     assert config.sources[setting.name] == Source("otel_env", variable)
     assert config.warnings == ()
@@ -109,7 +125,7 @@ def test_the_specifications_variable_is_read_and_our_own_beats_it(setting: Setti
     )
     if setting.name in ("batch_max_queue_size",):
         other = "512"
-    config = load({}, {variable: text, setting.variable: other, **sampler})
+    config = load({}, {variable: text, setting.variable: other, **others})
     assert config.sources[setting.name].kind == "otelagent_env"
 
 

@@ -92,9 +92,9 @@ def test_a_mistake_counts_only_where_log_records_go(environ: dict[str, str]) -> 
 def test_every_setting_of_the_exporter_has_one_for_log_records() -> None:
     rows = {setting.name: setting for setting in SETTINGS}
     exporter = [setting for setting in SETTINGS if setting.path.startswith("otlp.")]
-    assert len(exporter) == 9
+    assert len(exporter) == 18
     for setting in exporter:
         logs = rows[f"logs_{setting.name}"]
         assert logs.general == setting.name
-        assert logs.otel == (setting.otel[0].replace("_TRACES_", "_LOGS_"), setting.otel[1])
+        assert logs.otel == tuple(variable.replace("_TRACES_", "_LOGS_") for variable in setting.otel)
         assert (logs.kind, logs.default, logs.choices) == (setting.kind, setting.default, setting.choices)
