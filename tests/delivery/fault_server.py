@@ -1,8 +1,14 @@
-"""A server that misbehaves by script, in a process of its own: `python fault_server.py http|grpc PORT [spans]`.
+"""A server that misbehaves by script, in a process of its own: `python fault_server.py http|grpc PORT [OPTION …]`.
 
 Protocol: each line on standard input is a script, a JSON list of actions, one per request; the last one repeats, until
 the next line. The first line on standard output is the port; then comes a JSON line per request, and one with `gone_s`
 when a client leaves before it has its answer. It ends with its standard input.
+
+An action with `accepts`, a list of `Authorization` values, is for requests that have one of them; all others get its
+`otherwise`.
+
+With the option `tls=CERTIFICATE,KEY[,AUTHORITY]` it speaks TLS, and with an authority, asks clients for a certificate,
+whose common name is the `client` of a request.
 
 With `spans`, the line of a request has the ids of the spans in it, and of those that the server takes: all if the
 action says `takes`, but for the first `refuses` of them.
@@ -15,6 +21,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -50,6 +57,8 @@ class Script:
             self._next += 1
             if len(body) > action.get("max_bytes", len(body)):
                 action = action["larger"]
+            if "accepts" in action and headers.get("authorization") not in action["accepts"]:
+                action = action["otherwise"]
             if not action.get("quiet"):
                 told = {"at": at, "headers": headers, **request, "bytes": len(body), "body": body[:1000].hex()}
                 if spans is not None:
@@ -155,11 +164,18 @@ def act(connection: socket.socket, action: dict[str, Any]) -> None:
         raise ValueError(kind)
 
 
-def serve_connection(connection: socket.socket, peer: tuple[str, int], script: Script) -> None:
+def serve_connection(
+    connection: socket.socket, peer: tuple[str, int], script: Script, tls: ssl.SSLContext | None
+) -> None:
     try:
+        about: dict[str, object] = {"peer": peer[1]}
+        if tls is not None:
+            connection = secured = tls.wrap_socket(connection, server_side=True)
+            subject: Any = (secured.getpeercert() or {}).get("subject", ())
+            about["client"] = next((value for ((name, value),) in subject if name == "commonName"), None)
         while request := read_request(connection):
             path, headers, body = request
-            action = script.take(path=path, headers=headers, body=body, peer=peer[1])
+            action = script.take(path=path, headers=headers, body=body, **about)
             begun = time.monotonic()
             try:
                 act(connection, action)
@@ -172,25 +188,38 @@ def serve_connection(connection: socket.socket, peer: tuple[str, int], script: S
         connection.close()
 
 
-def serve_http(script: Script, wanted_port: int) -> int:
+def serve_http(script: Script, wanted_port: int, tls: list[str]) -> int:
     listener = socket.create_server(("127.0.0.1", wanted_port))
+    context: ssl.SSLContext | None = None
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls[:2])
+        for authority in tls[2:]:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(authority)
 
     def accept() -> None:
         while True:
             connection, peer = listener.accept()
-            threading.Thread(target=serve_connection, args=(connection, peer, script), daemon=True).start()
+            threading.Thread(target=serve_connection, args=(connection, peer, script, context), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     port: int = listener.getsockname()[1]
     return port
 
 
-def serve_grpc(script: Script, wanted_port: int) -> int:
+def serve_grpc(script: Script, wanted_port: int, tls: list[str]) -> int:
     import grpc
+
+    def read(path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
 
     def export(request: bytes, context: Any) -> bytes:
         metadata = {item.key: item.value for item in context.invocation_metadata() if isinstance(item.value, str)}
-        action = script.take(body=request, headers=metadata, peer=context.peer())
+        names = context.auth_context().get("x509_common_name", ()) if tls else ()
+        about = {"client": next((name.decode() for name in names), None)} if tls else {}
+        action = script.take(body=request, headers=metadata, peer=context.peer(), **about)
         begun = time.monotonic()
         if "delay_s" in action:
             left = threading.Event()
@@ -209,7 +238,15 @@ def serve_grpc(script: Script, wanted_port: int) -> int:
     server.add_generic_rpc_handlers(
         tuple(grpc.method_handlers_generic_handler(service, handlers) for service in SERVICES)
     )
-    port = server.add_insecure_port(f"127.0.0.1:{wanted_port}")
+    address = f"127.0.0.1:{wanted_port}"
+    if tls:
+        authority = read(tls[2]) if len(tls) > 2 else None
+        credentials = grpc.ssl_server_credentials(
+            [(read(tls[1]), read(tls[0]))], authority, require_client_auth=authority is not None
+        )
+        port = server.add_secure_port(address, credentials)
+    else:
+        port = server.add_insecure_port(address)
     server.start()
     _keep.append(server)
     return port
@@ -219,9 +256,11 @@ _keep: list[object] = []
 
 
 def main() -> None:
-    script = Script(json.loads(sys.stdin.readline()), "spans" in sys.argv[3:])
-    serve = serve_http if sys.argv[1] == "http" else serve_grpc
-    print(serve(script, int(sys.argv[2])), flush=True)
+    protocol, port, *options = sys.argv[1:]
+    script = Script(json.loads(sys.stdin.readline()), "spans" in options)
+    tls = [path for option in options if option.startswith("tls=") for path in option[4:].split(",")]
+    serve = serve_http if protocol == "http" else serve_grpc
+    print(serve(script, int(port), tls), flush=True)
     for line in sys.stdin:
         script.begin(json.loads(line))
     os._exit(0)

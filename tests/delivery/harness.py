@@ -7,15 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from otelagent.config.model import OAuth2, Otlp, Secret
 from otelagent.delivery import Accepted, Destination, Ledger, Limits, Payload, Result, RetryPolicy, Transport
 from otelagent.delivery.spool.spool import Spool
 from otelagent.delivery.spooling import SpoolAt
+
+_Server = TypeVar("_Server", bound="ServerProcess")
 
 QUICK = RetryPolicy(initial_s=0.01, max_s=0.02)
 
@@ -84,23 +86,19 @@ def status_details(seconds: int, nanos: int = 0) -> str:
     return bytes(Status(code=8, message="later", details=[packed]).SerializeToString()).hex()
 
 
-class FaultServer:
-    """The scripted server of `fault_server.py`, started and stopped with the `with` statement.
+class ServerProcess:
+    """A server in a process of its own: it reads a script a line, and tells its port and then each request.
 
-    :param spans: whether it tells the ids of the spans that it gets and takes.
+    Started and stopped with the `with` statement.
+
+    :param program: a file beside this one.
     :ivar requests: what it has told so far, by request.
     :ivar gone_s: after how many seconds without an answer clients have left.
     """
 
-    def __init__(self, protocol: str, *script: dict[str, Any], port: int = 0, spans: bool = False) -> None:
+    def __init__(self, program: str, *arguments: str, script: Any) -> None:
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                str(Path(__file__).with_name("fault_server.py")),
-                protocol,
-                str(port),
-                *(["spans"] if spans else []),
-            ],
+            [sys.executable, str(Path(__file__).with_name(program)), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -110,20 +108,11 @@ class FaultServer:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.requests: list[dict[str, Any]] = []
         self.gone_s: list[float] = []
-        self.begin(*script)
+        self._write(script)
         self.port = int(self._stdout.readline())
         # A full pipe would stop the server.
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1/traces"
-
-    def begin(self, *script: dict[str, Any]) -> None:
-        """From now on the server acts by this script."""
-        self._stdin.write(json.dumps(script) + "\n")
-        self._stdin.flush()
 
     @property
     def running(self) -> bool:
@@ -138,6 +127,10 @@ class FaultServer:
         self._process.wait(10)
         return self.requests
 
+    def _write(self, script: Any) -> None:
+        self._stdin.write(json.dumps(script) + "\n")
+        self._stdin.flush()
+
     def _read(self) -> None:
         for line in self._stdout:
             told = json.loads(line)
@@ -146,7 +139,7 @@ class FaultServer:
             else:
                 self.requests.append(told)
 
-    def __enter__(self) -> FaultServer:
+    def __enter__(self: _Server) -> _Server:
         return self
 
     def __exit__(
@@ -154,6 +147,47 @@ class FaultServer:
     ) -> None:
         if self.running:
             self.stop()
+
+
+class FaultServer(ServerProcess):
+    """The scripted server of `fault_server.py`.
+
+    :param spans: whether it tells the ids of the spans that it gets and takes.
+    :param tls: its certificate, its key and, if clients need a certificate, the authority of theirs.
+    """
+
+    def __init__(
+        self, protocol: str, *script: dict[str, Any], port: int = 0, spans: bool = False, tls: Sequence[Path] = ()
+    ) -> None:
+        options = [*(["spans"] if spans else []), *([f"tls={','.join(map(str, tls))}"] if tls else [])]
+        self._scheme = "https" if tls else "http"
+        super().__init__("fault_server.py", protocol, str(port), *options, script=script)
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self.port}/v1/traces"
+
+    def begin(self, *script: dict[str, Any]) -> None:
+        """From now on the server acts by this script."""
+        self._write(script)
+
+
+class TokenServer(ServerProcess):
+    """The token endpoint of `token_server.py`.
+
+    :param rules: see there.
+    """
+
+    def __init__(self, **rules: Any) -> None:
+        super().__init__("token_server.py", script=rules)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/token"
+
+    def begin(self, **rules: Any) -> None:
+        """From now on the server has these rules."""
+        self._write(rules)
 
 
 class FakeTransport:

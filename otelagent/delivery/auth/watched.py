@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -100,10 +101,13 @@ def read_text(path: str) -> str:
     """A small text file's content, without the white space around it.
 
     :raises OSError: it can't be read; the message names it.
-    :raises ValueError: it is too long or no ASCII text; so too.
+    :raises ValueError: it is too long, no ASCII text or no regular file; so too.
     """
     try:
-        with open(path, "rb") as file:
+        # Opening a pipe without this waits until somebody writes to it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{path}: not a regular file")
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise OSError(f"{path}: {error.strerror or type(error).__name__}") from None
