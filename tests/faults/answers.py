@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.delivery.harness import FaultServer, partial_success, status_details
+from tests.delivery.harness import FaultServer, TokenServer, partial_success, status_details
 from tests.faults.bench import OK, Bench
 from tests.faults.registry import fault
 
@@ -50,6 +50,22 @@ def refused_alone(bench: Bench, status: int) -> None:
     told = bench.run("agent.spans(1); agent.settle(); agent.spans(999); agent.settle()", to=server)
     bench.expect(not resent(server), "sends it again")
     expect_counted(bench, told, {f"http_{status}": 1})
+
+
+@fault(4, cases={"401 until the token is renewed": "http", "UNAUTHENTICATED until it is": "grpc"})
+def renewed(bench: Bench, protocol: str) -> None:
+    accepts = {"accepts": ["Bearer token-2"], "otherwise": {"status": 401, "code": "UNAUTHENTICATED"}}
+    server = bench.server({**OK, **accepts}, protocol=protocol)
+    with TokenServer(secret="s3cret") as tokens:
+        oauth2 = {"oauth2_token_url": tokens.url, "oauth2_client_id": "shop", "oauth2_client_secret": "s3cret"}
+        # The stock SDK has only the token that it was started with.
+        credentials: dict[str, Any] = oauth2 if bench.otelagent else {"headers": "authorization=Bearer token-1"}
+        told = bench.run(THOUSAND, to=server, protocol=protocol, **credentials)
+        fetched = len(tokens.stop())
+    if bench.otelagent:
+        bench.expect(fetched == 2, f"fetches {fetched} tokens")
+        bench.expect(len(server.requests) == 3, f"needs {len(server.requests)} requests")
+        bench.expect(told["ledger"]["delivered"] == 1000, "loses spans to a token that can be renewed")
 
 
 @fault(5, "too large: bisected, one large span lost", cases={"413": "http", "gRPC": "grpc"})
