@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from otelagent.config import Config
+    from otelagent.delivery import Destination
     from otelagent.patching.catalogue import Catalogue
     from otelagent.patching.switch import Switch
     from otelagent.process import ProcessWatch
@@ -132,8 +133,8 @@ class Agent:
         _switch().log_level = None
         now_s = time.monotonic()
         stops: list[Callable[[], object]] = [part.stop for part in (self.catalogue, self.watch) if part is not None]
-        for path in self.paths:
-            stops += [partial(path.stop_recording, now_s), partial(path.stop_delivery, now_s)]
+        stops += [partial(path.stop_recording, now_s) for path in self.paths]
+        stops += [partial(destination.shutdown, now_s) for destination in self._destinations()]
         stops.append(_stand_in)
         for stop in stops:
             try:
@@ -229,11 +230,15 @@ class Agent:
 
     def flush(self, timeout_s: float) -> bool:
         """See `otelagent.flush`."""
+        if not self.paths:
+            return True
+        from otelagent.delivery import flush_all
+
         deadline_s = time.monotonic() + timeout_s
         told = [path.begin_flush() for path in self.paths]
-        # First everything that is recorded, so that the destinations send at the same time.
+        # First everything that is recorded, so that all destinations send at the same time.
         done = [path.recording is None or path.recording.flush(deadline_s) for path in self.paths]
-        done += [path.flush_delivery(deadline_s) for path in self.paths]
+        done.append(flush_all(self._destinations(), deadline_s))
         done += [path.end_flush(one) for path, one in zip(self.paths, told, strict=True)]
         return all(done)
 
@@ -256,15 +261,20 @@ class Agent:
             self.state = "STOPPED"
             _switch().recording = False
             _switch().log_level = None
+        from otelagent.delivery import shutdown_all
+
         deadline_s = time.monotonic() + timeout_s
         told = [path.begin_flush() for path in self.paths]
         # Ctrl-C may interrupt any of these; a second call then goes on where the first one was.
         done = [path.stop_recording(deadline_s) for path in self.paths]
-        done += [path.stop_delivery(deadline_s) for path in self.paths]
+        done.append(shutdown_all(self._destinations(), deadline_s))
         done += [path.end_flush(one) for path, one in zip(self.paths, told, strict=True)]
         self._delivered_all = all(done)
         self._closed = True
         return self._delivered_all
+
+    def _destinations(self) -> list[Destination]:
+        return [destination for path in self.paths for destination in path.destinations.values()]
 
     def after_fork_in_child(self) -> None:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
@@ -281,9 +291,9 @@ class Agent:
             "pid": os.getpid(),
             "service": self.service,
             "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
-            "destinations": {path.signal: path.describe() for path in self.paths},
-            "delivery": {path.signal: path.status() for path in self.paths},
-            "ledger": {path.signal: path.ledger.snapshot().to_dict() for path in self.paths},
+            "destinations": {key: where for path in self.paths for key, where in path.describe().items()},
+            "delivery": {key: state for path in self.paths for key, state in path.status().items()},
+            "ledger": {key: ledger.snapshot().to_dict() for path in self.paths for key, ledger in path.ledgers.items()},
             "instrumentations": [
                 {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
                 for state in (self.catalogue.states() if self.catalogue is not None else ())

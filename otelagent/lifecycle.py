@@ -176,10 +176,11 @@ def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
     Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``; ``DISABLED`` where it is switched
-    off), ``reason``, ``pid``, ``service``, ``engine``, ``destinations`` (per signal), ``delivery`` (per signal the
+    off), ``reason``, ``pid``, ``service``, ``engine``, ``destinations``, ``delivery`` (the
     circuit breaker, the spool and ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays
-    when all is well again), ``ledger`` (per signal: ended, adopted, sampled_out, delivered, rejected and dropped by
-    reason, spooled, queued, balanced), ``instrumentations`` (each with state and reason), ``settings`` (each with value
+    when all is well again) and ``ledger`` (ended, adopted, sampled_out, filtered, delivered, rejected and dropped by
+    reason, spooled, queued, balanced), each by signal (``traces``), or by signal and name for a destination beside the
+    main one (``traces:<name>``), ``instrumentations`` (each with state and reason), ``settings`` (each with value
     and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`),
     ``warnings``. Secrets are masked.
     """
@@ -209,7 +210,7 @@ def startup_line() -> str:
         return ""
     if agent is None or agent.state != "RUNNING" or agent.engine is None or agent.catalogue is None:
         return f"otelagent {VERSION}: {agent.reason if agent is not None and agent.reason else 'not running'}"
-    where, *others = (path.describe() for path in agent.paths)
+    where, *others = (_places(path.describe()) for path in agent.paths)
     available = agent.catalogue.available()
     own = [state.name for state in available if state.kind == "own"]
     contrib = [state.name for state in available if state.kind == "contrib"]
@@ -220,3 +221,9 @@ def startup_line() -> str:
     line += "".join(f"; log records → {other}" for other in others)
     line += f"; instruments {', '.join(own) or 'nothing'}"
     return line + (f"; by contrib: {', '.join(contrib)}" if contrib else "")
+
+
+def _places(described: Mapping[str, str]) -> str:
+    """Where a signal goes, the main destination first and without its name."""
+    main, *others = described.items()
+    return ", ".join((main[1], *(f"{key.partition(':')[2]} → {where}" for key, where in others)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from otelagent.delivery import Destination, Ledger, Payload, open_delivery
+from otelagent.delivery import Destination, FanOut, Ledger, Ledgers, Payload, flush_all, open_delivery
 from otelagent.loss import LossReport
 
 if TYPE_CHECKING:
@@ -25,47 +25,55 @@ class Recording(Protocol):
 
 
 class SignalPath:
-    """The ledger and the destination of one signal. What records it is given later: it needs both.
+    """The destinations of one signal, each with its ledger. What records it is given later: it needs both.
 
     Record hands bytes over to `deliver`, and delivery takes them: neither knows the other.
 
     :param signal: ``traces`` or ``logs``.
     :param resource: gives the resource attributes that the signal is exported with, once there is something to export.
-    :ivar destination: None for the exporter ``none``.
+    :ivar ledgers: by the names that `status` has for the destinations: ``traces`` is the main one, ``traces:<name>``
+        another.
+    :ivar destinations: as `ledgers`, but none for the exporter ``none``.
+    :ivar ledger: what records the signal counts in.
     """
 
     def __init__(self, config: Config, signal: str, resource: Callable[[], Mapping[str, object]]) -> None:
         self.signal = signal
-        self.ledger = Ledger(signal)
-        self.destination: Destination | None = None
-        if config.export(signal).exporter != "none":
-            self.destination = open_delivery(config, self.ledger, resource)
+        self.ledgers: dict[str, Ledger] = {signal: Ledger(signal)}
+        self.destinations: dict[str, Destination] = {}
+        for name in config.destination_names(signal):
+            key = f"{signal}:{name}" if name else signal
+            ledger = self.ledgers.setdefault(key, Ledger(signal))
+            self.destinations[key] = open_delivery(config, ledger, resource, name)
+        self.ledger = Ledgers(signal, tuple(self.ledgers.values()))
+        self._fan_out = FanOut(tuple(self.destinations.values()))
         self.recording: Recording | None = None
         self._losses = LossReport(lambda: self.ledger.lost)
 
-    def describe(self) -> str:
-        """Where the signal goes, secrets masked."""
-        return self.destination.describe() if self.destination is not None else "nowhere, exporter is none"
+    def describe(self) -> dict[str, str]:
+        """Where the signal goes, by destination, secrets masked."""
+        described = {key: destination.describe() for key, destination in self.destinations.items()}
+        return described or {self.signal: "nowhere, exporter is none"}
 
-    def status(self) -> dict[str, object] | None:
-        """See `Destination.status`."""
-        return self.destination.status() if self.destination is not None else None
+    def status(self) -> dict[str, dict[str, object] | None]:
+        """By destination; see `Destination.status`."""
+        return {key: self.destinations[key].status() if key in self.destinations else None for key in self.ledgers}
 
     def start_delivery(self) -> None:
         """Begins with what other processes have left."""
-        if self.destination is not None:
-            self.destination.start()
+        for destination in self.destinations.values():
+            destination.start()
 
     def deliver(self, signal: str, body: bytes, items: int) -> None:
         """What recording hands each request to; see `otelagent.record.Deliver`."""
-        if self.destination is not None:
-            self.destination.submit(Payload(signal, body, items))
+        if self.destinations:
+            self._fan_out.submit(Payload(signal, body, items))
         else:
-            self.ledger.dropped(items, "exporter_none")
+            self.ledgers[signal].dropped(items, "exporter_none")
 
     def flush_delivery(self, deadline_s: float) -> bool:
         """Waits for what was handed to `deliver`; see `otelagent.record.FlushDelivery`."""
-        return self.destination is None or self.destination.flush(deadline_s)
+        return flush_all(self.destinations.values(), deadline_s)
 
     def begin_flush(self) -> int:
         """Starts a flush: returns what `end_flush` wants."""
@@ -82,16 +90,14 @@ class SignalPath:
         done = self.recording.shutdown(deadline_s)
         return self.recording.flush(deadline_s) and done
 
-    def stop_delivery(self, deadline_s: float) -> bool:
-        """Delivers what it can until then."""
-        return self.destination is None or self.destination.shutdown(deadline_s)
-
     def after_fork_in_child(self) -> None:
         """Starts over: what waited is the parent's."""
         self._losses.after_fork_in_child()
         if self.recording is not None:
             self.recording.after_fork_in_child()
-        if self.destination is not None:
-            self.destination.after_fork_in_child()
-        else:
-            self.ledger.after_fork_in_child()
+        self.ledger.after_fork_in_child()
+        self._fan_out.after_fork_in_child()
+        for destination in self.destinations.values():
+            destination.after_fork_in_child()
+        if not self.destinations:
+            self.ledgers[self.signal].after_fork_in_child()

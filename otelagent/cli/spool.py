@@ -24,11 +24,12 @@ USAGE = """\
 usage: otelagent spool list|replay|verify|purge [options] [KEY…]
 
   list     what waits, by service and destination, and which process wrote it
-  replay   sends what dead processes have left to the configured destination; with a KEY, that one, whatever it was for
+  replay   sends what dead processes have left to the configured destinations, to each what was for it; with a KEY that
+           was for none of them, to the main one
   verify   reads every record that waits and checks it; exit code 1 if one is damaged
   purge    removes what dead processes have left
 
-A KEY is one of those that `list` shows; all are meant without one, but for `replay`: those that were for the configured
+A KEY is one of those that `list` shows; all are meant without one, but for `replay`: those that were for a configured
 destination and tenant.
 
   --json                  for programs
@@ -192,7 +193,7 @@ def _purge(options: _Options, config: Config, directory: str) -> int:
 def _replay(options: _Options, config: Config, directory: str) -> int:
     found = _survey(options, directory)
     if not options.keys:
-        found = [one for one in found if _is_for(one, config)]
+        found = [one for one in found if _destination_of(one, config) is not None]
     results = [_replay_key(one, config, directory) for one in found]
     if options.json:
         print(json.dumps({"directory": directory, "keys": results}))
@@ -202,19 +203,22 @@ def _replay(options: _Options, config: Config, directory: str) -> int:
             lost = f"; {result['lost']:,} lost" if result["lost"] else ""
             print(f"{one.key}: delivered {result['delivered']:,} of {result['items']:,} items{lost}{left}")
         if not found:
-            print("nothing waits for this destination; otelagent spool list shows the rest")
+            print("nothing waits for what is configured; otelagent spool list shows the rest")
     return int(any(result["left"] or result["lost"] for result in results))
 
 
-def _is_for(one: KeySurvey, config: Config) -> bool:
-    """Whether a key stands for the configured destination and tenant, of whatever service."""
+def _destination_of(one: KeySurvey, config: Config) -> str | None:
+    """The name of the configured destination that a key stands for, of whatever service; None for one that isn't
+    configured, or for another tenant."""
     from otelagent.delivery.delivery import spool_identity
     from otelagent.delivery.spool.place import key_of
 
     signal = one.about.get("signal", "traces")
-    if config.export(signal).exporter != "otlp":
-        return False
-    return key_of(spool_identity(config, signal, one.about)) == one.key
+    for name in config.destination_names(signal):
+        if config.export(signal, name).exporter == "otlp":
+            if key_of(spool_identity(config, signal, one.about, name)) == one.key:
+                return name
+    return None
 
 
 def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int | str]:
@@ -223,7 +227,8 @@ def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int
 
     total = one.left_items
     ledger = Ledger(one.about.get("signal", "traces"))
-    destination = open_delivery(config, ledger, SpoolPlace(directory, one.key, one.about))
+    place = SpoolPlace(directory, one.key, one.about)
+    destination = open_delivery(config, ledger, place, _destination_of(one, config) or "")
     destination.start()
     looked_s = progress_s = time.monotonic()
     before = 0
@@ -265,7 +270,9 @@ def _title(one: KeySurvey) -> str:
         return "(nothing says what it is for)"
     service = ".".join(filter(None, (about.get("service.namespace"), about.get("service.name"))))
     where = f" in {about['deployment.environment.name']}" if about.get("deployment.environment.name") else ""
-    return f"{about.get('signal', '?')} of {service}{where} → {about.get('destination', '?')} ({about.get('protocol')})"
+    name = f" {about['name']}," if about.get("name") else ""
+    place = f"{about.get('destination', '?')} ({about.get('protocol')})"
+    return f"{about.get('signal', '?')} of {service}{where} →{name} {place}"
 
 
 def _moment(seconds: float) -> str:

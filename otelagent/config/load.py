@@ -30,6 +30,7 @@ from otelagent.config.parse import Invalid, parse, suggest
 from otelagent.config.settings import (
     CONFIG_FILE,
     CREDENTIALS,
+    EXPORTERS,
     INTERNAL_PREFIX,
     OPTIONS_VARIABLE,
     PREFIX,
@@ -126,6 +127,7 @@ class _Loader:
         for signal in ("traces", "logs"):
             self.settle_endpoint(signal)
             self.settle_credentials(signal)
+        self.settle_destinations()
         if path := self.environ.get(CONFIG_FILE, "").strip():
             self.warnings.append(
                 f"{CONFIG_FILE}={path!r} is not read yet: settings come from keywords and variables alone"
@@ -320,6 +322,17 @@ class _Loader:
             if name not in kept:
                 setting = SETTINGS_BY_NAME[prefix + name]
                 self.values[setting.name], self.sources[setting.name] = setting.default, _DEFAULT
+
+    def settle_destinations(self) -> None:
+        if not self.values["destinations"]:
+            return
+        from otelagent.config.destinations import resolve_destinations
+
+        off = [signal for signal, exporter in EXPORTERS.items() if self.values[exporter] == "none"]
+        self.values["destinations"], warnings = resolve_destinations(
+            self.values["destinations"], self.sources["destinations"], off
+        )
+        self.warnings += warnings
 
     def fail(self, setting: Setting, value: object, source: Source, problem: str, hint: str = "") -> NoReturn:
         raise ConfigError(setting.name, quoted(setting.kind, value), source.name, problem, hint) from None

@@ -11,7 +11,7 @@ __all__ = ["SECRET_KINDS", "Secret", "display", "is_mapping", "quoted"]
 
 MASK = "***"
 
-SECRET_KINDS = ("headers", "secret", "parameters")
+SECRET_KINDS = ("headers", "secret", "parameters", "destinations")
 """The kinds of settings whose values are never shown, see `otelagent.config.settings.Setting`."""
 
 # Shown without their user, password and query.

@@ -20,6 +20,7 @@ __all__ = [
     "Instrumentation",
     "Limits",
     "Logs",
+    "NamedDestination",
     "OAuth2",
     "Otlp",
     "Queue",
@@ -200,6 +201,21 @@ class Logs:
     attribute_value_length: int | None
 
 
+@struct(frozen=True, kw_only=True)
+class NamedDestination:
+    """A destination beside the main one.
+
+    :ivar otlp: by signal; of those signals that go there.
+    """
+
+    name: str
+    otlp: Mapping[str, Otlp]
+
+    def __str__(self) -> str:
+        endpoints = dict.fromkeys(otlp.masked_endpoint for otlp in self.otlp.values())
+        return f"{self.name} → {' and '.join(endpoints)}"
+
+
 @struct(frozen=True)
 class Export:
     """Where one signal goes; `otlp` and `file_path` are for the exporters of these names."""
@@ -237,6 +253,7 @@ class Config:
     service: Service
     traces: Traces
     otlp: Otlp
+    destinations: tuple[NamedDestination, ...]
     batch: Batch
     queue: Queue
     spool: Spool
@@ -247,11 +264,24 @@ class Config:
     sources: Mapping[str, Source]
     warnings: tuple[str, ...]
 
-    def export(self, signal: str) -> Export:
-        """Where a signal goes.
+    def destination_names(self, signal: str) -> tuple[str, ...]:
+        """The destinations of a signal, the main one first, whose name is empty; none for the exporter ``none``.
 
         :param signal: ``traces`` or ``logs``.
         """
+        if self.export(signal).exporter == "none":
+            return ()
+        return ("", *(one.name for one in self.destinations if signal in one.otlp))
+
+    def export(self, signal: str, name: str = "") -> Export:
+        """Where a signal goes.
+
+        :param signal: ``traces`` or ``logs``.
+        :param name: one of `destination_names`.
+        """
+        for one in self.destinations:
+            if one.name == name:
+                return Export("otlp", one.otlp[signal], "")
         if signal == "logs":
             return Export(self.logs.exporter, self.logs.otlp, self.logs.file_path)
         return Export(self.traces.exporter, self.otlp, self.file_path)

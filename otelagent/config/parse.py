@@ -297,6 +297,48 @@ def _parameters(setting: Setting, value: object, spec: bool) -> Parsed:
     return Parsed({name: Secret(item) for name, item in pairs})
 
 
+def _destinations(setting: Setting, value: object, spec: bool) -> Parsed:
+    # What they mean is in `otelagent.config.destinations`: it needs the loader.
+    value = _from_json(value)
+    if not is_mapping(value):
+        raise Invalid(f"must be a mapping of names to destinations, not {_type(value)}")
+    return Parsed(dict(value))
+
+
+def _from_json(value: object) -> object:
+    """What a JSON text, or a JSON file whose path is given, stands for; of anything else itself.
+
+    Nothing of the text is quoted: there may be a secret in it.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value
+    if not value.startswith(("{", "[")):
+        try:
+            with open(value, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not a file of UTF-8 text"
+            raise Invalid(f"must be JSON or the path of a JSON file: {why}") from None
+    import json
+
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        raise Invalid(f"its JSON is wrong at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise Invalid("its JSON is nested too deep") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Invalid(f"{key!r} is there twice")
+        found[key] = value
+    return found
+
+
 def _encodable(text: str) -> None:
     # Bytes of the environment that aren't UTF-8 come as surrogates; they would fail much later, when a request is made.
     try:
@@ -394,4 +436,5 @@ _PARSERS: dict[Kind, Callable[[Setting, object, bool], Parsed]] = {
     "path": _path,
     "secret": _secret,
     "parameters": _parameters,
+    "destinations": _destinations,
 }

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
         "path",
         "secret",
         "parameters",
+        "destinations",
     ]
 
 __all__ = [
     "CONFIG_FILE",
     "CREDENTIALS",
+    "EXPORTERS",
     "INTERNAL_PREFIX",
     "KNOWN_UNUSED",
     "OPTIONS_VARIABLE",
@@ -54,6 +56,9 @@ REFUSED_VARIABLE = "OTELAGENT_INTERNAL_REFUSED"
 
 # The specification's declarative file. Not read yet; its place in the order of precedence is after OTEL_*.
 CONFIG_FILE = "OTEL_CONFIG_FILE"
+
+# By signal, the setting that says where it goes.
+EXPORTERS: dict[str, str] = {"traces": "exporter", "logs": "logs_exporter"}
 
 # Sizes and times stay inside what every consumer takes (a 32-bit integer; 24 days in milliseconds).
 MAX_INT = 2**31 - 1
@@ -210,6 +215,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("file", "file_path", "text", "The file that the `file` exporter appends to, one OTLP/JSON request a line.",
             "otelagent-traces.jsonl"),
     *_OTLP,
+    Setting("destinations", "destinations", "destinations",
+            "More destinations beside this one, by name; JSON or a JSON file's path, see "
+            "[docs/routing.md](docs/routing.md).", ()),
 
     Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on",
             ("OTEL_TRACES_SAMPLER",), choices=_SAMPLERS, extensions="opentelemetry_traces_sampler"),

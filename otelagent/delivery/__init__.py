@@ -7,7 +7,8 @@ ledger and logged as ``otelagent.delivery``.
 from __future__ import annotations
 
 from otelagent.delivery.delivery import open_delivery, open_transport
-from otelagent.delivery.ledger import Ledger, LedgerSnapshot
+from otelagent.delivery.fan_out import FanOut, flush_all, shutdown_all
+from otelagent.delivery.ledger import Ledger, Ledgers, LedgerSnapshot
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
@@ -17,8 +18,10 @@ from otelagent.delivery.worker import Destination, Limits
 __all__ = [
     "Accepted",
     "Destination",
+    "FanOut",
     "Ledger",
     "LedgerSnapshot",
+    "Ledgers",
     "Limits",
     "Payload",
     "Rejected",
@@ -26,6 +29,8 @@ __all__ = [
     "RetryPolicy",
     "Retryable",
     "Transport",
+    "flush_all",
     "open_delivery",
     "open_transport",
+    "shutdown_all",
 ]

@@ -41,12 +41,13 @@ _TRANSPORTS: Mapping[tuple[str, str], tuple[str, str, Callable[[Export, str], tu
 }
 
 
-def open_transport(config: Config, signal: str = "traces") -> Transport:
+def open_transport(config: Config, signal: str = "traces", name: str = "") -> Transport:
     """The transport that the configuration names for a signal.
 
+    :param name: the destination's, see `Config.destination_names`.
     :raises ValueError: there is none for this exporter and protocol; ``none`` has none.
     """
-    export = config.export(signal)
+    export = config.export(signal, name)
     key = (export.exporter, export.otlp.protocol if export.exporter == "otlp" else "")
     if key not in _TRANSPORTS:
         raise ValueError(f"no transport for exporter={export.exporter} and protocol={export.otlp.protocol}")
@@ -57,38 +58,39 @@ def open_transport(config: Config, signal: str = "traces") -> Transport:
     return transport
 
 
-def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResource) -> Destination:
-    """The destination that the configuration describes for one signal.
+def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResource, name: str = "") -> Destination:
+    """One of the destinations that the configuration describes for one signal.
 
     Each signal has its own, because each may have an address and headers of its own, and so that one which the server
     refuses doesn't hold up the others.
 
     :param ledger: the signal's.
     :param spool: whose spool it is; or where, if not where the configuration says.
+    :param name: see `open_transport`.
     :raises ValueError: see `open_transport`.
     """
-    # Fan-out goes here: one destination for each configured place, behind one `submit`.
     return Destination(
-        open_transport(config, ledger.signal),
+        open_transport(config, ledger.signal, name),
         {ledger.signal: ledger},
         RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
         Limits(
             queue_max_bytes=config.queue.max_bytes,
-            try_timeout_s=config.export(ledger.signal).otlp.timeout_ms / 1000,
+            try_timeout_s=config.export(ledger.signal, name).otlp.timeout_ms / 1000,
             export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
             replay_bytes_per_s=config.spool.replay_bytes_per_s,
         ),
-        spool=spool_at(config, ledger.signal, spool),
+        spool=spool_at(config, ledger.signal, spool, name),
     )
 
 
-def spool_at(config: Config, signal: str, spool: SpoolPlace | GetResource) -> SpoolAt | None:
-    """The spool of one signal, to be opened when it is needed; None if there is to be none.
+def spool_at(config: Config, signal: str, spool: SpoolPlace | GetResource, name: str = "") -> SpoolAt | None:
+    """The spool of one signal and destination, to be opened when it is needed; None if there is to be none.
 
     :param spool: see `open_delivery`.
+    :param name: see `open_transport`.
     """
     directory = spool_directory(config.spool.directory) if callable(spool) else spool.directory
-    if not config.spool.enabled or config.export(signal).exporter != "otlp" or directory is None:
+    if not config.spool.enabled or config.export(signal, name).exporter != "otlp" or directory is None:
         return None
 
     def open_spool() -> Spool:
@@ -97,7 +99,7 @@ def spool_at(config: Config, signal: str, spool: SpoolPlace | GetResource) -> Sp
 
         settings, place = config.spool, spool
         if callable(place):
-            identity = spool_identity(config, signal, place())
+            identity = spool_identity(config, signal, place(), name)
             about = {name: value for name, value in identity.items() if not name.startswith("header ")}
             place = spool_place.SpoolPlace(directory, spool_place.key_of(identity), about)
         limits = SpoolLimits(settings.max_bytes, settings.max_age_ms / 1000, settings.full)
@@ -106,7 +108,7 @@ def spool_at(config: Config, signal: str, spool: SpoolPlace | GetResource) -> Sp
     return SpoolAt(directory, open_spool)
 
 
-def spool_identity(config: Config, signal: str, resource: Mapping[str, object]) -> dict[str, str]:
+def spool_identity(config: Config, signal: str, resource: Mapping[str, object], name: str = "") -> dict[str, str]:
     """Whose payloads a spool holds, and for whom. What one process has left, another sends only if it has the same.
 
     The headers that say which tenant's the data is are part of it, so that of two tenants neither sends what the other
@@ -115,18 +117,20 @@ def spool_identity(config: Config, signal: str, resource: Mapping[str, object]) 
 
     :param resource: what the signal is exported with. The settings don't know the service that is called after its
         program, and a provider of the application's has a resource of its own.
+    :param name: see `open_transport`. It is part of it: two destinations may differ in their credentials alone.
     """
-    otlp = config.export(signal).otlp
+    otlp = config.export(signal, name).otlp
     headers = {
-        f"header {name}": value.reveal()
-        for name, value in otlp.headers.items()
-        if not any(word in name for word in _CREDENTIALS)
+        f"header {header}": value.reveal()
+        for header, value in otlp.headers.items()
+        if not any(word in header for word in _CREDENTIALS)
     }
     return {
         "signal": signal,
         "destination": otlp.masked_endpoint.partition("?")[0],
         "protocol": otlp.protocol,
-        **{name: str(resource.get(name, "")) for name in _OF_A_SERVICE},
+        **({"name": name} if name else {}),
+        **{attribute: str(resource.get(attribute, "")) for attribute in _OF_A_SERVICE},
         **headers,
     }
 

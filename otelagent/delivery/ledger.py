@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from otelagent.struct import struct
 
-__all__ = ["Ledger", "LedgerSnapshot"]
+__all__ = ["Ledger", "LedgerSnapshot", "Ledgers"]
 
 
 @struct(frozen=True)
 class LedgerSnapshot:
-    """The counts of one signal at one moment. `rejected` and `dropped` are by reason; `spooled` counts what is on
-    disk, `adopted` what other processes had left there."""
+    """The counts of one signal and destination at one moment. `rejected` and `dropped` are by reason; `filtered` counts
+    what the destination's routes leave out, `spooled` what is on disk, `adopted` what other processes had left there.
+    """
 
     signal: str
     ended: int
     adopted: int
     sampled_out: int
+    filtered: int
     delivered: int
     rejected: Mapping[str, int]
     dropped: Mapping[str, int]
@@ -31,7 +33,7 @@ class LedgerSnapshot:
     def balanced(self) -> bool:
         """Whether every item is accounted for. False means a bug: something was counted twice or not at all."""
         lost = sum(self.rejected.values()) + sum(self.dropped.values())
-        accounted = self.sampled_out + self.delivered + lost + self.spooled + self.queued
+        accounted = self.sampled_out + self.filtered + self.delivered + lost + self.spooled + self.queued
         return self.ended + self.adopted == accounted and self.queued >= 0 and self.spooled >= 0
 
     def to_dict(self) -> dict[str, object]:
@@ -41,6 +43,7 @@ class LedgerSnapshot:
             "ended": self.ended,
             "adopted": self.adopted,
             "sampled_out": self.sampled_out,
+            "filtered": self.filtered,
             "delivered": self.delivered,
             "rejected": dict(self.rejected),
             "dropped": dict(self.dropped),
@@ -53,7 +56,8 @@ class LedgerSnapshot:
 class Ledger:
     """Counts items so that at every moment, exactly::
 
-        ended + adopted = sampled_out + delivered + rejected{reason} + dropped{reason} + spooled + queued
+        ended + adopted
+            = sampled_out + filtered + delivered + rejected{reason} + dropped{reason} + spooled + queued
 
     `queued` is everything whose fate is open and that is in memory alone, whether it waits to be encoded, to be sent or
     to be retried; `spooled` is what is on disk, being sent or not. What this process leaves there stays `spooled` in
@@ -79,6 +83,7 @@ class Ledger:
         self._ended = 0
         self._adopted = 0
         self._sampled_out = 0
+        self._filtered = 0
         self._delivered = 0
         self._rejected: defaultdict[str, int] = defaultdict(int)
         self._dropped: defaultdict[str, int] = defaultdict(int)
@@ -97,6 +102,12 @@ class Ledger:
         with self._lock:
             self._ended += n
             self._sampled_out += n
+
+    def filtered(self, n: int, /) -> None:
+        """Moves `n` waiting items to those that the destination's routes leave out."""
+        with self._lock:
+            self._queued -= n
+            self._filtered += n
 
     def delivered(self, n: int, /) -> None:
         """Moves `n` waiting items to those that the destination has taken."""
@@ -145,6 +156,11 @@ class Ledger:
         """
         self._included.append(counts)
 
+    def recorded(self) -> tuple[int, int, Mapping[str, int]]:
+        """Ended, sampled out and dropped by reason, as another ledger's `include` takes them."""
+        with self._lock:
+            return self._ended, self._sampled_out, dict(self._dropped)
+
     @property
     def lost(self) -> int:
         """How many items were ever rejected or dropped."""
@@ -156,7 +172,7 @@ class Ledger:
         with self._lock:
             ended, sampled_out, dropped, queued = self._ended, self._sampled_out, dict(self._dropped), self._queued
             delivered, rejected, spooled = self._delivered, dict(self._rejected), self._spooled
-            adopted = self._adopted
+            adopted, filtered = self._adopted, self._filtered
             # After our own counts: what has been delivered by now has ended in theirs.
             for counts in self._included:
                 more_ended, more_sampled_out, more_dropped = counts()
@@ -170,6 +186,7 @@ class Ledger:
                 ended=ended,
                 adopted=adopted,
                 sampled_out=sampled_out,
+                filtered=filtered,
                 delivered=delivered,
                 rejected=MappingProxyType(rejected),
                 dropped=MappingProxyType(dropped),
@@ -180,3 +197,32 @@ class Ledger:
     def after_fork_in_child(self) -> None:
         """Starts from zero with a new lock: the parent keeps its books, and its lock may have been held at the fork."""
         self._zero()
+
+
+class Ledgers:
+    """The ledgers of one signal's destinations, as what records the signal sees them: it counts once, and each of them
+    includes that, so that no item is in the books of one and not in those of another.
+
+    :param ledgers: one for each destination.
+    """
+
+    def __init__(self, signal: str, ledgers: Sequence[Ledger]) -> None:
+        self._ledgers = tuple(ledgers)
+        self._recorded = Ledger(signal)
+        self.ended, self.sampled_out = self._recorded.ended, self._recorded.sampled_out
+        self.dropped = self._recorded.dropped
+        self.include(self._recorded.recorded)
+
+    def include(self, counts: Callable[[], tuple[int, int, Mapping[str, int]]], /) -> None:
+        """See `Ledger.include`."""
+        for ledger in self._ledgers:
+            ledger.include(counts)
+
+    @property
+    def lost(self) -> int:
+        """How many items were ever rejected or dropped, one that is lost for two destinations twice."""
+        return sum(ledger.lost for ledger in self._ledgers)
+
+    def after_fork_in_child(self) -> None:
+        """Starts from zero; each ledger is its destination's to renew."""
+        self._recorded.after_fork_in_child()

@@ -23,7 +23,7 @@ from otelagent.struct import struct
 from otelagent.suppression import instrumentation_suppressed
 from otelagent.waiting import left_s
 
-__all__ = ["Destination", "Limits"]
+__all__ = ["Destination", "Flush", "Limits"]
 
 THREAD_NAME = "otelagent-export"
 
@@ -49,6 +49,14 @@ class Limits:
     try_timeout_s: float = 10.0
     export_bytes_per_s: float = math.inf
     replay_bytes_per_s: float = 1024 * 1024
+
+
+@struct(frozen=True)
+class Flush:
+    """A flush that has begun: the losses that were told before it, and how many payloads had come."""
+
+    told: int
+    target: int
 
 
 class Destination:
@@ -147,8 +155,7 @@ class Destination:
         """Takes a payload for delivery. Never waits, never raises.
 
         A payload that doesn't fit into the queue is dropped as ``queue_full``, one that no request can hold as
-        ``too_large``, one after shutdown as ``shutdown``; all are counted. Fan-out, when it comes, calls this once for
-        each destination.
+        ``too_large``, one after shutdown as ``shutdown``; all are counted.
 
         A caller that is interrupted inside (Ctrl-C, a timeout of gevent's) can't know whether the payload was taken.
         It may submit the same body again, which is then taken once.
@@ -187,14 +194,27 @@ class Destination:
             dropped or rejected since a flush before this one told of losses. What other processes had left on disk
             doesn't count.
         """
+        return self.end_flush(self.begin_flush(), deadline_s)
+
+    def begin_flush(self) -> Flush:
+        """The part of `flush` that doesn't wait, so that several destinations can be flushed at a time."""
         with self._changed:
             told = self._losses.begin()
             target = self._queue.added
             self._pace.hurry()
             self._changed.notify_all()
-        done = self._wait_or_send(target, deadline_s)
+        return Flush(told, target)
+
+    def end_flush(self, flush: Flush, deadline_s: float) -> bool:
+        """The rest of `flush`."""
+        done = self._wait_or_send(flush.target, deadline_s)
         with self._changed:
-            return self._losses.end(told) and done
+            return self._losses.end(flush.told) and done
+
+    def sends_by_itself(self) -> bool:
+        """Whether what waits is sent without the help of a flush's thread: false where no thread can be started."""
+        with self._changed:
+            return not len(self._queue) or self._sending_inline or self._start_thread()
 
     def shutdown(self, deadline_s: float) -> bool:
         """Flushes, leaves what can't be sent at once to the spool, ends the threads and closes the transport.
@@ -206,6 +226,15 @@ class Destination:
         :param deadline_s: when to give up, as a moment of the clock.
         :returns: what `flush` returns.
         """
+        flush, send_until_s = self.begin_shutdown(deadline_s)
+        delivered = self.end_flush(flush, send_until_s)
+        self.leave(deadline_s)
+        self.join(deadline_s)
+        return delivered
+
+    def begin_shutdown(self, deadline_s: float) -> tuple[Flush, float]:
+        """The first part of `shutdown`: takes nothing more, and says what `end_flush` is to be called with; after that
+        come `leave` and `join`."""
         left = left_s(deadline_s, self._clock())
         send_until_s = deadline_s
         if self._spooling is not None:
@@ -213,7 +242,10 @@ class Destination:
         with self._changed:
             self._closed = True
             self._closing_deadline_s = min(self._closing_deadline_s, send_until_s)
-        delivered = self.flush(send_until_s)
+        return self.begin_flush(), send_until_s
+
+    def leave(self, deadline_s: float) -> None:
+        """Leaves what could not be sent to the spool, and gives up the rest."""
         with self._changed:
             self._ending = True
             self._changed.notify_all()
@@ -225,15 +257,18 @@ class Destination:
             for payload in self._queue.take_all():
                 self._accounts.dropped(payload, "shutdown")
                 lost += payload.items
-            thread, inline = self._thread, self._sending_inline
             self._changed.notify_all()
         self._accounts.tell_left(lost)
+
+    def join(self, deadline_s: float) -> None:
+        """Waits for the thread, which closes the transport."""
+        with self._changed:
+            thread, inline = self._thread, self._sending_inline
         if thread is None:
             if not inline:
                 self._transport.close()
         elif thread is not threading.current_thread():
             thread.join(max(_CLOSING_GRACE_S, left_s(deadline_s, self._clock())))
-        return delivered
 
     def after_fork_in_child(self) -> None:
         """Starts over in a fork's child: what waited is the parent's to deliver, in memory and on disk, and its threads

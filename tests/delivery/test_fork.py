@@ -25,7 +25,7 @@ from tests.delivery.harness import otlp, payload
 
 protocol, endpoint, moment = sys.argv[1:]
 export = Settings(exporter="otlp", otlp=otlp(endpoint, protocol=protocol))
-config = Settings(export=lambda signal: export)
+config = Settings(export=lambda *_: export)
 ledger = Ledger("traces")
 destination = Destination(open_transport(config), {"traces": ledger}, RetryPolicy(0.01, 0.02))
 os.register_at_fork(after_in_child=destination.after_fork_in_child)
@@ -212,7 +212,7 @@ exporter, protocol, endpoint, file, body = sys.argv[1:]
 export = Settings(
     exporter=exporter, otlp=otlp(endpoint, protocol=protocol, compression="gzip"), file_path=file
 )
-config = Settings(export=lambda signal: export)
+config = Settings(export=lambda *_: export)
 ledger = Ledger("traces")
 destination = Destination(open_transport(config), {"traces": ledger}, RetryPolicy(0.01, 0.02), Limits(try_timeout_s=2))
 for _ in range(5):
