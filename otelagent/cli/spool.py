@@ -215,9 +215,9 @@ def _destination_of(one: KeySurvey, config: Config) -> str | None:
 
     signal = one.about.get("signal", "traces")
     for name in config.destination_names(signal):
-        if config.export(signal, name).exporter == "otlp":
-            if key_of(spool_identity(config, signal, one.about, name)) == one.key:
-                return name
+        identity = spool_identity(config, signal, one.about, name)
+        if config.export(signal, name).exporter == "otlp" and key_of(identity) == one.key:
+            return name
     return None
 
 

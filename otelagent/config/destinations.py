@@ -49,7 +49,9 @@ def resolve_destinations(
             raise ConfigError(f"destinations.{name}", "***", source.name, "must be a mapping of its settings")
         destination, its_warnings = _resolve(name, values, source)
         found.append(destination)
-        warnings += [f"destinations.{name}: {one.replace(KEYWORD, source.name)}" for one in its_warnings]
+        warnings += [
+            f"destinations.{name}: {one.removeprefix('logs_').replace(KEYWORD, source.name)}" for one in its_warnings
+        ]
         if values.get(_SIGNALS.name) is not None:
             warnings += [
                 f"destinations.{name}: no {signal} go there, for {EXPORTERS[signal]} is none"

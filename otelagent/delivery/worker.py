@@ -165,6 +165,7 @@ class Destination:
         try:
             with self._changed:
                 if self._interrupted is payload.body:
+                    counted = True
                     self._interrupted = None
                 elif refusal := self._refusal(payload):
                     self._accounts.dropped(payload, refusal)

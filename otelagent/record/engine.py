@@ -30,8 +30,8 @@ FlushDelivery = Callable[[float], bool]
 class LedgerPort(Protocol):
     """What recording tells the ledger of its signal. Thread-safe, never raises, never blocks.
 
-    The ledger keeps `ended + adopted = sampled_out + delivered + rejected + dropped + spooled + queued` at every
-    moment, so `ended` also puts the spans in `queued`, `dropped` takes them out of it, and `sampled_out` counts a
+    The ledger keeps `ended + adopted = sampled_out + filtered + delivered + rejected + dropped + spooled + queued` at
+    every moment, so `ended` also puts the spans in `queued`, `dropped` takes them out of it, and `sampled_out` counts a
     span that was never in it: as ended and as sampled out at once.
     """
 

@@ -85,6 +85,7 @@ def test_a_snapshot_is_json_and_does_not_change() -> None:
         "ended": 2,
         "adopted": 0,
         "sampled_out": 0,
+        "filtered": 0,
         "delivered": 0,
         "rejected": {},
         "dropped": {"shutdown": 1},
