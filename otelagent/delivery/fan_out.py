@@ -64,10 +64,9 @@ def shutdown_all(destinations: Iterable[Destination], deadline_s: float) -> bool
     """
     every = tuple(destinations)
     delivered = _end_flushes([(one, *one.begin_shutdown(deadline_s)) for one in every])
-    for one in every:
-        one.leave(deadline_s)
-    for one in every:
-        one.join(deadline_s)
+    threads = [one.leave(deadline_s) for one in every]
+    for one, thread in zip(every, threads, strict=True):
+        one.join(thread, deadline_s)
     return delivered
 
 

@@ -229,8 +229,7 @@ class Destination:
         """
         flush, send_until_s = self.begin_shutdown(deadline_s)
         delivered = self.end_flush(flush, send_until_s)
-        self.leave(deadline_s)
-        self.join(deadline_s)
+        self.join(self.leave(deadline_s), deadline_s)
         return delivered
 
     def begin_shutdown(self, deadline_s: float) -> tuple[Flush, float]:
@@ -245,10 +244,11 @@ class Destination:
             self._closing_deadline_s = min(self._closing_deadline_s, send_until_s)
         return self.begin_flush(), send_until_s
 
-    def leave(self, deadline_s: float) -> None:
-        """Leaves what could not be sent to the spool, and gives up the rest."""
+    def leave(self, deadline_s: float) -> threading.Thread | None:
+        """Leaves what could not be sent to the spool, and gives up the rest; returns what `join` wants."""
         with self._changed:
             self._ending = True
+            thread = self._thread
             self._changed.notify_all()
         if self._spooling is not None:
             self._spooling.finish(deadline_s)
@@ -260,13 +260,12 @@ class Destination:
                 lost += payload.items
             self._changed.notify_all()
         self._accounts.tell_left(lost)
+        return thread
 
-    def join(self, deadline_s: float) -> None:
+    def join(self, thread: threading.Thread | None, deadline_s: float) -> None:
         """Waits for the thread, which closes the transport."""
-        with self._changed:
-            thread, inline = self._thread, self._sending_inline
         if thread is None:
-            if not inline:
+            if not self._sending_inline:
                 self._transport.close()
         elif thread is not threading.current_thread():
             thread.join(max(_CLOSING_GRACE_S, left_s(deadline_s, self._clock())))
