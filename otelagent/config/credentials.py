@@ -18,7 +18,7 @@ _ONE = "leave one of them out: a request has one credential"
 class Conflict(ValueError):
     """Settings that don't go together.
 
-    :param name: the setting that is wrong, without the signal's prefix.
+    :param name: the setting that is wrong, without the prefix of its signal.
     :param problem: what is wrong with it.
     :param hint: what to do.
     """
@@ -30,13 +30,14 @@ class Conflict(ValueError):
         super().__init__(problem)
 
 
-def settle(values: Mapping[str, Any], given: Set[str]) -> frozenset[str]:
+def settle(values: Mapping[str, Any], given: Set[str], prefix: str) -> frozenset[str]:
     """The settings of one signal that count, of those that have a value.
 
     A signal that is given a way of its own doesn't get another one from what is given for all signals.
 
     :param values: of each of `otelagent.config.settings.CREDENTIALS`; falsy for not set.
     :param given: those that were given for the signal itself.
+    :param prefix: of the signal's settings, for what a user is told.
     :raises Conflict: they contradict each other, or one needs another.
     """
     ways = {
@@ -49,13 +50,13 @@ def settle(values: Mapping[str, Any], given: Set[str]) -> frozenset[str]:
     if len(used) > 1:
         first, second = used[0], used[-1]
         what = "its authorization and" if first == "headers" else "it and"
-        raise Conflict(first, f"{what} {second} exclude each other", _ONE)
+        raise Conflict(first, f"{what} {prefix}{second} exclude each other", _ONE)
     oauth2 = ways["oauth2_token_url"]
     if oauth2:
         secrets = {name: {name} & oauth2 for name in ("oauth2_client_secret", "oauth2_client_secret_file")}
         _drop_inherited(secrets, given)
         oauth2 -= {name for name, names in secrets.items() if not names}
-        _check_oauth2(values, oauth2)
+        _check_oauth2(values, oauth2, prefix)
     return frozenset({"headers", *ways["bearer_token_file"], *oauth2})
 
 
@@ -66,16 +67,18 @@ def _drop_inherited(ways: dict[str, set[str]], given: Set[str], but: tuple[str, 
             ways[way] = set()
 
 
-def _check_oauth2(values: Mapping[str, Any], used: Set[str]) -> None:
+def _check_oauth2(values: Mapping[str, Any], used: Set[str], prefix: str) -> None:
     if "oauth2_token_url" not in used:
-        raise Conflict(min(used), "needs oauth2_token_url too")
+        raise Conflict(min(used), f"needs {prefix}oauth2_token_url too")
     if "oauth2_client_id" not in used:
-        raise Conflict("oauth2_token_url", "needs oauth2_client_id too")
+        raise Conflict("oauth2_token_url", f"needs {prefix}oauth2_client_id too")
     secrets = sorted(used & {"oauth2_client_secret", "oauth2_client_secret_file"})
     if not secrets:
-        raise Conflict("oauth2_token_url", "needs oauth2_client_secret or oauth2_client_secret_file too")
+        raise Conflict(
+            "oauth2_token_url", f"needs {prefix}oauth2_client_secret or {prefix}oauth2_client_secret_file too"
+        )
     if len(secrets) > 1:
-        raise Conflict("oauth2_client_secret", "it and oauth2_client_secret_file exclude each other", _ONE)
+        raise Conflict("oauth2_client_secret", f"it and {prefix}oauth2_client_secret_file exclude each other", _ONE)
     try:
         _check_token_url(values["oauth2_token_url"])
     except Invalid as error:

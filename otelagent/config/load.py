@@ -313,7 +313,7 @@ class _Loader:
 
         given = frozenset(name for name in CREDENTIALS if self.given_as(SETTINGS_BY_NAME[prefix + name]))
         try:
-            kept = settle({name: self.values[prefix + name] for name in CREDENTIALS}, given)
+            kept = settle({name: self.values[prefix + name] for name in CREDENTIALS}, given, prefix)
         except Conflict as conflict:
             setting = SETTINGS_BY_NAME[prefix + conflict.name]
             value, source = self.values[setting.name], self.sources[setting.name]

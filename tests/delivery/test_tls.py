@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 from otelagent.delivery import Accepted, Result, Retryable, Transport
 from otelagent.delivery.transports.grpc import GrpcTransport
 from otelagent.delivery.transports.http import HttpTransport
+from tests.delivery.certificates import Authority
 from tests.delivery.harness import otlp, payload
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
@@ -23,29 +23,9 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs o
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`ca.pem`, and `server` and `client` certificates with keys that it has signed."""
     directory = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    signs = ["-addext", "keyUsage=critical,keyCertSign"]
-    openssl("req", "-x509", *new, "-subj", "/CN=ca", *signs, "-keyout", "ca.key", "-out", "ca.pem")
+    authority = Authority(directory)
     for name in ("server", "client"):
-        names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
-        signed = ["-CA", "ca.pem", "-CAkey", "ca.key"]
-        openssl(
-            "req",
-            "-x509",
-            *new,
-            "-subj",
-            f"/CN={name}",
-            *names,
-            *signed,
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.pem",
-        )
+        authority.sign(name)
     return directory
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 import httpcore
 
+from otelagent.config.mask import Secret
 from otelagent.delivery.auth import Headers, Unavailable
 from otelagent.delivery.auth.tls import client_context
 from otelagent.delivery.auth.watched import Watched, read_text
@@ -47,14 +48,14 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 class _Token:
     """A token and when it is to be renewed, by `time.monotonic`; infinity where the server set no end."""
 
-    text: str
+    text: Secret
     fetched_at_s: float
     expires_at_s: float
     after_refusal: bool
 
     @property
     def headers(self) -> Headers:
-        return {"authorization": f"Bearer {self.text}"}
+        return {"authorization": f"Bearer {self.text.reveal()}"}
 
 
 class ClientCredentials:
@@ -143,7 +144,7 @@ class ClientCredentials:
             self._renew_at_s = time.monotonic() + _EARLY_RETRY_S * (0.5 + uniform())
             return
         # Counted from before the request, as the server may have.
-        self._token = _Token(text, now_s, now_s + lifetime_s, self._refused is not None)
+        self._token = _Token(Secret(text), now_s, now_s + lifetime_s, self._refused is not None)
         self._refused = None
         share = _RENEWED_FROM + (_RENEWED_UNTIL - _RENEWED_FROM) * uniform()
         self._renew_at_s = now_s + lifetime_s * share
@@ -240,15 +241,17 @@ class ClientCredentials:
         return token, _lifetime_s(fields.get("expires_in"))
 
 
-@struct(frozen=True)
 class _Answer:
-    status: int
-    headers: Headers
-    body: bytes
+    """An answer, whose body a `repr` doesn't show."""
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
 
     def fields(self) -> dict[str, Any]:
         try:
-            fields = json.loads(self.body)
+            fields = json.loads(self._body)
         except (ValueError, RecursionError):
             return {}
         return fields if isinstance(fields, dict) else {}
