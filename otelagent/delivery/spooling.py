@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from otelagent.delivery.accounts import Accounts
+from otelagent.delivery.disk_errors import explain, token
 from otelagent.delivery.pace import Pace
 from otelagent.delivery.payload import Payload
 from otelagent.delivery.queue import Claim, PayloadQueue
@@ -86,6 +87,7 @@ class Spooling:
         # The payload that was read ahead, or what is left of it to be sent.
         self._ahead: deque[Payload] = deque()
         self._settled = self._partly_settled = False
+        self._problem = ""
         self._append_after_s = self._read_after_s = self._maintain_after_s = -math.inf
 
     def look(self) -> None:
@@ -121,7 +123,7 @@ class Spooling:
 
     def usable(self) -> bool:
         """Whether the disk takes payloads, as far as one knows."""
-        return self._spool is None or not self._spool.problem
+        return not self._problem and (self._spool is None or not self._spool.problem)
 
     def service(self) -> str:
         """Whose payloads are on disk; empty if nothing says it."""
@@ -130,8 +132,9 @@ class Spooling:
     def status(self) -> dict[str, object]:
         """See `Spool.status`."""
         if self._spool is not None:
-            return self._spool.status()
-        return {"directory": self._at.directory, "items": 0, "bytes": 0, "segments": 0, "problem": ""}
+            status = self._spool.status()
+            return {**status, "problem": status["problem"] or self._problem}
+        return {"directory": self._at.directory, "items": 0, "bytes": 0, "segments": 0, "problem": self._problem}
 
     def finish(self, deadline_s: float) -> None:
         """Ends the thread and puts on disk what is in the queue, payloads being sent included: their sender comes too
@@ -185,13 +188,20 @@ class Spooling:
         return self._spool
 
     def _use(self, what: Callable[[Spool], T], otherwise: T) -> T:
-        """What the spool answers. A bug in it, or a part that isn't installed whole, ends neither the thread nor what
-        it holds: the payload stays in memory, or comes again."""
+        """What the spool answers. A bug in it, or a module of it that can't be imported, ends neither the thread nor
+        what it holds: the payload stays in memory, or comes again."""
         try:
-            return what(self._opened())
+            answer = what(self._opened())
+        except OSError as error:  # The spool raises none; where there are no more descriptors, its import does.
+            self._problem = error.strerror or str(error)
+            self._accounts.failed(token("spool", error), explain(error, self._at.directory, "spool_directory"))
         except Exception as error:
-            self._accounts.failed("spool_internal_error", type(error).__name__)
-            return otherwise
+            self._problem = type(error).__name__
+            self._accounts.failed("spool_internal_error", self._problem)
+        else:
+            self._problem = ""
+            return answer
+        return otherwise
 
     def _items(self) -> int:
         return self._spool.items() if self._spool is not None else 0

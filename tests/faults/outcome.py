@@ -96,8 +96,8 @@ def _books(bench: Bench, outcome: Outcome, told: list[dict[str, Any]], made: int
 
 
 def _accounted(outcome: Outcome) -> int:
-    # What one process leaves on disk, another adopts.
-    waiting = outcome.queued + outcome.spooled - outcome.adopted
+    # What one process leaves on disk, another adopts; of one that was killed, it may be more than it could tell.
+    waiting = outcome.queued + max(0, outcome.spooled - outcome.adopted)
     return outcome.sampled_out + sum(outcome.rejected.values()) + sum(outcome.dropped.values()) + waiting
 
 

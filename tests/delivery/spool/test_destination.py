@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -14,6 +15,7 @@ from otelagent.delivery import Accepted, Limits, Payload, Rejected, Result, Retr
 from otelagent.delivery.spool.place import SpoolPlace
 from otelagent.delivery.spool.spool import Spool
 from otelagent.delivery.spooling import THREAD_NAME as SPOOL_THREAD
+from otelagent.delivery.spooling import SpoolAt
 from tests.delivery.harness import QUICK, Books, FakeTransport, payload, wait_until
 
 DOWN = Retryable("connection")
@@ -201,6 +203,34 @@ def test_a_bug_in_the_spool_costs_neither_data_nor_the_books(
         books.shutdown(1)
         assert called.is_set()
     assert not dict(books.ledger.snapshot().dropped)
+
+
+def test_a_spool_that_cannot_be_imported_is_as_a_disk_that_fails(
+    open_spooling: OpenSpooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Switchable()
+    books = open_spooling(FakeTransport(server))
+    spooling = books.destination._spooling
+    assert spooling is not None
+
+    def fail() -> Spool:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spooling, "_at", SpoolAt(spooling._at.directory, fail))
+        books.submit(*[payload() for _ in range(5)])
+        wait_until(lambda: problem(books) == os.strerror(errno.EMFILE))
+        assert books.ledger.snapshot().queued == 5
+    wait_until(lambda: books.ledger.snapshot().spooled == 5)
+    assert problem(books) == ""
+    server.down = False
+    assert books.flush()
+
+
+def problem(books: Books) -> object:
+    status = books.destination.status()["spool"]
+    assert isinstance(status, dict)
+    return status["problem"]
 
 
 def test_new_data_does_not_wait_for_old(open_spooling: OpenSpooling) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -124,5 +125,8 @@ class SpoolMachine(RuleBasedStateMachine):
         assert not self.disk.files()
 
 
-SpoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+# Random programs; `make faults` runs more of them.
+EXAMPLES = int(os.environ.get("SPOOL_MODEL_EXAMPLES", "150"))
+
+SpoolMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
 TestSpoolAgainstItsModel = SpoolMachine.TestCase
