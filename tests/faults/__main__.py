@@ -19,7 +19,7 @@ from benchmarks.report import put_between_markers
 from tests.faults.bench import Bench
 from tests.faults.outcome import Outcome, judge, total
 from tests.faults.registry import Case, Fault, load
-from tests.faults.table import HEADING, markdown, rows, text
+from tests.faults.table import HEADING, Row, markdown, rows, text
 
 SUBJECTS = ("native", "sdk", "stock")
 AT_ONCE = 3
@@ -99,7 +99,7 @@ def main() -> int:
     ]
     progress = Progress(len(units))
     holds, table, results = True, [], []
-    print(text(HEADING))
+    print(text(Row(HEADING)))
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, pools() as (busy, idle):
         running = {}
         for unit in units:

@@ -90,7 +90,7 @@ def larger_than_a_request(bench: Bench, _: None) -> None:
     expect_one_lost(bench, told)
 
 
-@fault(5, cases={"collector": "http", "collector, gRPC": "grpc"})
+@fault(5, cases={"collector": "http", "collector by gRPC": "grpc"})
 def larger_than_the_collector_takes(bench: Bench, protocol: str) -> None:
     # 20 MiB over HTTP, which it answers with 400, and 4 MiB over gRPC.
     size = 1_000_000 if protocol == "http" else 200_000
@@ -139,7 +139,7 @@ PARTIAL = {"5 rejected": (5, "too old"), "empty": (0, ""), "message only": (0, "
     8,
     "partial success: 5 rejected, empty, message",
     cases={
-        f"{name}{', gRPC' if protocol == 'grpc' else ''}": (protocol, *partial)
+        f"{'gRPC: ' if protocol == 'grpc' else ''}{name}": (protocol, *partial)
         for name, partial in PARTIAL.items()
         for protocol in ("http", "grpc")
     },
@@ -186,7 +186,7 @@ agent.say(growth_mib=agent.peak_memory() - before)
     cases={
         "body": ("http", {"do": "drip", "pause_s": 0.5}),
         "head": ("http", {"do": "drip_head", "pause_s": 0.5}),
-        "gRPC, no answer": ("grpc", {"delay_s": 60}),
+        "gRPC without an answer": ("grpc", {"delay_s": 60}),
     },
     idle=True,
 )
@@ -221,9 +221,9 @@ GARBAGE = b"\xff\xff no status".hex()
     13,
     "gRPC: RetryInfo is obeyed",
     cases={
-        "UNAVAILABLE, 50 ms": ("UNAVAILABLE", status_details(0, 50_000_000), 0.05),
-        "UNAVAILABLE, 3 s": ("UNAVAILABLE", status_details(3), 3.0),
-        "RESOURCE_EXHAUSTED, 50 ms": ("RESOURCE_EXHAUSTED", status_details(0, 50_000_000), 0.05),
+        "UNAVAILABLE 50 ms": ("UNAVAILABLE", status_details(0, 50_000_000), 0.05),
+        "UNAVAILABLE 3 s": ("UNAVAILABLE", status_details(3), 3.0),
+        "RESOURCE_EXHAUSTED 50 ms": ("RESOURCE_EXHAUSTED", status_details(0, 50_000_000), 0.05),
         "RESOURCE_EXHAUSTED without": ("RESOURCE_EXHAUSTED", "", None),
     },
 )

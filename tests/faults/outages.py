@@ -79,10 +79,11 @@ def throttled(bench: Bench, case: tuple[str, dict[str, Any]]) -> None:
     cases={"date": "date", "past date": "past", "negative": "-7", "NaN": "NaN", "garbage": "soon", "1e9": "1e9"},
 )
 def odd_retry_after(bench: Bench, form: str) -> None:
-    now_s, later_s = time.time(), int(time.time()) + 6
+    now_s, begun = time.time(), time.monotonic()
+    later_s = int(now_s) + 6
     value = {"date": formatdate(later_s, usegmt=True), "past": formatdate(now_s - 60, usegmt=True)}.get(form, form)
     server = bench.server({"status": 503, "headers": {"retry-after": value}}, OK)
-    not_before = time.monotonic() + later_s - now_s if form == "date" else 0.0
+    not_before = begun + later_s - now_s if form == "date" else 0.0
     if form == "1e9":
         # Nobody waits for the cap, five minutes, here: the process ends and leaves its spans to the next one.
         begun = time.monotonic()
