@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from otelagent.environment import hidden
+from otelagent.threads import RLock
 from otelagent.version import VERSION
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Agent:
         self.paths: list[SignalPath] = []
         self.engine: Engine | None = None
         self.catalogue: Catalogue | None = None
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self.watch: ProcessWatch | None = None
         self.warnings = list(config.warnings)
         self._foreign_resource: Any = None
@@ -278,7 +279,7 @@ class Agent:
 
     def after_fork_in_child(self) -> None:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         for path in self.paths:
             path.after_fork_in_child()
 

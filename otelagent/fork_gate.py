@@ -11,9 +11,10 @@ from __future__ import annotations
 # one too, that many an import needs; a fork that held it would wait here for an import that waits for it.
 import logging as _  # noqa: F401
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from otelagent.threads import RLock
 
 __all__ = ["whole_imports"]
 
@@ -21,7 +22,7 @@ __all__ = ["whole_imports"]
 _FORK_WAIT_S = 1.0
 
 # Reentrant for a fork in a signal handler, which may run in the thread that imports.
-_lock = threading.RLock()
+_lock = RLock()
 _held_for_fork = False
 
 
@@ -44,7 +45,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.RLock()
+    _lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock, get_ident
+
+from otelagent.threads import RLock, get_ident
 
 TYPE_CHECKING = False  # typing's own costs an import
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from otelagent.config import Config, load
 from otelagent.config.load import KEYWORD
 from otelagent.config.settings import REFUSED_VARIABLE
 from otelagent.errors import ConfigError
+from otelagent.threads import Lock
 from otelagent.version import VERSION
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = [
 _log = logging.getLogger("otelagent")
 
 _agent: Agent | None = None
-_agent_lock = threading.Lock()
+_agent_lock = Lock()
 # Why the last init() refused its settings.
 _refusal: str | None = None
 
@@ -42,7 +42,7 @@ _refusal: str | None = None
 def _renew_lock() -> None:
     # Another thread may have been inside init() when this one forked; nobody would release its lock here.
     global _agent_lock
-    _agent_lock = threading.Lock()
+    _agent_lock = Lock()
 
 
 os.register_at_fork(after_in_child=_renew_lock)

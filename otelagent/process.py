@@ -21,13 +21,11 @@ import atexit
 import os
 import signal
 import sys
-
-# Bound before gevent may replace them: the last flush runs in a real thread whatever loop the application is in.
-from _thread import TIMEOUT_MAX, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from types import FrameType
 
 from otelagent import workers
+from otelagent.threads import TIMEOUT_MAX, Lock, get_ident, start_thread
 
 __all__ = ["ProcessWatch", "watch_process"]
 
@@ -208,7 +206,7 @@ class ProcessWatch:
                     os.kill(os.getpid(), signal.SIGTERM)
 
         try:
-            start_new_thread(wait, ())
+            start_thread(wait, ())
         except RuntimeError:  # there can be no more threads
             self._leave_thread()
         finally:
@@ -245,7 +243,7 @@ class ProcessWatch:
         # The signal may have come while the main thread held a lock that the agent needs. In a thread of its own the
         # agent can wait for that lock in vain without keeping the process from ending.
         self._finishing = True
-        finished = allocate_lock()
+        finished = Lock()
         finished.acquire()
 
         def work() -> None:
@@ -255,7 +253,7 @@ class ProcessWatch:
                 finished.release()
 
         try:
-            start_new_thread(work, ())
+            start_thread(work, ())
         except RuntimeError:  # the interpreter is ending, or there can be no more threads
             return False
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping
 
@@ -12,6 +11,7 @@ from otelagent.delivery.ledger import Ledger
 from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.signals import SIGNALS
+from otelagent.threads import RLock
 
 __all__ = ["Accounts"]
 
@@ -45,7 +45,7 @@ class Accounts:
         self._spool_directory = spool_directory
         self._spooling_told = False
         self._adopted_untold = 0
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self.lost_items = 0
         self.last_error: dict[str, object] | None = None
 

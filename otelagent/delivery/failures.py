@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
+
+from otelagent.threads import RLock
 
 __all__ = ["FailureLog"]
 
@@ -27,7 +28,7 @@ class FailureLog:
         self._destination = destination
         self._clock = clock
         # Reentrant: a signal handler may fail while its thread reports a failure. Never held while logging.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         # kind -> (when it was last said, repeats since). Kinds are ledger reasons, a small fixed set.
         self._said: dict[str, tuple[float, int]] = {}
         # kind -> when it was last said. An outage's end changes nothing in it: a connection that comes and goes may not

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from otelagent.struct import struct
+from otelagent.threads import RLock
 
 __all__ = ["Ledger", "LedgerSnapshot", "Ledgers"]
 
@@ -79,7 +79,7 @@ class Ledger:
         self._zero()
 
     def _zero(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._ended = 0
         self._adopted = 0
         self._sampled_out = 0

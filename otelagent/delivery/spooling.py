@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from otelagent.delivery.queue import Claim, PayloadQueue
 from otelagent.fork_gate import whole_imports
 from otelagent.struct import struct
 from otelagent.suppression import instrumentation_suppressed
+from otelagent.threads import Condition, Lock, Thread
 from otelagent.waiting import left_s
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Spooling:
         queue: PayloadQueue,
         pace: Pace,
         accounts: Accounts,
-        changed: threading.Condition,
+        changed: Condition,
         clock: Callable[[], float],
         on_ahead: Callable[[], object],
     ) -> None:
@@ -79,8 +79,8 @@ class Spooling:
         self._clock = clock
         self._on_ahead = on_ahead
         # Held while the spool is used; taken before the lock of `changed`, never inside of it.
-        self._disk = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._disk = Lock()
+        self._thread: Thread | None = None
         self._ending = False
         # Whether there was a look, whether the thread has yet to give its answer, and the answer.
         self._looked = self._looking = self._found = False
@@ -149,7 +149,7 @@ class Spooling:
                 deadline_s = -math.inf  # There is nothing to write that would be worth the wait for a disk that hangs.
             self._changed.notify_all()
         deadline_s = max(deadline_s, self._clock() + _GRACE_S)
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and not thread.is_current:
             thread.join(left_s(deadline_s, self._clock()))
         if not self._disk.acquire(timeout=left_s(deadline_s, self._clock())):
             return
@@ -209,7 +209,7 @@ class Spooling:
     def _start(self) -> None:
         if self._thread is not None or self._ending:
             return
-        thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+        thread = Thread(self._run, THREAD_NAME)
         self._thread = thread
         try:
             thread.start()
@@ -224,7 +224,9 @@ class Spooling:
                         work()
         finally:
             with self._changed:
-                if self._thread is threading.current_thread():  # Else it has ended, and another may have started.
+                if (
+                    self._thread is not None and self._thread.is_current
+                ):  # Else it has ended, and another may have started.
                     self._thread = None
                 self._changed.notify_all()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -21,6 +20,7 @@ from otelagent.fork_gate import whole_imports
 from otelagent.loss import LossReport
 from otelagent.struct import struct
 from otelagent.suppression import instrumentation_suppressed
+from otelagent.threads import Condition, Thread
 from otelagent.waiting import left_s
 
 __all__ = ["Destination", "Flush", "Limits"]
@@ -96,7 +96,7 @@ class Destination:
 
     def _start_empty(self) -> None:
         limits = self._limits
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = Condition()
         self._queue = PayloadQueue(limits.queue_max_bytes)
         self._failures = FailureLog(self._transport.describe(), self._clock)
         self._accounts = Accounts(
@@ -116,7 +116,7 @@ class Destination:
             if self._spool is not None
             else None
         )
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
         self._sending_inline = False
         self._sending = False
         self._replayed = False
@@ -267,7 +267,7 @@ class Destination:
         if thread is None:
             if not self._sending_inline:
                 self._transport.close()
-        elif thread is not threading.current_thread():
+        elif not thread.is_current:
             thread.join(max(_CLOSING_GRACE_S, left_s(deadline_s, self._clock())))
 
     def after_fork_in_child(self) -> None:
@@ -293,7 +293,7 @@ class Destination:
 
     def _start_thread(self) -> bool:
         if self._thread is None and not self._sending_inline:
-            thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            thread = Thread(self._run, THREAD_NAME)
             if self._thread is not None:
                 return True  # A signal handler on this thread was faster.
             self._thread = thread

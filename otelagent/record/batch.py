@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
+from functools import partial
+from queue import Empty
 from typing import TYPE_CHECKING, Protocol
 
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.suppression import instrumentation_suppressed
+from otelagent.threads import Lock, SimpleQueue, Thread, get_ident
 from otelagent.waiting import left_s
 
 if TYPE_CHECKING:
@@ -81,15 +82,15 @@ class Batch:
         self._renew()
 
     def _renew(self) -> None:
-        self._draining = threading.Lock()
+        self._draining = Lock()
         self._drainer: int | None = None
         # Encoded and not handed on for sure: if something interrupts that, the next drain begins with it.
         self._request: tuple[bytes, int] | None = None
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._starting = Lock()
+        self._thread: Thread | None = None
         self._next_start_s = 0.0
         # A SimpleQueue and not an Event: put() is reentrant, Event.set() deadlocks a signal handler that interrupts it.
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._woken = False
 
     @property
@@ -149,7 +150,7 @@ class Batch:
         try:
             if self._thread is not None or self._closed or time.monotonic() < self._next_start_s:
                 return
-            thread = threading.Thread(target=self._run, args=(self._wake,), name="otelagent-batch", daemon=True)
+            thread = Thread(partial(self._run, self._wake), "otelagent-batch")
             try:
                 thread.start()
             except RuntimeError:
@@ -160,13 +161,13 @@ class Batch:
         finally:
             self._starting.release()
 
-    def _run(self, wake: queue.SimpleQueue[None]) -> None:
+    def _run(self, wake: SimpleQueue[None]) -> None:
         with instrumentation_suppressed():
             while not self._closed:
                 try:
                     wake.get(timeout=self._schedule_delay_s)
                     full_batches_only = True
-                except queue.Empty:
+                except Empty:
                     full_batches_only = False
                 self._woken = False
                 pending = self._source.pending()
@@ -178,7 +179,7 @@ class Batch:
                     _log.warning("thread", "The batch thread failed and goes on", exc_info=True)
 
     def _drain(self, items: int, deadline_s: float | None) -> bool:
-        if self._drainer == threading.get_ident():
+        if self._drainer == get_ident():
             # A signal handler or a __del__ flushes inside a drain on its own thread: waiting would be for ever.
             return False
         while True:
@@ -188,7 +189,7 @@ class Batch:
             if not self._draining.acquire(timeout=timeout_s):
                 return False
             try:
-                self._drainer = threading.get_ident()
+                self._drainer = get_ident()
                 self._hand_on()
                 if items <= 0:
                     return True

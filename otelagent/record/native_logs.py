@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
@@ -13,6 +12,7 @@ import otelagent_native
 from otelagent.loss import LossReport
 from otelagent.record.batch import Batch
 from otelagent.record.native_provider import complain
+from otelagent.threads import Lock
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
@@ -117,7 +117,7 @@ class NativeLoggerProvider(LoggerProvider):
         self._flush_timeout_s = flush_timeout_s
         self._flush_delivery = flush_delivery
         self._losses = LossReport(lambda: ledger.lost)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._loggers: dict[object, Logger] = {}
 
     def get_logger(
@@ -162,5 +162,5 @@ class NativeLoggerProvider(LoggerProvider):
 
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._losses.after_fork_in_child()

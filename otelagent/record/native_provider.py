@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +11,7 @@ from opentelemetry.trace import TracerProvider
 from otelagent.import_hooks import when_imported
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.record.readable import Scope, register_with_sdk
+from otelagent.threads import Lock
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -40,7 +40,7 @@ class NativeProvider(TracerProvider):
         self._recorder = recorder
         self._pipeline = pipeline
         self._resource = resource
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._tracers: dict[object, Tracer] = {}
         when_imported("opentelemetry.sdk.trace", register_with_sdk)
         if pipeline.processors:
@@ -101,7 +101,7 @@ class NativeProvider(TracerProvider):
 
     def after_fork_in_child(self) -> None:
         """Takes new locks: the parent's may have been held at the fork. Ids start over."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._recorder.reseed()
         self._pipeline.after_fork_in_child()
 

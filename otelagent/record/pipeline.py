@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from otelagent.loss import LossReport
 from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_all
+from otelagent.threads import Lock
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -28,7 +28,7 @@ class Pipeline:
     """
 
     def __init__(self, active: SpanProcessor | None = None, *, shutdown_on_exit: bool = False) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._active = active
         self._shutdown_on_exit = shutdown_on_exit
         self._processors: tuple[SpanProcessor, ...] = ()
@@ -105,7 +105,7 @@ class Pipeline:
 
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
 
 class Delivering(Pipeline):

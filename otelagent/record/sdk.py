@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
@@ -20,6 +19,7 @@ from otelagent.record.resource import static_attributes
 from otelagent.record.sampling import CountingSampler, build_sampler
 from otelagent.record.sdk_resource import ProcessResource
 from otelagent.record.span_queue import SpanQueue
+from otelagent.threads import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -219,7 +219,7 @@ class Provider(TracerProvider):
         # The stock hook reads the environment, may scan entry points, runs detectors on new threads and merges another
         # instance id over ours, all in every fork child. ProcessResource is renewed by the engine instead, so this
         # and the engine's hook may run in either order.
-        self._tracers_lock = threading.Lock()
+        self._tracers_lock = Lock()
 
 
 def _span_limits(config: Config) -> SpanLimits:

@@ -12,7 +12,6 @@ What is put right here (seen with opentelemetry-sdk 1.45.2), as in `otelagent.re
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +32,7 @@ from otelagent.record.guarded_span import GuardedAttributes
 from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_all
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 from otelagent.record.span_queue import SpanQueue
+from otelagent.threads import Lock
 
 if TYPE_CHECKING:
     from opentelemetry._logs import SeverityNumber
@@ -146,8 +146,8 @@ class Provider(LoggerProvider):
 
     def _handle_fork(self) -> None:
         # The stock hook merges another instance id over ours. The engine renews the resource.
-        self._logger_cache_lock = threading.Lock()
-        self._active_loggers_lock = threading.Lock()
+        self._logger_cache_lock = Lock()
+        self._active_loggers_lock = Lock()
 
 
 class GuardedLogRecord(ReadWriteLogRecord):
@@ -291,7 +291,7 @@ class LogPipeline(SynchronousMultiLogRecordProcessor):
 
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._losses.after_fork_in_child()
 
 

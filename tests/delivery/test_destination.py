@@ -7,6 +7,7 @@ import pytest
 
 from otelagent.delivery import Accepted, Limits, Payload, Rejected, Result, Retryable, RetryPolicy
 from otelagent.delivery.worker import THREAD_NAME
+from otelagent.threads import Thread
 from tests.delivery.conftest import OpenBooks
 from tests.delivery.harness import FakeTransport, payload, wait_until
 
@@ -291,14 +292,14 @@ class TestWithoutThreads:
 
     @pytest.fixture(autouse=True)
     def no_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        start = threading.Thread.start
+        start = Thread.start
 
-        def refuse(thread: threading.Thread) -> None:
+        def refuse(thread: Thread) -> None:
             if thread.name == THREAD_NAME:
                 raise RuntimeError("can't create new thread at interpreter shutdown")
             start(thread)
 
-        monkeypatch.setattr(threading.Thread, "start", refuse)
+        monkeypatch.setattr(Thread, "start", refuse)
 
     def test_flush_sends(self, open_books: OpenBooks) -> None:
         transport = FakeTransport(DOWN, DOWN, Accepted())
@@ -342,9 +343,7 @@ class TestWithoutThreads:
         assert len(transport.sent) == 2
 
 
-def test_a_thread_that_dies_is_replaced(open_books: OpenBooks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
-
+def test_a_thread_that_dies_is_replaced(open_books: OpenBooks) -> None:
     def die() -> Result:
         raise SystemExit
 

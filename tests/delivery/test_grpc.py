@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from otelagent.delivery import Accepted, Payload, Rejected, Result, Retryable
 from otelagent.delivery.transports.grpc import GrpcTransport
+from otelagent.threads import Thread
 from tests.delivery.harness import FaultServer, otlp, partial_success, payload, secret, status_details
 
 
@@ -174,12 +174,12 @@ def test_the_environment_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_at_the_end_of_the_interpreter_a_call_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
+    def refuse(_: Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
     with FaultServer("grpc", {"code": "INTERNAL"}, {}) as server:
         transport = GrpcTransport(otlp(f"http://127.0.0.1:{server.port}"))
-        monkeypatch.setattr(threading.Thread, "start", refuse)
+        monkeypatch.setattr(Thread, "start", refuse)
         assert transport.send(payload(), 5) == Rejected("grpc_internal", "scripted")
         assert transport.send(payload(), 5) == Accepted()
         transport.close()

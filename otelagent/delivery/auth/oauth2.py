@@ -6,7 +6,6 @@ import base64
 import json
 import math
 import re
-import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from otelagent.delivery.transports.deadline import DeadlineNetwork
 from otelagent.delivery.transports.http_body import MalformedBody, lower_headers, read_body
 from otelagent.fork_gate import whole_imports
 from otelagent.struct import struct
+from otelagent.threads import Lock
 
 if TYPE_CHECKING:
     from otelagent.config.model import OAuth2
@@ -83,7 +83,7 @@ class ClientCredentials:
         self._start()
 
     def _start(self) -> None:
-        self._fetching = threading.Lock()
+        self._fetching = Lock()
         self._network: DeadlineNetwork | None = None
 
     def headers(self, deadline_s: float) -> Headers:

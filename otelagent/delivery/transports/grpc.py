@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.signals import SIGNALS, Signal
 from otelagent.fork_gate import whole_imports
+from otelagent.threads import TIMEOUT_MAX, Lock, RLock, Thread, sleep
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp
@@ -76,7 +76,7 @@ class GrpcTransport:
         self._tls: Watched[TlsFiles] | None = None
         self._channel: _Channel | None = None
         # Held while a call is begun, and through a fork. Reentrant for a fork in a signal handler.
-        self._gate = threading.RLock()
+        self._gate = RLock()
         self._call: _Call | None = None
         self._abandoned = False
         self._closed_at_s = -math.inf
@@ -129,7 +129,7 @@ class GrpcTransport:
             _of_parents.append(self._channel)
             self._channel = None
         self._call = None
-        self._gate = threading.RLock()
+        self._gate = RLock()
 
     def _export(self, body: bytes, headers: Headers, timeout_s: float) -> Result:
         deadline_s = time.monotonic() + timeout_s
@@ -156,13 +156,13 @@ class GrpcTransport:
             return False
         # gRPC takes a closed channel apart on its own threads, and a child forked meanwhile can inherit a lock of
         # theirs.
-        time.sleep(max(0.0, self._closed_at_s + _CLOSING_S - time.monotonic()))
+        sleep(max(0.0, self._closed_at_s + _CLOSING_S - time.monotonic()))
         call = self._call
         return call is None or call.cancel(_FORK_WAIT_S)
 
     def _after_fork(self, quiet: bool, in_child: bool) -> None:
         if in_child:
-            self._gate = threading.RLock()
+            self._gate = RLock()
             self._abandoned = self._abandoned or not quiet
         else:
             try:
@@ -306,12 +306,12 @@ class _Channel:
 
 
 def _threads_start() -> bool:
-    thread = threading.Thread(target=int, daemon=True)
+    thread = Thread(int, "otelagent-probe")
     try:
         thread.start()
     except RuntimeError:
         return False
-    thread.join()
+    thread.join(TIMEOUT_MAX)
     return True
 
 
@@ -320,13 +320,17 @@ class _Call:
 
     def __init__(self, future: Any) -> None:
         self.future = future
-        self._left = threading.Event()
-        future.add_done_callback(lambda _: self._left.set())
+        self._under_way = Lock()
+        self._under_way.acquire()
+        future.add_done_callback(lambda _: self._under_way.release())
 
     def cancel(self, timeout_s: float) -> bool:
         """Ends the call; whether its thread has left gRPC in time."""
         self.future.cancel()
-        return self._left.wait(timeout_s)
+        left = bool(self._under_way.acquire(timeout=timeout_s))
+        if left:
+            self._under_way.release()
+        return left
 
 
 def _explain(details: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from otelagent.delivery.ledger import Ledger
 from otelagent.record.batch import Batch
+from otelagent.threads import Thread
 
 
 class Numbers:
@@ -88,7 +89,6 @@ def test_no_thread_before_the_first_item(bench: Bench) -> None:
     bench.add(1)
     thread = bench.batch._thread
     assert thread is not None
-    assert thread.daemon
     assert thread.name == "otelagent-batch"
     bench.add(2)
     assert bench.batch._thread is thread
@@ -139,11 +139,11 @@ def test_flush_after_the_deadline_is_true_only_for_nothing(bench: Bench) -> None
 def test_flush_drains_without_a_thread(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     starts = []
 
-    def cannot_start(self: threading.Thread) -> None:
+    def cannot_start(self: Thread) -> None:
         starts.append(1)
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(threading.Thread, "start", cannot_start)
+    monkeypatch.setattr(Thread, "start", cannot_start)
     bench.add(1, 2, 3)
     assert len(starts) == 1  # Not once per span.
     assert bench.batch.flush(soon())
