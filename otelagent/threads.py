@@ -127,5 +127,8 @@ class Condition:
 
     def notify_all(self) -> None:
         """Wakes everyone that waits; the caller holds the lock."""
-        while self._waiting:
-            self._waiting.popleft().release()
+        while True:
+            try:
+                self._waiting.popleft().release()
+            except IndexError:  # perhaps a `__del__` in the middle of this has woken the last
+                return

@@ -37,6 +37,7 @@ SERVERS: dict[str, tuple[Callable[[int], list[str]], str, int]] = {
     "gunicorn sync": (lambda port: [*GUNICORN, f"127.0.0.1:{port}", "--workers", "2"], WSGI, 3),
     "gunicorn gthread": (lambda port: [*GUNICORN, f"127.0.0.1:{port}", "--threads", "2"], WSGI, 2),
     "gunicorn --preload": (lambda port: [*GUNICORN, f"127.0.0.1:{port}", "--preload"], WSGI, 2),
+    "gunicorn gevent": (lambda port: [*GUNICORN, f"127.0.0.1:{port}", "--worker-class", "gevent"], WSGI, 2),
     "gunicorn uvicorn": (
         lambda port: [*GUNICORN, f"127.0.0.1:{port}", "--worker-class", "uvicorn.workers.UvicornWorker"],
         ASGI,
@@ -87,6 +88,8 @@ def _await(process: subprocess.Popen[str], happens: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_process_of_a_server_delivers(bench: Workbench, server: str, ending: str) -> None:
     pytest.importorskip(server.split()[0])
+    if server == "gunicorn gevent":
+        pytest.importorskip("gevent")
     if server == "gunicorn uvicorn":
         pytest.importorskip("uvicorn.workers")
     if (server, ending) == ("gunicorn gthread", "Ctrl-C"):

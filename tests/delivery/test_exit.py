@@ -30,7 +30,7 @@ def submit(items=1):
 def tell():
     print(json.dumps({**ledger.snapshot().to_dict(), "waiting": destination.queued_items}), flush=True)
 
-def finish(seconds=5.0):
+def finish(seconds=30.0):
     destination.shutdown(time.monotonic() + seconds)
     tell()
 """
