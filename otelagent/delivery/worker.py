@@ -244,7 +244,7 @@ class Destination:
             self._closing_deadline_s = min(self._closing_deadline_s, send_until_s)
         return self.begin_flush(), send_until_s
 
-    def leave(self, deadline_s: float) -> threading.Thread | None:
+    def leave(self, deadline_s: float) -> Thread | None:
         """Leaves what could not be sent to the spool, and gives up the rest; returns what `join` wants."""
         with self._changed:
             self._ending = True
@@ -262,7 +262,7 @@ class Destination:
         self._accounts.tell_left(lost)
         return thread
 
-    def join(self, thread: threading.Thread | None, deadline_s: float) -> None:
+    def join(self, thread: Thread | None, deadline_s: float) -> None:
         """Waits for the thread, which closes the transport."""
         if thread is None:
             if not self._sending_inline:
