@@ -139,7 +139,9 @@ def test_what_is_no_token_leaves_the_last_one(
     assert INTERVAL_S == 60
 
 
-def test_what_was_written_a_moment_ago_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_written_a_moment_ago_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(watched, "_SETTLING_S", 60.0)  # Longer than any machine is slow.
     path = tmp_path / "token"
     write(path, "whole", age_s=120)
@@ -151,6 +153,7 @@ def test_what_was_written_a_moment_ago_waits(tmp_path: Path, monkeypatch: pytest
         assert sender.send() == Accepted()
         sender.server.stop()
         assert sender.sent() == ["Bearer whole", "Bearer whole", "Bearer half"]
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("setting", ["bearer_token_file", "headers_file"])

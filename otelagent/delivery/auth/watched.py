@@ -31,8 +31,8 @@ _Signature = tuple[tuple[int, ...] | None, ...]
 class Watched(Generic[T]):
     """Something made from files: anew when one of them changes, and kept as it is when that fails.
 
-    A look costs one `stat` a file. What is invalid, missing or still being written leaves the last good thing in place
-    and is told once a minute.
+    A look costs one `stat` a file. What is missing or invalid leaves the last good thing in place and is told once a
+    minute; what may still be written is left for the next look.
 
     :param paths: of the files; symbolic links are followed.
     :param load: makes it; what it raises, `OSError` or `ValueError`, holds no secret.
@@ -49,6 +49,7 @@ class Watched(Generic[T]):
         self._reason = reason
         self._value: T | None = None
         self._seen: _Signature | None = None
+        self._invalid = ""
         self._again_s = math.inf
 
     def get(self, anew: bool = False) -> T:
@@ -62,13 +63,13 @@ class Watched(Generic[T]):
             problem = self._renew(wait=must)
             if problem and must:
                 raise Unavailable(problem, reason=self._reason)
-            if problem:
-                self._log.news(f"file {' '.join(self._paths)}", f"{problem}; what was read before is still used")
+            if self._invalid:
+                self._log.news(f"file {self._names()}", f"{self._invalid}; what was read before is still used")
         assert self._value is not None
         return self._value
 
     def _renew(self, wait: bool) -> str:
-        """What is wrong with the files; empty when nothing is."""
+        """Why there is nothing new that can be used; empty if there is."""
         signature = self._signature()
         settling_s = _settling_s(signature)
         if wait and settling_s:
@@ -77,18 +78,18 @@ class Watched(Generic[T]):
             settling_s = _settling_s(signature)
         if settling_s:
             return f"{self._names()}: changed a moment ago and may not be complete"
-        problem = ""
+        invalid = ""
         try:
             value = self._load()
         except (OSError, ValueError) as error:
-            problem = str(error)
+            invalid = str(error)
         if self._signature() != signature:
             return f"{self._names()}: changes while it is read"
-        self._seen = signature
-        self._again_s = time.monotonic() + _AGAIN_S if problem else math.inf
-        if not problem:
+        self._seen, self._invalid = signature, invalid
+        self._again_s = time.monotonic() + _AGAIN_S if invalid else math.inf
+        if not invalid:
             self._value = value
-        return problem
+        return invalid
 
     def _signature(self) -> _Signature:
         return tuple(_look(path) for path in self._paths)
