@@ -6,7 +6,9 @@ object's class after it was made leaves the SDK's code untouched and concerns on
 What is put right here (seen with opentelemetry-sdk 1.45.2):
 
 - A cyclic or 10⁴ deep attribute value, a `__str__`, `__len__` or `__iter__` that raises, a wrong argument: the stock
-  methods raise into the application. Here the attribute, event or link is dropped and counted as such on the span.
+  methods raise into the application. A lone surrogate, a name that is no string, a time or an id beyond its bits: the
+  stock encoder refuses the span. Here all of them are made fit (`otelagent.record.values`), and no code of a value's
+  runs under the span's lock.
 - Over the limit of attributes, events or links the stock span gives up the oldest. The specification has the newest
   refused (trace SDK, span limits; common, attribute limits).
 - An exception whose `__str__` raises, on its way through `with tracer.start_as_current_span()` or `with span:`, is
@@ -15,83 +17,37 @@ What is put right here (seen with opentelemetry-sdk 1.45.2):
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry.attributes import BoundedAttributes, _clean_attribute_value
-from opentelemetry.sdk.trace import Span, Tracer, _Span
-from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode, use_span
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, Span, SpanLimits, Tracer, _Span
+from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, SpanKind, Status, StatusCode, TraceState, use_span
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
-from otelagent.record.rate_limited_log import RateLimitedLog
+from otelagent.record.guarded_attributes import GuardedAttributes, collected, exception_attributes, is_plain
+from otelagent.record.isolation import ISOLATED
+from otelagent.record.values import (
+    MAX_BYTES,
+    complain,
+    pairs,
+    text,
+    time_of,
+    truthy,
+    type_name,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from opentelemetry import trace as api
-    from opentelemetry.context import Context
-    from opentelemetry.trace import Link, SpanContext
-    from opentelemetry.trace.status import Status
     from opentelemetry.util.types import AnyValue, Attributes
 
 __all__ = ["GuardedSpan", "GuardedTracer"]
 
-_log = RateLimitedLog(logging.getLogger(__name__))
-
-# What a value's own code may raise. SystemExit is one that calls sys.exit().
-_ISOLATED = (Exception, SystemExit)
-
-
-# Values of exactly these types are stored as they are.
-_PLAIN = frozenset({bool, int, float})
-
-
-class GuardedAttributes(BoundedAttributes):
-    """Attributes that refuse a new key when full and drop, counted, what they can't keep.
-
-    A known key gets its new value and keeps its place.
-    """
-
-    def __setitem__(self, key: str, value: AnyValue) -> None:
-        self._raise_if_immutable()
-        try:
-            if not key or not isinstance(key, str):
-                super().__setitem__(key, value)  # Which drops it.
-                return
-            if type(value) not in _PLAIN:
-                value = _clean_attribute_value(value, self.max_value_len)
-        except _ISOLATED:
-            self._refused()
-            return
-        with self._lock:
-            self._setitem_locked(key, value)
-
-    def _set_items(self, attributes: Mapping[str, AnyValue]) -> None:
-        try:
-            super()._set_items(attributes)
-            return
-        except _ISOLATED:
-            pass
-        # One value can't be kept, and none has been so far. One at a time, so that the good ones are.
-        try:
-            items = list(attributes.items())
-        except _ISOLATED:
-            self._refused()
-            return
-        for key, value in items:
-            self[key] = value
-
-    def _setitem_locked(self, key: str, value: AnyValue) -> None:
-        if key not in self._dict and self.maxlen is not None and len(self._dict) >= self.maxlen:
-            self.dropped += 1
-        else:
-            self._dict[key] = value
-
-    def _refused(self) -> None:
-        self.dropped += 1
-        _log.warning("attribute", "A span's attribute can't be kept", exc_info=True)
+_BEYOND_TIME = 1 << 64
 
 
 class GuardedSpan(_Span):
@@ -100,36 +56,99 @@ class GuardedSpan(_Span):
     @staticmethod
     def guard(span: Span) -> None:
         """Makes a span that has just started a guarded one. A span of some other class stays as it is."""
-        if type(span) is _Span:
-            span.__class__ = GuardedSpan
-            if type(span._attributes) is BoundedAttributes:
-                span._attributes.__class__ = GuardedAttributes
+        if type(span) is not _Span:
+            return
+        span.__class__ = GuardedSpan
+        attributes = span._attributes
+        if type(attributes) is BoundedAttributes:
+            attributes.__class__ = GuardedAttributes
+            if attributes._dict:
+                cast("GuardedAttributes", attributes).clean()
+        name: object = span._name
+        if type(name) is not str or not name.isascii() or len(name) > MAX_BYTES:
+            span._name = text(name, "A span's name")
+        if type(span._kind) is not SpanKind:
+            span._kind = SpanKind.INTERNAL
+        start: object = span._start_time
+        if type(start) is not int or not 0 <= start < _BEYOND_TIME:
+            span._start_time = time_of(start, "A span's start")
+        context: Any = span._context
+        if type(context.trace_state) is not TraceState:
+            _fit_trace_state(span)
+        if span._links:
+            _fit_links(span)
+
+    def set_attribute(self, key: str, value: AnyValue) -> None:
+        """As the API says."""
+        attributes: Any = self._attributes
+        fit = None
+        if not is_plain(key, value, attributes.max_value_len) and self._end_time is None:
+            fit = attributes.fit(key, value)
+            if fit is None:
+                return
+        with self._lock:
+            if self._end_time is None:
+                if fit is None:
+                    attributes.put(key, value)
+                else:
+                    attributes.put_fit(*fit)
+                return
+        complain("ended", "set_attribute() on an ended span changes nothing")
+
+    def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
+        """As the API says."""
+        if self._end_time is not None:
+            complain("ended", "set_attributes() on an ended span changes nothing")
+            return
+        found, refused = pairs(attributes)
+        for key, value in found:
+            self.set_attribute(cast("str", key), cast("AnyValue", value))
+        cast("GuardedAttributes", self._attributes).dropped += refused
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """As the API says; when its attributes can't be kept, the event is, without them."""
+        """As the API says."""
+        self._event(name, (attributes,), timestamp)
+
+    def _event(self, name: object, given: Sequence[object], timestamp: object) -> None:
         if self._full(self._events):
             return
-        try:
-            _Span.add_event(self, name, attributes, timestamp)
-        except _ISOLATED:
-            self._complain("event's attributes")
-            _Span.add_event(self, name, None, timestamp)
+        time = time_of(timestamp, "An event's time")
+        kept = collected(given, self._limits.max_event_attributes, self._limits.max_attribute_length)
+        self._add_event(Event(text(name, "An event's name"), kept, time))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """As the API says; a link to something that is no span context is dropped."""
-        if self._full(self._links):
+        if not _is_linkable(context):
+            cast("Any", self._links).dropped += 1
             return
-        try:
-            _Span.add_link(self, context, attributes)
-        except _ISOLATED:
-            self._complain("link")
+        if not _says_something(context, attributes) or self._full(self._links):
+            return
+        kept = collected((attributes,), self._limits.max_link_attributes, self._limits.max_attribute_length)
+        self._add_link(Link(context, kept))
+
+    def update_name(self, name: str) -> None:
+        """As the API says."""
+        _Span.update_name(self, text(name, "A span's name"))
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """As the API says."""
         try:
-            _Span.set_status(self, status, description)
-        except _ISOLATED:
-            self._complain("status")
+            if isinstance(status, Status):
+                code, own = status.status_code, status.description
+                if description is not None:
+                    complain("status", "A Status has its own description: the other is ignored")
+                description = own
+            else:
+                code = status
+            if not isinstance(code, StatusCode):
+                complain("status", "A status (%s) is none", type_name(type(status)))
+                return
+            if description is not None:
+                description = text(description, "A status description")
+        except ISOLATED as error:
+            complain("status", "A span's status can't be kept", error=error)
+            return
+        _Span.set_status(self, Status(code, description if code is StatusCode.ERROR else None))
 
     def record_exception(
         self,
@@ -138,14 +157,18 @@ class GuardedSpan(_Span):
         timestamp: int | None = None,
         escaped: bool = False,
     ) -> None:
-        """As the API says; an exception that can't be formatted is recorded with its type alone."""
-        try:
-            _Span.record_exception(self, exception, attributes, timestamp, escaped)
-        except _ISOLATED:
-            self._complain("exception")
-            kind = type(exception)
-            name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-            self.add_event("exception", {"exception.type": name}, timestamp)
+        """As the API says; an exception whose text can't be had is recorded by its type's name."""
+        described = exception_attributes(exception)
+        described["exception.escaped"] = text(escaped, "Whether an exception escaped")
+        self._event("exception", (described, attributes), timestamp)
+
+    def end(self, end_time: int | None = None) -> None:
+        """As the API says; a span that ends before it starts ends with its start."""
+        end_ns = time_ns() if end_time is None else time_of(end_time, "A span's end")
+        if end_ns < cast("int", self._start_time):
+            end_ns = cast("int", self._start_time)
+            complain("end", "A span ends before it starts: it ends with its start")
+        _Span.end(self, end_ns)
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
@@ -163,14 +186,11 @@ class GuardedSpan(_Span):
         """
         if not self.is_recording():
             return
-        if record:
+        if truthy(record):
             self.record_exception(error)
-        if set_status:
-            try:
-                description = f"{type(error).__name__}: {error}"
-            except _ISOLATED:
-                description = type(error).__name__
-            self.set_status(StatusCode.ERROR, description)
+        if truthy(set_status):
+            message = text(error, "An exception's message")
+            self.set_status(StatusCode.ERROR, f"{type(error).__name__}: {message}")
 
     def _full(self, items: Any) -> bool:
         # The SDK's BoundedList is typed as a plain sequence where the span declares it.
@@ -179,8 +199,46 @@ class GuardedSpan(_Span):
         items.dropped += 1
         return True
 
-    def _complain(self, what: str) -> None:
-        _log.warning(what, "A span's %s can't be kept whole", what, exc_info=True)
+
+def _is_linkable(context: object) -> bool:
+    # Whether the wire has room for the context; says so if not. It need not be valid.
+    if isinstance(context, SpanContext):
+        ids = context.trace_id, context.span_id
+        if all(isinstance(one, int) for one in ids) and 0 <= ids[0] < 1 << 128 and 0 <= ids[1] < 1 << 64:
+            return True
+    complain("link", "A link (%s) to what is no span context is left out", type_name(type(context)))
+    return False
+
+
+def _says_something(context: SpanContext, attributes: object) -> bool:
+    # A link with an invalid context is one if it has attributes or a tracestate (trace SDK, add link).
+    return context.is_valid or (attributes is not None and truthy(attributes)) or truthy(context.trace_state)
+
+
+def _fit_trace_state(span: Span) -> None:
+    context: Any = span._context
+    if isinstance(context.trace_state, TraceState):
+        return
+    complain("tracestate", "A tracestate can't be written")
+    span._context = SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags, TraceState())
+
+
+def _fit_links(span: Span) -> None:
+    links = cast("Any", span._links)
+    fit = []
+    for link in links._dq:
+        if not _is_linkable(link.context):
+            links.dropped += 1
+            continue
+        attributes: Any = link._attributes
+        if type(attributes) is BoundedAttributes:
+            attributes.__class__ = GuardedAttributes
+            attributes._immutable = False
+            cast("Any", attributes).clean()
+            attributes._immutable = True
+        fit.append(link)
+    links._dq.clear()
+    links._dq.extend(fit)
 
 
 class GuardedTracer(Tracer):
@@ -203,7 +261,7 @@ class GuardedTracer(Tracer):
         span = self.start_span(
             name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
         )
-        with use_span(span, end_on_exit=end_on_exit, record_exception=False, set_status_on_exception=False):
+        with use_span(span, end_on_exit=truthy(end_on_exit), record_exception=False, set_status_on_exception=False):
             try:
                 yield span
             except Exception as error:
@@ -223,25 +281,65 @@ class GuardedTracer(Tracer):
         set_status_on_exception: bool = True,
     ) -> api.Span:
         """As the API says. A span whose attributes or links can't be kept starts without the bad ones."""
-        options = (start_time, record_exception, set_status_on_exception)
+        limits = self._span_limits
+        dropped, refused = 0, 0
+        linked: list[Link] = []
+        if attributes is not None and not _all_plain(attributes, limits):
+            kept = collected((attributes,), limits.max_span_attributes, limits.max_span_attribute_length)
+            attributes, dropped = kept._dict, kept.dropped
+        if links is not None and truthy(links):
+            linked, refused = self._fit_links(links)
+        kept_of = [link._attributes for link in linked]
+        flags = (truthy(record_exception), truthy(set_status_on_exception))
         try:
-            limit = self._span_limits.max_span_attributes
-            if attributes and limit is not None and len(attributes) > limit:
-                first = dict(islice(attributes.items(), limit))
-                span = super().start_span(name, context, kind, first, links, *options)
-                if isinstance(span, GuardedSpan):
-                    cast("BoundedAttributes", span._attributes).dropped += len(attributes) - limit
-                return span
-            return super().start_span(name, context, kind, attributes, links, *options)
-        except _ISOLATED:
-            _log.warning("start", "A span starts without its attributes or links", exc_info=True)
+            span = super().start_span(name, context, kind, attributes, linked, start_time, *flags)
+        except ISOLATED as error:
+            complain("start", "A span starts without its context", error=error)
+            try:
+                span = super().start_span(name, Context(), kind, attributes, linked, start_time, *flags)
+            except ISOLATED as second:
+                complain("start", "A span can't start", error=second)
+                return INVALID_SPAN
+        if isinstance(span, GuardedSpan):
+            if dropped:
+                cast("GuardedAttributes", span._attributes).dropped += dropped
+            if linked or refused:
+                for link, own in zip(linked, kept_of, strict=True):
+                    link._attributes = own
+                cast("Any", span._links).dropped += refused
+        return span
+
+    def _fit_links(self, links: object) -> tuple[list[Link], int]:
+        # The first links as they can be kept, and how many are refused.
+        limits = self._span_limits
+        fit: list[Link] = []
+        refused = 0
         try:
-            span = super().start_span(name, context, kind, None, (), *options)
-            # One at a time, so that the good ones stay.
-            span.set_attributes(cast("Mapping[str, AnyValue]", attributes or {}))
-            for link in links or ():
-                span.add_link(link.context, link.attributes)
-            return span
-        except _ISOLATED:
-            _log.warning("start", "A span can't start", exc_info=True)
-            return INVALID_SPAN
+            for link in cast("Any", links):
+                try:
+                    context, attributes = link.context, link.attributes
+                except ISOLATED as error:
+                    complain("link", "A link (%s) can't be read", type_name(type(link)), error=error)
+                    refused += 1
+                    continue
+                if not _is_linkable(context):
+                    refused += 1
+                elif _says_something(context, attributes):
+                    if limits.max_links is not None and len(fit) >= limits.max_links:
+                        refused += 1
+                    else:
+                        kept = collected((attributes,), limits.max_link_attributes, limits.max_attribute_length)
+                        fit.append(Link(context, kept))
+        except ISOLATED as error:
+            complain("link", "Links (%s) can't be read", type_name(type(links)), error=error)
+            refused += 1
+        return fit, refused
+
+
+def _all_plain(attributes: object, limits: SpanLimits) -> bool:
+    # Whether the attributes of a start may be passed on as they are.
+    return (
+        type(attributes) is dict
+        and (limits.max_span_attributes is None or len(attributes) <= limits.max_span_attributes)
+        and all(is_plain(key, value, limits.max_span_attribute_length) for key, value in list(attributes.items()))
+    )

@@ -11,7 +11,7 @@ from opentelemetry._logs import Logger, LoggerProvider
 import otelagent_native
 from otelagent.loss import LossReport
 from otelagent.record.batch import Batch
-from otelagent.record.native_provider import complain
+from otelagent.record.native_provider import complain, fit_scope
 from otelagent.threads import Lock
 
 if TYPE_CHECKING:
@@ -128,13 +128,14 @@ class NativeLoggerProvider(LoggerProvider):
         attributes: Attributes = None,
     ) -> Logger:
         """The logger of an instrumentation scope."""
-        scope = (name or "", version or "", schema_url or "")
-        key = (*scope, repr(sorted(attributes.items(), key=repr)) if attributes else "")
+        fit = fit_scope(name, version, schema_url, attributes)
+        kept = fit[3]
+        key = (*fit[:3], repr(sorted(kept.items(), key=repr)) if kept else "")
         with self._lock:
             logger = self._loggers.get(key)
             if logger is None:
                 # Registered with the API's Logger, which a type checker can't see.
-                logger = cast("Logger", otelagent_native.Logger(self._recorder, *scope, attributes))
+                logger = cast("Logger", otelagent_native.Logger(self._recorder, *fit))
                 self._loggers[key] = logger
         return logger
 

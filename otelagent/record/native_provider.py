@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.trace import TracerProvider
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Tracer
-    from opentelemetry.util.types import Attributes
+    from opentelemetry.util.types import AnyValue, Attributes
 
     from otelagent.record.pipeline import Pipeline
     from otelagent_native import Recorder, Span
 
-__all__ = ["NativeProvider", "complain"]
+__all__ = ["NativeProvider", "complain", "fit_scope"]
 
 _logger = logging.getLogger(__name__)
 _log = RateLimitedLog(_logger)
@@ -54,9 +54,11 @@ class NativeProvider(TracerProvider):
         attributes: Attributes = None,
     ) -> Tracer:
         """The tracer of an instrumentation scope."""
-        if not instrumenting_module_name:
+        name, version, url, attributes = fit_scope(
+            instrumenting_module_name, instrumenting_library_version, schema_url, attributes
+        )
+        if not name:
             _logger.error("get_tracer called without a module name")
-        name, version, url = instrumenting_module_name or "", instrumenting_library_version or "", schema_url or ""
         key = (name, version, url, repr(sorted(attributes.items(), key=repr)) if attributes else "")
         with self._lock:
             tracer = self._tracers.get(key)
@@ -119,12 +121,20 @@ class _Listener:
         self._on_end(span._readable_span())
 
 
+def fit_scope(
+    name: object, version: object, schema_url: object, attributes: object
+) -> tuple[str, str, str, dict[str, AnyValue] | None]:
+    """What an instrumentation scope is made of, as it can be kept and told from others."""
+    parts: Any = name, version, schema_url
+    if attributes is None and all(part is None or type(part) is str for part in parts):
+        return parts[0] or "", parts[1] or "", parts[2] or "", None
+    # Imported for what is seldom given.
+    from otelagent.record import values
+
+    fit_name, fit_version, fit_url, fit_attributes = values.fit_scope(name, version, schema_url, attributes)
+    return fit_name, fit_version or "", fit_url or "", fit_attributes
+
+
 def complain(topic: str, message: str, error: BaseException | None) -> None:
     """What a recorder says when something went wrong in a span: logged, of each topic once a minute."""
-    if error is None:
-        _log.warning(topic, "%s", message)
-        return
-    try:
-        raise error
-    except BaseException:
-        _log.warning(topic, "%s", message, exc_info=True)
+    _log.warning(topic, "%s", message, exc_info=error)

@@ -24,7 +24,7 @@ class RateLimitedLog:
         # warning too many, a lock could deadlock a signal handler.
         self._topics: dict[str, list[float]] = {}
 
-    def warning(self, topic: str, message: str, *args: object, exc_info: bool = False) -> None:
+    def warning(self, topic: str, message: str, *args: object, exc_info: bool | BaseException | None = False) -> None:
         """Logs `message % args`, unless the topic had its warning within the interval. Never raises."""
         now = time.monotonic()
         state = self._topics.setdefault(topic, [0.0, 0.0])

@@ -19,6 +19,7 @@ from otelagent.record.resource import static_attributes
 from otelagent.record.sampling import CountingSampler, build_sampler
 from otelagent.record.sdk_resource import ProcessResource
 from otelagent.record.span_queue import SpanQueue
+from otelagent.record.values import fit_scope
 from otelagent.threads import Lock
 
 if TYPE_CHECKING:
@@ -210,7 +211,9 @@ class Provider(TracerProvider):
         attributes: Attributes = None,
     ) -> api.Tracer:
         """A tracer whose spans keep their troubles from the application."""
-        tracer = super().get_tracer(instrumenting_module_name, instrumenting_library_version, schema_url, attributes)
+        tracer = super().get_tracer(
+            *fit_scope(instrumenting_module_name, instrumenting_library_version, schema_url, attributes)
+        )
         if type(tracer) is Tracer:
             tracer.__class__ = GuardedTracer
         return tracer

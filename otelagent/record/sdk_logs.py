@@ -3,7 +3,8 @@
 What is put right here (seen with opentelemetry-sdk 1.45.2), as in `otelagent.record.guarded_span`:
 
 - A value whose own code raises, or that nests without end, raises into the application or costs its whole batch. Here
-  it is dropped and counted, or the body is empty.
+  every value, name and time is made fit (`otelagent.record.values`).
+- A severity by its number is none.
 - Over the limit of attributes the stock record gives up the oldest; the specification has the newest refused.
 - A record object that the application gives is changed, and encoded later with what the application makes of it
   meanwhile. Here it is copied.
@@ -14,29 +15,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from opentelemetry._logs import Logger as ApiLogger
 from opentelemetry._logs import LoggerProvider as ApiLoggerProvider
-from opentelemetry._logs import LogRecord
-from opentelemetry.attributes import _clean_attribute_value
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import Logger, LoggerProvider, LogRecordLimits, ReadWriteLogRecord
 from opentelemetry.sdk._logs._internal import SynchronousMultiLogRecordProcessor
-from opentelemetry.sdk._logs._internal._exceptions import _get_exception_attributes
+from opentelemetry.trace import TraceFlags
 
 from otelagent.fork_gate import whole_imports
 from otelagent.loss import LossReport
 from otelagent.record.batch import Batch
-from otelagent.record.guarded_span import GuardedAttributes
+from otelagent.record.guarded_attributes import GuardedAttributes, exception_attributes
 from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_all
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 from otelagent.record.span_queue import SpanQueue
+from otelagent.record.values import clean, complain_of, fit_scope, text, time_of, truthy
 from otelagent.threads import Lock
 
 if TYPE_CHECKING:
-    from opentelemetry._logs import SeverityNumber
-    from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.util.types import AnyValue, Attributes
 
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["SdkLogs"]
 
 _log = RateLimitedLog(logging.getLogger(__name__))
-
-# What a value's own code or a user's processor may raise. SystemExit is one that calls sys.exit().
 
 
 class SdkLogs:
@@ -139,7 +137,7 @@ class Provider(LoggerProvider):
         attributes: Attributes = None,
     ) -> ApiLogger:
         """A logger that keeps its troubles from the application."""
-        logger = super().get_logger(name, version, schema_url, attributes)
+        logger = super().get_logger(*fit_scope(name, version, schema_url, attributes))
         if type(logger) is Logger:
             logger.__class__ = GuardedLogger
         return logger
@@ -154,12 +152,19 @@ class GuardedLogRecord(ReadWriteLogRecord):
     """A stock record whose attributes refuse the newest when full, and drop what they can't keep."""
 
     def __post_init__(self) -> None:
-        self.log_record.attributes = GuardedAttributes(
+        self._kept = GuardedAttributes(
             maxlen=self.limits.max_log_record_attributes,
-            attributes=self.log_record.attributes,
             immutable=False,
             max_value_len=self.limits.max_log_record_attribute_length,
         )
+        self.log_record.attributes = self._kept
+
+    def fill(self, attributes: Attributes, exception: BaseException | None) -> None:
+        """Sets the attributes, those of the exception first: the caller's win."""
+        if exception is not None:
+            self._kept._set_items(exception_attributes(exception))
+        if attributes is not None:
+            self._kept._set_items(attributes)
 
 
 class GuardedLogger(Logger):
@@ -185,19 +190,16 @@ class GuardedLogger(Logger):
             return
         try:
             if record is None:
-                made = LogRecord(
-                    timestamp=timestamp,
-                    observed_timestamp=observed_timestamp,
-                    context=context,
-                    severity_number=severity_number,
-                    severity_text=severity_text,
-                    body=_body(body),
-                    attributes=_attributes(attributes, exception),
-                    event_name=event_name,
+                made = _made(
+                    Parts(timestamp, observed_timestamp, severity_number, severity_text, body, event_name), context
                 )
+                given = attributes
             else:
-                made = _copy(record.log_record if isinstance(record, ReadWriteLogRecord) else record)
+                given_record = record.log_record if isinstance(record, ReadWriteLogRecord) else record
+                made = _copy(given_record)
+                given, exception = given_record.attributes, getattr(given_record, "exception", None)
             taken = GuardedLogRecord(made, self._resource, self._instrumentation_scope, self._log_record_limits)
+            taken.fill(given, exception)
         except ISOLATED:
             pipeline.refused()
             return
@@ -295,41 +297,63 @@ class LogPipeline(SynchronousMultiLogRecordProcessor):
         self._losses.after_fork_in_child()
 
 
+class Parts(NamedTuple):
+    """What a log record is made of, as it was given."""
+
+    timestamp: object
+    observed_timestamp: object
+    severity_number: object
+    severity_text: object
+    body: object
+    event_name: object
+
+
+def _made(parts: Parts, context: Context | None) -> LogRecord:
+    try:
+        record = LogRecord(context=context if context is not None and truthy(context) else None)
+    except ISOLATED as error:
+        _log.warning("context", "A log record is kept without its context", exc_info=error)
+        record = LogRecord(context=Context())
+    _fill(record, parts)
+    return record
+
+
 def _copy(record: LogRecord) -> LogRecord:
-    copy = LogRecord(
-        timestamp=record.timestamp,
-        observed_timestamp=record.observed_timestamp,
-        context=record.context,
-        severity_text=record.severity_text,
-        severity_number=record.severity_number,
-        body=_body(record.body),
-        attributes=_attributes(record.attributes, getattr(record, "exception", None)),
-        event_name=record.event_name,
-    )
-    copy.trace_id, copy.span_id, copy.trace_flags = record.trace_id, record.span_id, record.trace_flags
+    names = Parts._fields
+    copy = LogRecord(context=Context())
+    _fill(copy, Parts(*(getattr(record, name, None) for name in names)))
+    copy.trace_id = _number(record.trace_id, 1 << 128)
+    copy.span_id = _number(record.span_id, 1 << 64)
+    copy.trace_flags = TraceFlags(_number(record.trace_flags, 1 << 8))
     return copy
 
 
-def _body(body: AnyValue) -> AnyValue:
+def _fill(record: LogRecord, parts: Parts) -> None:
+    what = "A log record's "
+    if parts.timestamp is not None:
+        record.timestamp = time_of(parts.timestamp, what + "time")
+    record.observed_timestamp = time_of(parts.observed_timestamp, what + "time")
+    record.severity_number = _severity(parts.severity_number)
+    if parts.severity_text is not None:
+        record.severity_text = text(parts.severity_text, what + "severity text")
+    if parts.event_name is not None:
+        record.event_name = text(parts.event_name, what + "event name")
+    record.body, lost = clean(parts.body, None)
+    if lost is not None:
+        complain_of(parts.body, "body", what + "body", lost)
+
+
+def _number(value: object, beyond: int) -> int:
+    return value if isinstance(value, int) and 0 <= value < beyond else 0
+
+
+def _severity(number: object) -> SeverityNumber | None:
+    if number is None or type(number) is SeverityNumber:
+        return number
     try:
-        return _clean_attribute_value(body, None)
+        return SeverityNumber(cast("int", number))
     except ISOLATED:
-        _log.warning("body", "A log record's body can't be kept", exc_info=True)
         return None
-
-
-def _attributes(attributes: Attributes, exception: BaseException | None) -> Attributes:
-    """The attributes, those of the exception first: the caller's win."""
-    if exception is None:
-        return attributes
-    try:
-        described = _get_exception_attributes(exception)
-    except ISOLATED:
-        _log.warning("exception", "An exception can't be recorded whole", exc_info=True)
-        kind = type(exception)
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        described = {"exception.type": name}
-    return {**described, **(attributes or {})}
 
 
 def _encode(records: Sequence[ReadWriteLogRecord]) -> bytes:

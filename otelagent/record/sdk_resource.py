@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 
 from otelagent.record.resource import AttributeValue, process_attributes
+from otelagent.record.values import plain_attributes
 
 __all__ = ["ProcessResource"]
 
@@ -25,8 +27,9 @@ class ProcessResource(Resource):
     """
 
     def __init__(self, static: Mapping[str, AttributeValue]) -> None:
-        super().__init__(static)
-        self._static = dict(static)
+        fit = cast("dict[str, AttributeValue]", plain_attributes(static))
+        super().__init__(fit)
+        self._static = fit
         self.renew()
 
     def renew(self) -> None:

@@ -17,7 +17,6 @@ from tests.parity.test_differences import differs
 from tests.parity.test_programs import contexts, errors, keys, text, values
 from tests.support import native_or_skip
 from tests.unit.record.log_recorder import LogRecorder
-from tests.unit.record.recorder import attributes
 
 Logs = Callable[..., LogRecorder]
 
@@ -92,53 +91,6 @@ def test_random_records(pair: list[LogRecorder], program: Any) -> None:
     assert counts[0] == counts[1]
 
 
-@differs(sdk=None, native=("a\ufffdb", str(2**70)))
-def test_what_protobuf_has_no_room_for_is_made_fit(record_logs: Logs, expected: tuple[str, str] | None) -> None:
-    # The stock encoder fails over a body, and its record is dropped, counted; an attribute it leaves out uncounted.
-    recorder = record_logs()
-    recorder.logger.emit(body="a\ud800b", attributes={"huge": 2**70})
-    if expected is None:
-        assert recorder.records() == []
-        assert recorder.dropped() == {"encode_error": 1}
-        return
-    (got,) = recorder.records()
-    assert (got.body.string_value, attributes(got.attributes)["huge"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("spoiled", "native"),
-    [
-        ({"severity_text": 7}, ("severity_text", "7")),
-        ({"event_name": "\ud800"}, ("event_name", "\ufffd")),
-        ({"timestamp": 0.5}, ("time_unix_nano", 0)),
-    ],
-)
-def test_a_record_that_the_stock_encoder_refuses_is_sent(
-    record_logs: Logs,
-    engine: str,
-    spoiled: dict[str, Any],
-    native: tuple[str, object],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    recorder = record_logs()
-    recorder.logger.emit(**spoiled)
-    if engine == "sdk":
-        assert recorder.records() == []
-        assert recorder.dropped() == {"encode_error": 1}
-    else:
-        (got,) = recorder.records()
-        assert getattr(got, native[0]) == native[1]
-
-
-@differs(sdk=0, native=17)
-def test_a_severity_by_its_number_is_understood(record_logs: Logs, expected: int) -> None:
-    # The API wants a SeverityNumber; the stock encoder takes an int for none.
-    recorder = record_logs()
-    recorder.logger.emit(severity_number=17)
-    (got,) = recorder.records()
-    assert got.severity_number == expected
-
-
 @differs(sdk=(b"\0" * 7 + b"\5", 1), native=(b"", 0))
 def test_an_invalid_span_context_is_none(record_logs: Logs, expected: tuple[bytes, int]) -> None:
     # The API's LogRecord copies what is valid of it. Half an identity finds no trace.
@@ -147,12 +99,3 @@ def test_an_invalid_span_context_is_none(record_logs: Logs, expected: tuple[byte
     recorder.logger.emit(context=trace.set_span_in_context(invalid, Context()))
     (got,) = recorder.records()
     assert (got.span_id, got.flags) == expected
-
-
-@differs(sdk=b"12345", native=b"1234")
-def test_bytes_are_cut_too(record_logs: Logs, expected: bytes) -> None:
-    # Common specification, attribute limits: byte arrays as strings.
-    recorder = record_logs(logs_attribute_value_length_limit=4)
-    recorder.logger.emit(attributes={"b": b"12345"})
-    (got,) = recorder.records()
-    assert attributes(got.attributes) == {"b": expected}

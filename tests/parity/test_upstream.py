@@ -41,6 +41,9 @@ WITH_EITHER = {
         "TestSpanCreation::test_span_processor_for_source": _PRIVATE,
         "TestSpanCreation::test_update_resource": _PRIVATE,
         "TestTracerProvider::test_tracer_provider_init_default": _PRIVATE,
+        "TestSpan::test_invalid_attribute_values": (
+            "deliberate: a value without text of its own is recorded as its type's name (docs/values.md)"
+        ),
     }
 }
 _SCOPE = "private API: the tracer's _instrumentation_scope"
@@ -54,9 +57,6 @@ WITH_NATIVE = {
         "TestTracerSampling::test_sampler_with_env": _CLASS,
         "TestSpan::test_ended_span": _SELDOM,
         "TestSpan::test_status_cannot_set_unset": _SELDOM,
-        "TestSpan::test_invalid_attribute_values": (
-            "deliberate: a value without text of its own becomes the empty value and no line in the log"
-        ),
     }
 }
 

@@ -393,16 +393,16 @@ def test_counts_stand_in_every_snapshot(record: Record) -> None:
     assert snapshot.balanced
 
 
-def test_a_large_value_is_refused_and_a_larger_one_cut(record: Record) -> None:
+def test_a_large_value_is_cut(record: Record) -> None:
     native_or_skip()
     huge = "x" * (20 << 20)
     recorder = record()
-    span = recorder.tracer.start_span("a", attributes={"refused": huge, "good": 1})
+    span = recorder.tracer.start_span("a", attributes={"cut": huge, "good": 1})
     span.end()
     limited = record(attribute_value_length_limit=10)
     limited.tracer.start_span("b", attributes={"cut": huge}).end()
     (got,) = recorder.spans()
-    assert (attributes(got.attributes), got.dropped_attributes_count) == ({"good": 1}, 1)
+    assert (attributes(got.attributes), got.dropped_attributes_count) == ({"cut": "x" * (1 << 20), "good": 1}, 1)
     (got,) = limited.spans()
     assert attributes(got.attributes) == {"cut": "x" * 10}
 

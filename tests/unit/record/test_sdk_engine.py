@@ -145,15 +145,12 @@ def test_the_queue_refuses_the_newest_and_counts_it(record: Record) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda span: span.update_name("\ud800"),
-        lambda span: span.update_name(7),
-        lambda span: span.set_status(StatusCode.ERROR, "\ud800"),
-        lambda span: span.end(2**64),
-        lambda span: span.end(-1),
-        lambda span: span.add_event("\udfff"),
+        lambda span: setattr(span, "_name", "\ud800"),
+        lambda span: setattr(span, "_name", 7),
+        lambda span: setattr(span, "_start_time", 2**64),
         lambda span: setattr(span, "_kind", "client"),
     ],
-    ids=["surrogate name", "int name", "surrogate status", "end 2^64", "end -1", "surrogate event", "kind"],
+    ids=["surrogate name", "int name", "start 2^64", "kind"],
 )
 def test_a_span_that_cannot_be_encoded_costs_only_itself(
     record: Record, spoil: Callable[[trace.Span], None], caplog: pytest.LogCaptureFixture
@@ -175,22 +172,14 @@ def test_a_batch_of_nothing_but_bad_spans_is_counted_and_not_sent(
 ) -> None:
     recorder = record()
     for _ in range(10):
-        recorder.tracer.start_span("\ud800").end()
+        span = recorder.tracer.start_span("a")
+        span._name = "\ud800"
+        span.end()
     assert recorder.flush()
     assert recorder.requests == []
     assert recorder.dropped() == {"encode_error": 10}
     # The log's own limit is one a minute, over all tests of this process.
     assert len([one for one in caplog.records if "can't be encoded" in one.message]) <= 1
-
-
-@ONLY_SDK
-def test_a_value_that_cannot_be_encoded_costs_only_its_attribute(record: Record) -> None:
-    recorder = record()
-    span = recorder.tracer.start_span("a")
-    span.set_attributes({"surrogate": "\ud800", "huge": 2**70, "good": 1})
-    span.end()
-    (got,) = recorder.spans()
-    assert attributes(got.attributes) == {"good": 1}
 
 
 def test_spans_deeper_than_protobuf_goes_cost_only_themselves(record: Record) -> None:

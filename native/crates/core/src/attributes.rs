@@ -124,12 +124,17 @@ impl Attributes {
         }
     }
 
-    /// Counts attributes that could not be kept.
+    /// Whether `set` would refuse this key whatever its value.
+    pub fn refuses(&self, limits: &AttributeLimits, key: &str) -> bool {
+        key.is_empty() || (limits.count.is_some_and(|most| self.entries.len() >= most) && self.position(key).is_none())
+    }
+
+    /// Counts attributes that could not be kept, or not whole.
     pub fn refuse(&mut self, count: u32) {
         self.dropped = self.dropped.saturating_add(count);
     }
 
-    /// How many were refused.
+    /// How many were refused, or not kept whole.
     pub fn dropped(&self) -> u32 {
         self.dropped
     }

@@ -36,9 +36,14 @@ impl Items {
     pub fn refuse_when_full(&mut self, limit: Option<usize>) -> bool {
         let full = limit.is_some_and(|most| self.count >= most);
         if full {
-            self.dropped = self.dropped.saturating_add(1);
+            self.refuse();
         }
         full
+    }
+
+    /// Counts one that can't be kept.
+    pub fn refuse(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
     }
 
     /// The fields, encoded.

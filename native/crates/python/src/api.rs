@@ -25,6 +25,7 @@ pub struct Api {
     pub status_type: Py<PyAny>,
     status_codes: [Py<PyAny>; 3],
     pub sequence_type: Py<PyAny>,
+    pub set_type: Py<PyAny>,
     pub mapping_type: Py<PyAny>,
     pub format_exception: Py<PyAny>,
 }
@@ -63,6 +64,7 @@ impl Api {
             status_type: trace.getattr("Status")?.unbind(),
             status_codes: [code("UNSET")?, code("OK")?, code("ERROR")?],
             sequence_type: abc.getattr("Sequence")?.unbind(),
+            set_type: abc.getattr("Set")?.unbind(),
             mapping_type: abc.getattr("Mapping")?.unbind(),
             format_exception: py.import("traceback")?.getattr("format_exception")?.unbind(),
         })

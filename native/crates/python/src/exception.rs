@@ -3,31 +3,29 @@
 use otelagent_core::span::STATUS_ERROR;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyString};
 
 use crate::api::Api;
-use crate::convert;
+use crate::convert::{self, Complain};
 use crate::span::Span;
+use crate::values;
 
-/// An exception class's name with its module, unless that is `builtins`.
-pub fn type_name(class: &Bound<'_, PyType>) -> PyResult<String> {
-    let module = class.getattr("__module__")?;
-    let qualified = class.getattr("__qualname__")?;
-    Ok(match module.extract::<String>() {
-        Ok(module) if !module.is_empty() && module != "builtins" => format!("{module}.{qualified}"),
-        _ => qualified.to_string(),
-    })
-}
-
-/// An exception's type, message and stack trace.
-pub fn attributes_of<'py>(exception: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+/// An exception's type, message and stack trace; without a stack trace where that can't be made.
+///
+/// Returns an error only for what must come through.
+pub fn attributes_of<'py>(exception: &Bound<'py, PyAny>, complain: &Complain<'_>) -> PyResult<Bound<'py, PyDict>> {
     let py = exception.py();
-    let lines = Api::get(py)?.format_exception.bind(py).call1((exception,))?;
-    let stacktrace = PyString::new(py, "").call_method1("join", (lines,))?;
     let dict = PyDict::new(py);
-    dict.set_item("exception.type", type_name(&exception.get_type())?)?;
-    dict.set_item("exception.message", exception.str()?)?;
-    dict.set_item("exception.stacktrace", stacktrace)?;
+    dict.set_item("exception.type", values::type_name(&exception.get_type()))?;
+    dict.set_item("exception.message", convert::text(exception, "An exception's message", complain)?)?;
+    let lines = Api::get(py)?.format_exception.bind(py).call1((exception,));
+    match lines.and_then(|lines| PyString::new(py, "").call_method1("join", (lines,))) {
+        Ok(stacktrace) => dict.set_item("exception.stacktrace", stacktrace)?,
+        Err(error) if convert::isolated(py, &error) => {
+            complain(py, "exception", "An exception's stack trace can't be made", Some(error))?;
+        }
+        Err(error) => return Err(error),
+    }
     Ok(dict)
 }
 
@@ -42,31 +40,18 @@ impl Span {
     ) -> PyResult<()> {
         let py = exception.py();
         let name = PyString::intern(py, "exception").into_any();
-        let described = || -> PyResult<Bound<'_, PyDict>> {
-            let dict = attributes_of(exception)?;
-            let escaped = match escaped {
-                Some(escaped) => escaped.str()?,
-                None => PyString::intern(py, "False"),
-            };
-            dict.set_item("exception.escaped", escaped)?;
-            if let Some(attributes) = attributes.filter(|attributes| !attributes.is_none())
-                && attributes.is_truthy()?
-            {
-                dict.call_method1("update", (attributes,))?;
-            }
-            Ok(dict)
+        let complain = self.recorder().complaints();
+        let described = attributes_of(exception, &complain)?;
+        let escaped = match escaped {
+            Some(escaped) => convert::text(escaped, "Whether an exception escaped", &complain)?,
+            None => "False".to_owned(),
         };
-        let attributes = match described() {
-            Ok(attributes) => attributes,
-            Err(error) if convert::isolated(py, &error) => {
-                self.recorder().complain(py, "exception", "An exception can't be recorded whole", Some(error))?;
-                let dict = PyDict::new(py);
-                dict.set_item("exception.type", type_name(&exception.get_type()).unwrap_or_default())?;
-                dict
-            }
-            Err(error) => return Err(error),
-        };
-        self.event(&name, Some(attributes.as_any()), timestamp)
+        described.set_item("exception.escaped", escaped)?;
+        let described = described.as_any();
+        match attributes {
+            Some(attributes) => self.event(&name, &[described, attributes], timestamp),
+            None => self.event(&name, &[described], timestamp),
+        }
     }
 
     /// Notes the exception that leaves the span's block.
@@ -80,11 +65,7 @@ impl Span {
         }
         if self.set_status_on_exception {
             let name = error.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-            let message = match error.str() {
-                Ok(text) => format!("{name}: {}", convert::text(&text)),
-                Err(raised) if convert::isolated(py, &raised) => name,
-                Err(raised) => return Err(raised),
-            };
+            let message = format!("{name}: {}", self.recorder().text(error, "An exception's message")?);
             self.change(py, |record| record.set_status(STATUS_ERROR, &message));
         }
         Ok(())

@@ -17,6 +17,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyClass, PyVisit};
 
+use crate::values::MAX_BYTES;
+
 /// `var.get()`; `LookupError` where it has neither value nor default.
 pub fn context_var_get<'py>(var: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = var.py();
@@ -60,7 +62,22 @@ pub fn new_dict_subclass<'py>(cls: &Bound<'py, PyType>) -> PyResult<Bound<'py, P
     Ok(made.cast_into::<PyDict>()?)
 }
 
-/// A string's text, unless it can't be UTF-8: at its place in the object where it is ASCII, as it mostly is.
+/// How many characters a string has. Not asked of a subclass, which may say otherwise.
+pub fn char_len(string: &Bound<'_, PyString>) -> usize {
+    // SAFETY: attached; a live string.
+    unsafe { ffi::PyUnicode_GetLength(string.as_ptr()) as usize }
+}
+
+/// The first characters of a string, of exactly that type.
+pub fn head<'py>(string: &Bound<'py, PyString>, most: usize) -> PyResult<Bound<'py, PyString>> {
+    let most = most.min(char_len(string)) as ffi::Py_ssize_t;
+    // SAFETY: attached; a live string; a new reference or null with an exception set comes back.
+    let head =
+        unsafe { Bound::from_owned_ptr_or_err(string.py(), ffi::PyUnicode_Substring(string.as_ptr(), 0, most))? };
+    Ok(head.cast_into::<PyString>()?)
+}
+
+/// A string's text, unless it can't be UTF-8 or is too long: at its place in the object where it is ASCII, as it mostly is.
 #[inline(always)]
 pub fn text<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a str> {
     // Bit fields, which CPython may lay out anew in each version.
@@ -71,10 +88,14 @@ pub fn text<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a str> {
         if ffi::PyUnicode_IS_COMPACT_ASCII(pointer) != 0 {
             let len = ffi::PyUnicode_GET_LENGTH(pointer) as usize;
             let bytes = std::slice::from_raw_parts(ffi::PyUnicode_DATA(pointer).cast::<u8>(), len);
-            return Some(std::str::from_utf8_unchecked(bytes));
+            return if len <= MAX_BYTES { Some(std::str::from_utf8_unchecked(bytes)) } else { None };
         }
     }
-    string.to_str().ok()
+    // The interpreter keeps what it makes here for as long as the string lives.
+    if char_len(string) > MAX_BYTES {
+        return None;
+    }
+    string.to_str().ok().filter(|text| text.len() <= MAX_BYTES)
 }
 
 /// Whether this is the interpreter that the process began with, no subinterpreter.

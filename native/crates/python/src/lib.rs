@@ -17,6 +17,7 @@ mod request;
 mod span;
 mod span_methods;
 mod tracer;
+mod values;
 
 // Free-threaded builds take the GIL back: nothing here has been tested without it.
 #[pymodule(gil_used = true)]

@@ -1,14 +1,13 @@
 //! The logger: log records of the OpenTelemetry Logs API.
 
 use otelagent_core::attributes::{AttributeLimits, Attributes};
-use otelagent_core::clock;
 use otelagent_core::log::{ATTRIBUTES, LogRecord};
 use otelagent_core::wire::AnyValue;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString};
+use pyo3::types::PyInt;
 
 use crate::api::Api;
-use crate::convert::{self, Collected};
+use crate::convert::{self, Collected, Complain};
 use crate::exception;
 use crate::recorder::Recorder;
 use crate::tracer;
@@ -55,37 +54,15 @@ fn given<'a, 'py>(value: Given<'a, 'py>) -> Given<'a, 'py> {
 }
 
 impl Logger {
-    fn complain(&self, py: Python<'_>, what: &str, error: PyErr) -> PyResult<()> {
-        let message = format!("A log record's {what} can't be kept");
-        self.recorder.get().complain(py, what, &message, Some(error))
-    }
-
-    /// The value, or what it is instead where its own code fails. Returns an error only for what must come through.
-    fn isolated<T>(&self, py: Python<'_>, what: &str, value: PyResult<T>, instead: impl FnOnce() -> T) -> PyResult<T> {
-        match value {
-            Err(error) if convert::isolated(py, &error) => {
-                self.complain(py, what, error)?;
-                Ok(instead())
-            }
-            value => value,
-        }
-    }
-
-    fn text<'py>(&self, py: Python<'py>, what: &str, value: Given<'_, 'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        given(value).map(|value| self.isolated(py, what, convert::name(value), || PyString::new(py, ""))).transpose()
+    fn text(&self, what: &str, value: Given<'_, '_>) -> PyResult<String> {
+        given(value).map_or(Ok(String::new()), |value| self.recorder.get().text(value, what))
     }
 
     /// The attributes, those of the exception first: the caller's win.
-    fn attributes(&self, py: Python<'_>, parts: &Parts<'_, '_>) -> PyResult<Attributes> {
-        let complain = |py: Python<'_>, error| self.complain(py, "attribute", error);
-        let mut collected = Collected::new(ATTRIBUTES, self.recorder.get().limits.attributes, &complain);
+    fn attributes(&self, parts: &Parts<'_, '_>, complain: &Complain<'_>) -> PyResult<Attributes> {
+        let mut collected = Collected::new(ATTRIBUTES, self.recorder.get().limits.attributes, complain);
         if let Some(error) = given(parts.exception) {
-            let described = self.isolated(py, "exception", exception::attributes_of(error), || PyDict::new(py))?;
-            if described.is_empty() {
-                let name = exception::type_name(&error.get_type()).unwrap_or_default();
-                described.set_item("exception.type", name)?;
-            }
-            convert::set_attributes(described.as_any(), &mut collected)?;
+            convert::set_attributes(exception::attributes_of(error, complain)?.as_any(), &mut collected)?;
         }
         if let Some(attributes) = given(parts.attributes) {
             convert::set_attributes(attributes, &mut collected)?;
@@ -95,15 +72,14 @@ impl Logger {
 
     fn take(&self, py: Python<'_>, parts: &Parts<'_, '_>) -> PyResult<()> {
         let recorder = self.recorder.get();
-        let attributes = self.attributes(py, parts)?;
-        let severity_text = self.text(py, "severity text", parts.severity_text)?;
-        let event_name = self.text(py, "event name", parts.event_name)?;
-        let severity_text = severity_text.as_ref().map(convert::text).unwrap_or_default();
-        let event_name = event_name.as_ref().map(convert::text).unwrap_or_default();
+        let complain = recorder.complaints();
+        let attributes = self.attributes(parts, &complain)?;
+        let severity_text = self.text("A log record's severity text", parts.severity_text)?;
+        let event_name = self.text("A log record's event name", parts.event_name)?;
+        let time_ns = |time| convert::time_ns(time, "A log record's time", &complain);
         let record = LogRecord {
-            time_ns: given(parts.timestamp).map_or(0, |time| convert::time_ns(Some(time))),
-            observed_ns: given(parts.observed_timestamp)
-                .map_or_else(clock::now_ns, |time| convert::time_ns(Some(time))),
+            time_ns: given(parts.timestamp).map_or(Ok(0), |time| time_ns(Some(time)))?,
+            observed_ns: time_ns(parts.observed_timestamp)?,
             severity: severity(given(parts.severity_number)),
             severity_text: &severity_text,
             body: AnyValue::Empty,
@@ -114,16 +90,12 @@ impl Logger {
             event_name: &event_name,
         };
         let offer = |record: &LogRecord<'_>| recorder.offer(py, self.scope_index, |out| record.write(out));
-        let pending = match given(parts.body) {
-            None => offer(&record),
-            Some(body) => {
-                // The closure's own lifetime is shorter than the record's, hence the copy.
-                let with_body =
-                    convert::with_value(body, &UNLIMITED, |body| offer(&LogRecord { body: *body, ..record }));
-                self.isolated(py, "body", with_body, || offer(&record))?
-            }
-        };
-        recorder.added(py, pending)
+        let Some(body) = given(parts.body) else { return recorder.added(py, offer(&record)) };
+        // The closure's own lifetime is shorter than the record's, hence the copy.
+        let (pending, lost) =
+            convert::with_value(body, &UNLIMITED, |body, _| offer(&LogRecord { body: *body, ..record }))?;
+        recorder.added(py, pending)?;
+        lost.map_or(Ok(()), |lost| convert::complain_of(body, "body", "A log record's body", lost, &complain))
     }
 }
 
@@ -178,9 +150,11 @@ impl Logger {
             return this.take_record(record);
         }
         // As the API's LogRecord has it: an empty Context stands for the current one.
-        let context = given(context).filter(|context| context.is_truthy().unwrap_or(false));
         let api = Api::get(py)?;
-        let context = context.map_or_else(|| api.context(py), |context| Ok(context.clone()))?;
+        let context = match given(context) {
+            Some(context) if convert::truthy(context)? => context.clone(),
+            _ => api.context(py)?,
+        };
         let trace = match tracer::parent(api, &context)? {
             Some(span) => Trace { trace_id: span.trace_id, span_id: span.span_id, flags: span.flags },
             None => Trace::default(),

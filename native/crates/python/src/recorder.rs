@@ -246,6 +246,16 @@ impl Recorder {
         self.complain(py, topic, message, Some(error))
     }
 
+    /// `complain`, for who is to be told by it.
+    pub fn complaints(&self) -> impl Fn(Python<'_>, &str, &str, Option<PyErr>) -> PyResult<()> + '_ {
+        |py, topic, message, error| self.complain(py, topic, message, error)
+    }
+
+    /// See `convert::text`.
+    pub fn text(&self, value: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
+        convert::text(value, what, &self.complaints())
+    }
+
     /// Tells the application's log, seldom. Returns an error only for what must come through.
     pub fn complain(&self, py: Python<'_>, topic: &str, message: &str, error: Option<PyErr>) -> PyResult<()> {
         let error = error.map(|error| error.into_value(py).into_bound(py));
@@ -430,7 +440,7 @@ impl Recorder {
         schema_url: &Bound<'_, PyAny>,
         attributes: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u32> {
-        let text = |value: &Bound<'_, PyAny>| convert::name(value).map(|text| convert::text(&text).into_owned());
+        let text = |value: &Bound<'_, PyAny>| self.text(value, "A part of an instrumentation scope");
         let encoded = self.collect(3, attributes)?;
         let encoded = Scope::new(&text(name)?, &text(version)?, &text(schema_url)?, &encoded);
         Ok(self.outgoing.with(name.py(), |outgoing| {
@@ -440,8 +450,7 @@ impl Recorder {
     }
 
     fn collect(&self, field: u8, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<Attributes> {
-        let complain =
-            |py: Python<'_>, error| self.complain(py, "attribute", "An attribute can't be kept", Some(error));
+        let complain = self.complaints();
         let mut collected = Collected::new(field, AttributeLimits::default(), &complain);
         if let Some(attributes) = attributes.filter(|attributes| !attributes.is_none()) {
             convert::set_attributes(attributes, &mut collected)?;

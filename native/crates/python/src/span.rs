@@ -12,6 +12,7 @@ use crate::convert::{self, AttributeSink, Collected, Complain};
 use crate::ffi::GilCell;
 use crate::recorder::Recorder;
 use crate::tracer::{Start, Tracer};
+use crate::values;
 
 /// Registered with the API's Span. Empty, because a class that is registered itself never gets into the ABC's cache.
 #[pyclass(frozen, subclass, module = "otelagent_native")]
@@ -56,17 +57,28 @@ impl AttributeSink for SpanAttributes<'_, '_> {
         &self.span.recorder().limits.attributes
     }
 
-    fn set(&mut self, key: &str, value: &AnyValue<'_>) {
+    fn refuses(&self, key: &str) -> bool {
         let limits = &self.span.recorder().limits.attributes;
-        self.late |= self.span.change(self.py, |record| record.attributes.set(limits, key, value)).is_none();
+        self.span.change(self.py, |record| record.attributes.refuses(limits, key)).unwrap_or(false)
     }
 
-    fn refuse(&mut self, py: Python<'_>, error: Option<PyErr>) -> PyResult<()> {
-        self.late |= self.span.change(py, |record| record.attributes.refuse(1)).is_none();
-        match error {
-            None => Ok(()),
-            error => self.span.recorder().complain(py, "attribute", "A span's attribute can't be kept", error),
-        }
+    fn set(&mut self, key: &str, value: &AnyValue<'_>, whole: bool) {
+        let limits = &self.span.recorder().limits.attributes;
+        let set = self.span.change(self.py, |record| {
+            record.attributes.set(limits, key, value);
+            if !whole {
+                record.attributes.refuse(1);
+            }
+        });
+        self.late |= set.is_none();
+    }
+
+    fn refuse(&mut self, count: u32) {
+        self.late |= self.span.change(self.py, |record| record.attributes.refuse(count)).is_none();
+    }
+
+    fn complain(&self, py: Python<'_>, topic: &str, message: &str, error: Option<PyErr>) -> PyResult<()> {
+        self.span.recorder().complain(py, topic, message, error)
     }
 }
 
@@ -156,8 +168,8 @@ impl Span {
     }
 
     fn header(&self, state: &Bound<'_, PyAny>) -> PyResult<String> {
-        match state.call_method0("to_header").and_then(|header| convert::name(&header)) {
-            Ok(header) => Ok(convert::text(&header).into_owned()),
+        match state.call_method0("to_header") {
+            Ok(header) => self.recorder().text(&header, "A tracestate"),
             Err(error) if convert::isolated(state.py(), &error) => {
                 self.recorder().complain(state.py(), "tracestate", "A tracestate can't be written", Some(error))?;
                 Ok(String::new())
@@ -172,19 +184,18 @@ impl Span {
         {
             return Ok(());
         }
+        let py = links.py();
         let each = || -> PyResult<()> {
             for link in links.try_iter()? {
                 let link = link?;
-                self.guarded(links.py(), "link", || {
-                    self.link(&link.getattr("context")?, Some(&link.getattr("attributes")?))
-                })?;
+                self.guarded_link(py, || self.link(&link.getattr("context")?, Some(&link.getattr("attributes")?)))?;
             }
             Ok(())
         };
         if !convert::truthy(links)? {
             return Ok(());
         }
-        self.guarded(links.py(), "link", each)
+        self.guarded_link(py, each)
     }
 
     /// Keeps errors of values' own code from the application.
@@ -197,17 +208,23 @@ impl Span {
         }
     }
 
+    /// As `guarded`, and counts a link that can't be kept.
+    pub fn guarded_link(&self, py: Python<'_>, act: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        self.guarded(py, "link", || {
+            act().inspect_err(|_| {
+                self.change(py, |record| record.links.refuse());
+            })
+        })
+    }
+
     pub fn rename(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = name.py();
-        self.guarded(py, "name", || {
-            let name = convert::name(name)?;
-            let name = convert::text(&name);
-            self.change(py, |record| {
-                record.name.clear();
-                record.name.push_str(&name);
-            });
-            Ok(())
-        })
+        let name = self.recorder().text(name, "A span's name")?;
+        self.change(py, |record| {
+            record.name.clear();
+            record.name.push_str(&name);
+        });
+        Ok(())
     }
 
     fn collected<'a>(
@@ -226,14 +243,15 @@ impl Span {
         Ok(collected)
     }
 
-    fn complain_of_attribute(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        self.recorder().complain(py, "attribute", "An attribute of an event or link can't be kept", Some(error))
-    }
-
     pub fn link(&self, context: &Bound<'_, PyAny>, attributes: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let py = context.py();
         let limits = &self.recorder().limits;
-        let Some(linked) = Api::get(py)?.read_span_context(context) else { return Ok(()) };
+        let Some(linked) = Api::get(py)?.read_span_context(context) else {
+            self.change(py, |record| record.links.refuse());
+            let class = values::type_name(&context.get_type());
+            let message = format!("A link ({class}) to what is no span context is left out");
+            return self.recorder().complain(py, "link", &message, None);
+        };
         let attributes = attributes.filter(|attributes| !attributes.is_none());
         let has_attributes = attributes.map_or(Ok(false), convert::truthy)?;
         if !linked.is_valid() && !has_attributes && linked.trace_state.is_none() {
@@ -242,7 +260,7 @@ impl Span {
         if self.change(py, |record| record.links.refuse_when_full(limits.links)) != Some(false) {
             return Ok(());
         }
-        let complain = |py: Python<'_>, error| self.complain_of_attribute(py, error);
+        let complain = self.recorder().complaints();
         let collected = self.collected(LINK_ATTRIBUTES, limits.link_attributes, &complain, attributes)?;
         let header = linked.trace_state.as_ref().map_or(Ok(String::new()), |state| self.header(state.bind(py)))?;
         let given = context.clone().unbind();
@@ -258,7 +276,7 @@ impl Span {
     pub fn event(
         &self,
         name: &Bound<'_, PyAny>,
-        attributes: Option<&Bound<'_, PyAny>>,
+        attributes: &[&Bound<'_, PyAny>],
         timestamp: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let py = name.py();
@@ -266,11 +284,15 @@ impl Span {
         if self.change(py, |record| record.events.refuse_when_full(limits.events)) != Some(false) {
             return Ok(());
         }
-        let time_ns = convert::time_ns(timestamp.filter(|time| !time.is_none()));
-        let complain = |py: Python<'_>, error| self.complain_of_attribute(py, error);
-        let collected = self.collected(EVENT_ATTRIBUTES, limits.event_attributes, &complain, attributes)?;
-        let name = convert::name(name)?;
-        let name = convert::text(&name);
+        let complain = self.recorder().complaints();
+        let time_ns = convert::time_ns(timestamp, "An event's time", &complain)?;
+        let mut collected = Collected::new(EVENT_ATTRIBUTES, limits.event_attributes, &complain);
+        for attributes in attributes {
+            if !attributes.is_none() && convert::truthy(attributes)? {
+                convert::set_attributes(attributes, &mut collected)?;
+            }
+        }
+        let name = convert::text(name, "An event's name", &complain)?;
         self.change(py, |record| record.add_event(&name, time_ns, &collected.attributes));
         Ok(())
     }
@@ -285,20 +307,25 @@ impl Span {
         let recorder = this.recorder();
         let end_ns = match end_time.filter(|time| !time.is_none()) {
             None => clock::now_ns(),
-            time => convert::time_ns(time),
+            time => convert::time_ns(time, "A span's end", &recorder.complaints())?,
         };
+        let mut early = false;
         let pending = this.state.with(py, |state| {
             let record = state.record.as_deref_mut()?;
             if std::mem::replace(&mut state.ended, true) {
                 return None;
             }
-            record.end_ns = end_ns;
+            early = end_ns < record.start_ns;
+            record.end_ns = end_ns.max(record.start_ns);
             if this.flags & 1 == 0 {
                 recorder.left_out(py);
                 return Some(0);
             }
             Some(recorder.offer(py, this.tracer.get().scope_index, |out| record.write(&this.ids, out)))
         });
+        if early {
+            recorder.complain(py, "end", "A span ends before it starts: it ends with its start", None)?;
+        }
         let told = match pending {
             None => return recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
             Some(0) => Ok(()),

@@ -7,6 +7,7 @@ use crate::api::Api;
 use crate::convert;
 use crate::ffi;
 use crate::span::{Span, SpanAttributes};
+use crate::values;
 
 #[pymethods]
 impl Span {
@@ -39,7 +40,7 @@ impl Span {
         if !self.open(name.py(), "add_event")? {
             return Ok(());
         }
-        self.guarded(name.py(), "event", || self.event(name, attributes, timestamp))
+        self.guarded(name.py(), "event", || self.event(name, attributes.as_slice(), timestamp))
     }
 
     #[pyo3(signature = (context, attributes=None))]
@@ -47,7 +48,7 @@ impl Span {
         if !self.open(context.py(), "add_link")? {
             return Ok(());
         }
-        self.guarded(context.py(), "link", || self.link(context, attributes))
+        self.guarded_link(context.py(), || self.link(context, attributes))
     }
 
     fn update_name(&self, name: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -70,11 +71,13 @@ impl Span {
                     None,
                 )?;
             }
-            if let Some((code, description)) = api.read_status(status, description)? {
-                let description = description.and_then(|text| text.cast_into::<PyString>().ok());
-                let message = description.as_ref().map(convert::text).unwrap_or_default();
-                self.change(py, |record| record.set_status(code, &message));
-            }
+            let Some((code, description)) = api.read_status(status, description)? else {
+                let class = values::type_name(&status.get_type());
+                return self.recorder().complain(py, "status", &format!("A status ({class}) is none"), None);
+            };
+            let description = description.filter(|description| !description.is_none());
+            let message = description.map(|text| self.recorder().text(&text, "A status description")).transpose()?;
+            self.change(py, |record| record.set_status(code, &message.unwrap_or_default()));
             Ok(())
         })
     }

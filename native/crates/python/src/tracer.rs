@@ -145,10 +145,10 @@ impl Tracer {
             if let Ok(name) = start.name.cast::<PyString>() {
                 match ffi::text(name) {
                     Some(name) => record.name.push_str(name),
-                    None => record.name.push_str(&convert::text(name)),
+                    None => record.name.push_str(&recorder.text(name, "A span's name")?),
                 }
             }
-            record.start_ns = convert::time_ns(start.start_time.filter(|time| !time.is_none()));
+            record.start_ns = convert::time_ns(start.start_time, "A span's start", &recorder.complaints())?;
             if let Some(fill) = fill {
                 fill(record, &recorder.limits);
             }
@@ -209,18 +209,21 @@ fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>)
     Ok(Decision { records: decision > 0, samples: decision > 1, instead: Some((attributes, trace_state)) })
 }
 
-/// The valid span context in a Context.
+/// The valid span context in a Context; None for what is no Context.
 pub fn parent(api: &Api, context: &Bound<'_, PyAny>) -> PyResult<Option<SpanContext>> {
+    match read_parent(api, context) {
+        Err(error) if convert::isolated(context.py(), &error) => Ok(None),
+        parent => parent,
+    }
+}
+
+fn read_parent(api: &Api, context: &Bound<'_, PyAny>) -> PyResult<Option<SpanContext>> {
     let py = context.py();
     let key = api.span_key.bind(py);
     let span = match context.cast::<PyDict>() {
         Ok(context) if context.is_empty() => return Ok(None),
         Ok(context) => context.get_item(key)?,
-        Err(_) => match context.call_method1("get", (key,)) {
-            Ok(span) => Some(span),
-            Err(error) if convert::isolated(py, &error) => None,
-            Err(error) => return Err(error),
-        },
+        Err(_) => Some(context.call_method1("get", (key,))?),
     };
     let Some(span) = span else { return Ok(None) };
     if let Ok(span) = span.cast_exact::<Span>() {
@@ -229,11 +232,7 @@ pub fn parent(api: &Api, context: &Bound<'_, PyAny>) -> PyResult<Option<SpanCont
     if span.is_none() || !span.is_instance(api.span_type.bind(py))? {
         return Ok(None);
     }
-    let context = match span.call_method0("get_span_context") {
-        Ok(context) => context,
-        Err(error) if convert::isolated(py, &error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let context = span.call_method0("get_span_context")?;
     Ok(api.read_span_context(&context).filter(SpanContext::is_valid))
 }
 
@@ -249,8 +248,8 @@ impl Tracer {
         attributes: Option<&Bound<'py, PyAny>>,
         links: Option<&Bound<'py, PyAny>>,
         start_time: Option<&Bound<'py, PyAny>>,
-        record_exception: bool,
-        set_status_on_exception: bool,
+        #[pyo3(from_py_with = convert::truthy)] record_exception: bool,
+        #[pyo3(from_py_with = convert::truthy)] set_status_on_exception: bool,
     ) -> PyResult<Bound<'py, Span>> {
         let start =
             Start { name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception };
@@ -267,9 +266,9 @@ impl Tracer {
         attributes: Option<Py<PyAny>>,
         links: Option<Py<PyAny>>,
         start_time: Option<Py<PyAny>>,
-        record_exception: bool,
-        set_status_on_exception: bool,
-        end_on_exit: bool,
+        #[pyo3(from_py_with = convert::truthy)] record_exception: bool,
+        #[pyo3(from_py_with = convert::truthy)] set_status_on_exception: bool,
+        #[pyo3(from_py_with = convert::truthy)] end_on_exit: bool,
     ) -> PyResult<Bound<'py, CurrentSpan>> {
         let more = Box::new(MoreArguments {
             context,
