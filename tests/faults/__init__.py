@@ -25,7 +25,7 @@ what the servers took, each span once, that nothing is lost but what is counted,
 that nothing is raised into the application. Where a fault makes one of that unknowable, it says so on the bench:
 `bench.twice = True` (what was taken may come again), `bench.unanswered = True` (the servers may have taken more than
 the ledgers know), `bench.killed = True` (an application died before it could say its last: its ledger is not the last
-word).
+word). Where each span goes to several places, `bench.destinations` says to how many.
 """
 
 import sys

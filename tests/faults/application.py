@@ -129,14 +129,12 @@ class Otelagent(Agent):
 
         return otelagent.status()
 
-    def ledger(self) -> dict[str, Any]:
-        """The counts of the spans."""
-        counts: dict[str, Any] = self.status()["ledger"]["traces"]
-        return counts
+    def ledger(self, destination: str = "") -> dict[str, Any]:
+        """The counts of the spans, at the main destination unless another is named."""
+        return self._ledgers()[destination]
 
     def waiting(self) -> int:
-        ledger = self.ledger()
-        return int(ledger["queued"] + ledger["spooled"])
+        return sum(int(ledger["queued"] + ledger["spooled"]) for ledger in self._ledgers().values())
 
     def shutdown(self) -> None:
         import otelagent
@@ -149,8 +147,13 @@ class Otelagent(Agent):
         return otelagent.flush(timeout_s)
 
     def _books(self) -> dict[str, Any]:
-        status = self.status()
-        return {"ledger": status["ledger"]["traces"], "delivery": status["delivery"]["traces"]}
+        main = self.status()["delivery"]["traces"]
+        others = self._ledgers()
+        return {"delivery": main, "ledger": others.pop(""), "others": others}
+
+    def _ledgers(self) -> dict[str, dict[str, Any]]:
+        of_signals = ((key.partition(":"), ledger) for key, ledger in self.status()["ledger"].items())
+        return {name: ledger for (signal, _, name), ledger in of_signals if signal == "traces"}
 
 
 class Stock(Agent):
@@ -165,19 +168,21 @@ class Stock(Agent):
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+        self._provider = TracerProvider(resource=Resource.create({"service.name": "faults"}))
+        endpoints = [settings["endpoint"], *(other["endpoint"] for other in settings.get("destinations", {}).values())]
         exporter: SpanExporter
         headers = dict(pair.split("=", 1) for pair in settings.get("headers", "").split(",") if pair)
         timeout_s = settings["timeout_ms"] / 1000 if "timeout_ms" in settings else None
-        if settings.get("protocol") == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+        for endpoint in endpoints:
+            if settings.get("protocol") == "grpc":
+                from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 
-            exporter = Grpc(endpoint=settings["endpoint"], insecure=True, headers=headers, timeout=timeout_s)
-        else:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+                exporter = Grpc(endpoint=endpoint, insecure=True, headers=headers, timeout=timeout_s)
+            else:
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 
-            exporter = Http(endpoint=settings["endpoint"], headers=headers, timeout=timeout_s)
-        self._provider = TracerProvider(resource=Resource.create({"service.name": "faults"}))
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+                exporter = Http(endpoint=endpoint, headers=headers, timeout=timeout_s)
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
         trace.set_tracer_provider(self._provider)
 
     def shutdown(self) -> None:

@@ -102,6 +102,7 @@ class Bench:
     :ivar twice: the servers may get a span again that they have taken.
     :ivar unanswered: the servers may have taken more than the ledgers know.
     :ivar killed: an application died before it could say its last.
+    :ivar destinations: to how many places each span goes; each has its ledger, so that all counts are as many times.
     :ivar complaints: the claims that don't hold.
     """
 
@@ -113,6 +114,7 @@ class Bench:
         self.told: list[dict[str, Any]] = []
         self.collectors: list[Collector] = []
         self.complaints: list[str] = []
+        self.destinations = 1
         self.twice = self.unanswered = self.killed = False
 
     @property
@@ -201,11 +203,18 @@ class Bench:
         if not holds:
             self.complaints.append(otherwise)
 
-    def taken(self) -> list[str]:
-        """The ids of the spans that the servers and collectors have taken, as often as they did."""
-        of_servers = [span for server in self.servers for request in server.requests for span in request["taken"]]
-        files = [collector.file for collector in self.collectors if collector.file.exists()]
-        return of_servers + [span.span_id for file in files for span in collector_spans(file)]
+    def taken(self) -> list[tuple[int, str]]:
+        """The port and the id of each span that the servers and collectors have taken, as often as they did."""
+        of_servers = [
+            (server.port, span) for server in self.servers for request in server.requests for span in request["taken"]
+        ]
+        of_collectors = [
+            (0, span.span_id)
+            for collector in self.collectors
+            if collector.file.exists()
+            for span in collector_spans(collector.file)
+        ]
+        return of_servers + of_collectors
 
     def close(self) -> None:
         """Ends everything; nothing more is told then."""

@@ -131,6 +131,41 @@ def black_hole(bench: Bench, form: str) -> None:
         bench.run("agent.wait_for(lambda: agent.ledger()['delivered'] == 1000)", to=server)
 
 
+TWO = """
+agent.spans(1000)
+agent.say(arrived=agent.wait_for(lambda: not agent.ours or agent.ledger({living!r})["delivered"] == 1000, 10))
+agent.settle(3)
+"""
+THEN = """
+agent.wait_for(lambda: agent.ledger({dead!r})["adopted"] == 1000)
+agent.wait_for(lambda: not agent.waiting())
+"""
+
+
+@fault(
+    15,
+    "two destinations, one dead",
+    cases={"main": ("", False), "other": ("other", False), "other stalls": ("other", True)},
+    idle=True,
+)
+def one_dead(bench: Bench, case: tuple[str, bool]) -> None:
+    dead_one, stalls = case
+    bench.destinations = 2
+    living, dead = bench.server(OK), bench.server({"do": "stall"})
+    if not stalls:
+        dead.stop()
+    main, other = (living, dead) if dead_one else (dead, living)
+    settings: dict[str, Any] = {"to": main, "destinations": {"other": {"endpoint": other.endpoint}}}
+    told = bench.run(TWO.format(living="" if dead_one else "other"), **settings)
+    bench.expect(told.get("arrived"), "the living one has to wait")
+    if dead.running:
+        dead.begin(OK)
+    else:
+        bench.server(OK, port=dead.port)
+    if bench.otelagent:
+        bench.run(THEN.format(dead=dead_one), **settings)
+
+
 FLEET = """
 import os, sys
 sys.path.insert(0, os.getcwd())

@@ -50,7 +50,8 @@ def judge(bench: Bench) -> Outcome:
     outcome = Outcome(bench.subject, complaints=list(bench.complaints))
     told = [last for application in bench.applications for last in application.told.values()] + bench.told
     made = [span for last in told for span in last["made"]]
-    taken = Counter(bench.taken())
+    # With one destination a span is the same wherever it arrives.
+    taken = Counter((port if bench.destinations > 1 else 0, span) for port, span in bench.taken())
     for last in told:
         if "raised" in last:
             outcome.complaints.append(f"raises {last['raised']} into the application")
@@ -63,21 +64,20 @@ def judge(bench: Bench) -> Outcome:
     again = sum(taken.values()) - arrived
     if again and not bench.twice:
         outcome.complaints.append(f"delivers {again} spans twice")
-    missing = len(set(made) - set(taken))
+    missing = len(set(made)) * bench.destinations - len([one for one in taken if one[1] in set(made)])
     if missing and any(last["flushed"] for last in told):
         outcome.complaints.append("flush() says success")
     if bench.otelagent:
-        _books(bench, outcome, told, len(made), missing, arrived)
+        _books(bench, outcome, told, len(made) * bench.destinations, missing, arrived)
     else:
-        outcome.ended, outcome.delivered, outcome.lost = len(made), arrived, missing
+        outcome.ended, outcome.delivered, outcome.lost = len(made) * bench.destinations, arrived, missing
     return outcome
 
 
 def _books(bench: Bench, outcome: Outcome, told: list[dict[str, Any]], made: int, missing: int, arrived: int) -> None:
     rejected: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    for last in told:
-        ledger = last["ledger"]
+    for ledger in (ledger for last in told for ledger in (last["ledger"], *last.get("others", {}).values())):
         for name in _COUNTS:
             setattr(outcome, name, getattr(outcome, name) + ledger[name])
         rejected.update(ledger["rejected"])

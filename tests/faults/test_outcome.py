@@ -44,7 +44,7 @@ def test_a_lie_is_found(
 ) -> None:
     bench = Bench("native", tmp_path)
     bench.add(ledger(**counts), SPANS, **told)
-    monkeypatch.setattr(bench, "taken", lambda: taken)
+    monkeypatch.setattr(bench, "taken", lambda: [(0, span) for span in taken])
     whole = total([("", judge(bench))])
     assert whole.holds == (not complaint)
     assert complaint in " ".join(whole.complaints)
