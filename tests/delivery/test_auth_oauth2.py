@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -337,3 +339,37 @@ def test_the_environments_proxies_are_not_used(tokens: TokenServer, monkeypatch:
         with pytest.raises(Unavailable):
             ask(source("https://localhost:1/token"))
         assert proxy.stop() == []
+
+
+FORK = """
+import os, sys, threading, time
+from tests.delivery.test_auth_oauth2 import ask, source
+
+credentials = source(sys.argv[1])
+thread = threading.Thread(target=lambda: tokens.append(ask(credentials, 20)))
+tokens = []
+thread.start()
+while credentials._network is None or not credentials._network.streams:
+    time.sleep(0.001)
+child = os.fork()
+if not child:
+    credentials.after_fork_in_child()
+    print(ask(credentials, 20), flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+print(tokens[0])
+"""
+
+
+def test_a_fork_in_the_middle_of_a_request(tokens: TokenServer) -> None:
+    tokens.begin(secret=SECRET, delay_s=0.5)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", FORK, tokens.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n")) == ["", "Bearer token-1", "Bearer token-2"]
