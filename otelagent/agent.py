@@ -89,6 +89,7 @@ class Agent:
         """
         from otelagent.process import watch_process
         from otelagent.record import open_engine
+        from otelagent.self_metrics import offer_self_metrics
         from otelagent.signal_path import SignalPath
 
         config = self.config
@@ -116,6 +117,7 @@ class Agent:
         self.catalogue.start()
         for path in self.paths:
             path.start_delivery()
+        offer_self_metrics(config, self.paths)
 
     def stay_off(self) -> None:
         """INIT → DISABLED: do without everything but what applications rely on where the agent is switched off."""

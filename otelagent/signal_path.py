@@ -59,6 +59,10 @@ class SignalPath:
         """By destination; see `Destination.status`."""
         return {key: self.destinations[key].status() if key in self.destinations else None for key in self.ledgers}
 
+    def in_memory(self, key: str) -> int:
+        """How many encoded items wait in a destination's memory, those that are being sent among them."""
+        return self.destinations[key].queued_items if key in self.destinations else 0
+
     def start_delivery(self) -> None:
         """Begins with what other processes have left."""
         for destination in self.destinations.values():

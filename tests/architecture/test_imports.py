@@ -84,6 +84,8 @@ ALLOWED = {
         API,
         {"heapq", "importlib._abc", "importlib.util", "math", "queue", "signal"}
         | {"_heapq", "_queue", "opentelemetry.sdk", "opentelemetry.sdk.version", "collections.abc"}
+        # Built into the interpreter.
+        | {"errno"}
         # For the resource. Up to 3.12 the API's `uuid` brings it.
         | {"platform", "_wmi"},
     ),
