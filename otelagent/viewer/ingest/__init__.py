@@ -1,0 +1,7 @@
+"""OTLP requests as rows for the store."""
+
+from __future__ import annotations
+
+from otelagent.viewer.ingest.otlp import SIGNALS, Malformed, decode, empty_response
+
+__all__ = ["SIGNALS", "Malformed", "decode", "empty_response"]
