@@ -1,0 +1,1 @@
+"""The store of the viewer: SQLite. It knows nothing of HTTP."""

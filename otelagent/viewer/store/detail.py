@@ -1,0 +1,175 @@
+"""One trace: its spans as columns for the page, one span in full, all of it as OTLP/JSON."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+__all__ = ["span", "trace", "trace_row"]
+
+MAX_SPANS = 200_000
+"""Of one trace on the page; the rest is left out, and the answer says so."""
+MAX_LOGS = 5_000
+_MAX_BODY = 300
+
+
+def trace_row(connection: sqlite3.Connection, trace_id: bytes) -> int | None:
+    """The id of a trace's row, None if there is no such trace."""
+    row = connection.execute("SELECT id FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
+    return int(row[0]) if row else None
+
+
+def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
+    """A trace without what only its spans' details show; None if there is none.
+
+    Spans are in the order of their start. ``spans`` has a list for each column: ``parent`` holds the parent's position,
+    -1 for a root and -2 for a parent that is not there, which ``missing`` then names; ``start`` is in nanoseconds since
+    the trace's start.
+    """
+    row = connection.execute(
+        "SELECT id, start_ns, end_ns, spans, errors FROM trace WHERE trace_id = ?", (trace_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    key, start_ns, end_ns, spans, errors = row
+    rows = connection.execute(
+        "SELECT span.span_id, span.parent_id, span.resource, span.scope, operation.name, operation.kind, span.status,"
+        " span.start_ns, span.duration_ns, span.events IS NOT NULL, span.links IS NOT NULL, span.status_message"
+        " FROM span JOIN operation ON operation.id = span.operation WHERE span.trace = ?"
+        " ORDER BY span.start_ns, span.id LIMIT ?",
+        (key, MAX_SPANS),
+    ).fetchall()
+    positions = {one[0]: position for position, one in enumerate(rows)}
+    names: dict[str, int] = {}
+    resources: dict[int, int] = {}
+    scopes: dict[int, int] = {}
+    missing: dict[int, str] = {}
+    parents = []
+    for position, one in enumerate(rows):
+        parent = one[1]
+        if parent is None:
+            parents.append(-1)
+        elif parent in positions and positions[parent] != position:
+            parents.append(positions[parent])
+        else:
+            parents.append(-2)
+            missing[position] = parent.hex()
+    _cut_cycles(parents)
+    columns = {
+        "id": [one[0].hex() for one in rows],
+        "parent": parents,
+        "name": [names.setdefault(one[4], len(names)) for one in rows],
+        "kind": [one[5] for one in rows],
+        "status": [one[6] for one in rows],
+        "start": [one[7] - start_ns for one in rows],
+        "duration": [one[8] for one in rows],
+        "resource": [resources.setdefault(one[2], len(resources)) for one in rows],
+        "scope": [scopes.setdefault(one[3], len(scopes)) for one in rows],
+        "events": [one[9] for one in rows],
+        "links": [one[10] for one in rows],
+    }
+    return {
+        "id": trace_id.hex(),
+        "start": str(start_ns),
+        "duration": end_ns - start_ns,
+        "errors": errors,
+        "names": list(names),
+        "resources": [_resource(connection, one) for one in resources],
+        "scopes": [_scope(connection, one) for one in scopes],
+        "spans": columns,
+        "missing": missing,
+        "messages": {position: one[11] for position, one in enumerate(rows) if one[11]},
+        "logs": _logs(connection, trace_id, positions, start_ns),
+        "truncated": {"spans": spans - len(rows)} if spans > len(rows) else None,
+    }
+
+
+def _cut_cycles(parents: list[int]) -> None:
+    # Two spans that name each other as parents, as no tracer makes them: the page must not walk in circles.
+    checked = bytearray(len(parents))
+    for first in range(len(parents)):
+        path = []
+        at = first
+        while at >= 0 and not checked[at]:
+            checked[at] = 1
+            path.append(at)
+            at = parents[at]
+        if at >= 0 and checked[at] == 1:
+            parents[at] = -1
+        for one in path:
+            checked[one] = 2
+
+
+def _logs(
+    connection: sqlite3.Connection, trace_id: bytes, positions: dict[bytes, int], start_ns: int
+) -> list[tuple[int, int, int, str, int]]:
+    """Each log record of the trace as its span's position (-1 for none), time since the start, severity, body, id."""
+    rows = connection.execute(
+        "SELECT span_id, time_ns, severity, substr(body, 1, ?), id FROM log WHERE trace_id = ?"
+        " ORDER BY time_ns LIMIT ?",
+        (_MAX_BODY, trace_id, MAX_LOGS),
+    )
+    return [(positions.get(span_id, -1), time_ns - start_ns, *rest) for span_id, time_ns, *rest in rows]
+
+
+def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dict[str, Any] | None:
+    """One span with everything that is known of it; None if there is none."""
+    row = connection.execute(
+        "SELECT span.parent_id, operation.name, operation.kind, span.status, span.status_message, span.start_ns,"
+        " span.duration_ns, span.attributes, span.events, span.links, span.dropped, span.trace_state, span.resource,"
+        " span.scope FROM span JOIN trace ON trace.id = span.trace JOIN operation ON operation.id = span.operation"
+        " WHERE trace.trace_id = ? AND span.span_id = ?",
+        (trace_id, span_id),
+    ).fetchone()
+    if row is None:
+        return None
+    parent, name, kind, status, message, start_ns, duration_ns, attributes, events, links, dropped, state, *of = row
+    return {
+        "trace": trace_id.hex(),
+        "id": span_id.hex(),
+        "parent": parent.hex() if parent else None,
+        "name": name,
+        "kind": kind,
+        "status": status,
+        "message": message,
+        "start": str(start_ns),
+        "duration": duration_ns,
+        "attributes": json.loads(attributes),
+        "events": json.loads(events) if events else [],
+        "links": json.loads(links) if links else [],
+        "linked_from": _linked_from(connection, trace_id, span_id),
+        "dropped": json.loads(dropped) if dropped else {},
+        "trace_state": state,
+        "resource": _resource(connection, of[0]),
+        "scope": _scope(connection, of[1]),
+        "logs": [
+            {"time": str(time_ns), "severity": severity, "text": text, "body": body, "attributes": json.loads(more)}
+            for time_ns, severity, text, body, more in connection.execute(
+                "SELECT time_ns, severity, severity_text, body, attributes FROM log"
+                " WHERE trace_id = ? AND span_id = ? ORDER BY time_ns LIMIT 500",
+                (trace_id, span_id),
+            )
+        ],
+    }
+
+
+def _linked_from(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[dict[str, str]]:
+    rows = connection.execute(
+        "SELECT trace.trace_id, span.span_id FROM link JOIN span ON span.id = link.span JOIN trace ON trace.id ="
+        " span.trace WHERE link.trace_id = ? AND link.span_id = ? LIMIT 100",
+        (trace_id, span_id),
+    )
+    return [{"trace": trace.hex(), "span": span.hex()} for trace, span in rows]
+
+
+def _resource(connection: sqlite3.Connection, key: int) -> dict[str, Any]:
+    service, attributes = connection.execute("SELECT service, attributes FROM resource WHERE id = ?", (key,)).fetchone()
+    return {"service": service, "attributes": json.loads(attributes)}
+
+
+def _scope(connection: sqlite3.Connection, key: int) -> dict[str, Any]:
+    name, version, attributes = connection.execute(
+        "SELECT name, version, attributes FROM scope WHERE id = ?", (key,)
+    ).fetchone()
+    return {"name": name, "version": version, "attributes": json.loads(attributes)}

@@ -1,0 +1,119 @@
+"""Traces as OTLP/JSON, made from the store's rows; what `ingest` makes of it is the same rows again."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+__all__ = ["traces_data"]
+
+
+def traces_data(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
+    """A trace as an OTLP/JSON ``TracesData``; None if there is none.
+
+    Source: OTLP specification, "JSON Protobuf Encoding".
+    """
+    groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in connection.execute(
+        "SELECT span.span_id, span.parent_id, operation.name, operation.kind, span.status, span.status_message,"
+        " span.start_ns, span.duration_ns, span.attributes, span.events, span.links, span.dropped, span.trace_state,"
+        " span.resource, span.scope FROM span JOIN trace ON trace.id = span.trace JOIN operation ON operation.id ="
+        " span.operation WHERE trace.trace_id = ? ORDER BY span.start_ns, span.id",
+        (trace_id,),
+    ):
+        groups.setdefault((row[13], row[14]), []).append(_span(trace_id, row))
+    if not groups:
+        return None
+    resources: dict[int, dict[str, Any]] = {}
+    for (resource, scope), spans in groups.items():
+        if resource not in resources:
+            (attributes,) = connection.execute("SELECT attributes FROM resource WHERE id = ?", (resource,)).fetchone()
+            resources[resource] = {"resource": {"attributes": _attributes(json.loads(attributes))}, "scopeSpans": []}
+        name, version, attributes = connection.execute(
+            "SELECT name, version, attributes FROM scope WHERE id = ?", (scope,)
+        ).fetchone()
+        known = {"name": name, "version": version, "attributes": _attributes(json.loads(attributes))}
+        resources[resource]["scopeSpans"].append({"scope": known, "spans": spans})
+    return {"resourceSpans": list(resources.values())}
+
+
+def _span(trace_id: bytes, row: tuple[Any, ...]) -> dict[str, Any]:
+    (
+        span_id,
+        parent,
+        name,
+        kind,
+        status,
+        message,
+        start_ns,
+        duration_ns,
+        attributes,
+        events,
+        links,
+        dropped,
+        state,
+        *_,
+    ) = row
+    left_out = json.loads(dropped) if dropped else {}
+    known: dict[str, Any] = {
+        "traceId": trace_id.hex(),
+        "spanId": span_id.hex(),
+        "name": name,
+        "kind": kind,
+        "startTimeUnixNano": str(start_ns),
+        "endTimeUnixNano": str(start_ns + duration_ns),
+        "attributes": _attributes(json.loads(attributes)),
+        "events": [
+            {
+                "timeUnixNano": event["time"],
+                "name": event["name"],
+                "attributes": _attributes(event["attributes"]),
+                "droppedAttributesCount": event.get("dropped", 0),
+            }
+            for event in (json.loads(events) if events else ())
+        ],
+        "links": [
+            {
+                "traceId": link["trace"],
+                "spanId": link["span"],
+                "traceState": link.get("trace_state", ""),
+                "attributes": _attributes(link["attributes"]),
+                "droppedAttributesCount": link.get("dropped", 0),
+            }
+            for link in (json.loads(links) if links else ())
+        ],
+        "status": {"code": status, **({"message": message} if message else {})},
+        "droppedAttributesCount": left_out.get("attributes", 0),
+        "droppedEventsCount": left_out.get("events", 0),
+        "droppedLinksCount": left_out.get("links", 0),
+    }
+    if parent:
+        known["parentSpanId"] = parent.hex()
+    if state:
+        known["traceState"] = state
+    return known
+
+
+def _attributes(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in attributes.items()]
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, str):
+        return {"stringValue": value}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_value(one) for one in value]}}
+    if list(value) == ["$bytes"]:
+        return {"bytesValue": value["$bytes"]}
+    if list(value) == ["$double"]:
+        return {"doubleValue": {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[value["$double"]]}
+    return {"kvlistValue": {"values": _attributes(value)}}

@@ -1,0 +1,217 @@
+"""What the store knows as a whole: services and their operations, who calls whom, log records, metrics."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
+
+_MAP_TRACES = 2_000
+_MAP_S = 1.0
+_CLIENT, _PRODUCER = 3, 4
+
+
+def services(connection: sqlite3.Connection) -> list[str]:
+    """Every service that has sent spans."""
+    return [row[0] for row in connection.execute("SELECT DISTINCT service FROM operation ORDER BY service")]
+
+
+def operations(connection: sqlite3.Connection, service: str) -> list[dict[str, Any]]:
+    """Names and kinds of a service's spans."""
+    sql = "SELECT name, kind FROM operation WHERE service = ? AND name != '' ORDER BY name, kind"
+    return [{"name": name, "kind": kind} for name, kind in connection.execute(sql, (service,))]
+
+
+def service_map(connection: sqlite3.Connection, from_ns: int = 0, to_ns: int = 2**63 - 1) -> dict[str, Any]:
+    """Who calls whom, in the latest traces of a time: bounded in their number and in time.
+
+    What a service calls that sends no spans of its own, a database or a queue, is a node by the name in the caller's
+    span. ``traces`` says how many traces it was made from, ``complete`` whether those are all.
+    """
+    until_s = time.monotonic() + _MAP_S
+    ids = [
+        row[0]
+        for row in connection.execute(
+            "SELECT id FROM trace WHERE start_ns BETWEEN ? AND ? ORDER BY start_ns DESC LIMIT ?",
+            (from_ns, to_ns, _MAP_TRACES + 1),
+        )
+    ]
+    nodes: dict[str, list[int]] = {}
+    edges: dict[tuple[str, str], list[int]] = {}
+    done = 0
+    for trace in ids[:_MAP_TRACES]:
+        _add_trace(connection, trace, nodes, edges)
+        done += 1
+        if time.monotonic() > until_s:
+            break
+    return {
+        "nodes": [
+            {"service": name, "spans": one[0], "errors": one[1], "kind": _kind(one)} for name, one in nodes.items()
+        ],
+        "edges": [
+            {"from": caller, "to": callee, "calls": one[0], "errors": one[1], "duration": one[2] // max(one[0], 1)}
+            for (caller, callee), one in edges.items()
+        ],
+        "traces": done,
+        "complete": done == len(ids),
+    }
+
+
+def _kind(counts: list[int]) -> str:
+    return "remote" if counts[2] else "service"
+
+
+def _add_trace(
+    connection: sqlite3.Connection, trace: int, nodes: dict[str, list[int]], edges: dict[tuple[str, str], list[int]]
+) -> None:
+    rows = connection.execute(
+        "SELECT span.span_id, span.parent_id, operation.service, operation.kind, span.status, span.duration_ns,"
+        " span.attributes FROM span JOIN operation ON operation.id = span.operation WHERE span.trace = ?",
+        (trace,),
+    ).fetchall()
+    service_of = {row[0]: row[2] for row in rows}
+    called = {row[1] for row in rows if row[1] in service_of and service_of[row[1]] != row[2]}
+    for span_id, parent, service, kind, status, duration_ns, attributes in rows:
+        node = nodes.setdefault(service, [0, 0, 0])
+        node[0] += 1
+        node[1] += status == 2
+        caller = service_of.get(parent)
+        if caller is not None and caller != service:
+            _count(edges, (caller, service), status, duration_ns)
+        if kind in (_CLIENT, _PRODUCER) and span_id not in called:
+            remote = _remote(json.loads(attributes))
+            if remote:
+                other = nodes.setdefault(remote, [0, 0, 1])
+                other[0] += 1
+                other[1] += status == 2
+                _count(edges, (service, remote), status, duration_ns)
+
+
+def _count(edges: dict[tuple[str, str], list[int]], key: tuple[str, str], status: int, duration_ns: int) -> None:
+    edge = edges.setdefault(key, [0, 0, 0])
+    edge[0] += 1
+    edge[1] += status == 2
+    edge[2] += duration_ns
+
+
+def _remote(attributes: dict[str, Any]) -> str:
+    """The name of what was called, from the span of who called it (semantic conventions)."""
+    system = attributes.get("db.system.name") or attributes.get("db.system") or attributes.get("messaging.system")
+    if system:
+        name = attributes.get("db.namespace") or attributes.get("messaging.destination.name")
+        return f"{system} {name}" if name else str(system)
+    return str(attributes.get("peer.service") or attributes.get("server.address") or "")
+
+
+def logs(
+    connection: sqlite3.Connection,
+    *,
+    service: str = "",
+    severity: int = 0,
+    text: str = "",
+    trace_id: bytes | None = None,
+    before: int = 2**63 - 1,
+    limit: int = 100,
+) -> dict[str, Any]:
+    """A page of log records, the latest first.
+
+    :param severity: the lowest, 0 to 24.
+    :param text: a part of the body.
+    :param before: `next` of the page before this one.
+    """
+    conditions, values = ["log.id < ?"], [before]
+    wanted: Sequence[tuple[str, Any]] = (
+        ("resource.service = ?", service),
+        ("log.severity >= ?", severity),
+        ("instr(lower(log.body), ?) > 0", text.lower()),
+        ("log.trace_id = ?", trace_id),
+    )
+    for condition, value in wanted:
+        if value:
+            conditions.append(condition)
+            values.append(value)
+    until_s = time.monotonic() + 0.25
+    connection.set_progress_handler(lambda: time.monotonic() > until_s, 10_000)
+    found: list[tuple[Any, ...]] = []
+    complete = True
+    try:
+        rows = connection.execute(
+            "SELECT log.id, log.time_ns, log.severity, log.severity_text, log.body, log.attributes, log.trace_id,"
+            " log.span_id, resource.service, scope.name, log.event_name FROM log JOIN resource ON resource.id ="
+            f" log.resource JOIN scope ON scope.id = log.scope WHERE {' AND '.join(conditions)}"
+            " ORDER BY log.id DESC LIMIT ?",
+            (*values, limit),
+        )
+        found.extend(rows)
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        complete = False
+    finally:
+        connection.set_progress_handler(None, 0)
+    return {
+        "logs": [
+            {
+                "id": key,
+                "time": str(time_ns),
+                "severity": level,
+                "severity_text": severity_text,
+                "body": body,
+                "attributes": json.loads(attributes),
+                "trace": trace.hex() if trace else None,
+                "span": span.hex() if span else None,
+                "service": name,
+                "scope": scope,
+                "event": event,
+            }
+            for key, time_ns, level, severity_text, body, attributes, trace, span, name, scope, event in found
+        ],
+        "next": found[-1][0] if len(found) == limit else None,
+        "complete": complete,
+    }
+
+
+def metrics(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Every metric with its services."""
+    return [
+        {"id": key, "name": name, "kind": kind, "unit": unit, "description": text, "service": service, "series": series}
+        for key, name, kind, unit, text, service, series in connection.execute(
+            "SELECT metric.id, name, kind, unit, description, service,"
+            " (SELECT count(*) FROM series WHERE series.metric = metric.id)"
+            " FROM metric JOIN resource ON resource.id = metric.resource ORDER BY name, service LIMIT 2000"
+        )
+    ]
+
+
+def points(
+    connection: sqlite3.Connection, metric: int, from_ns: int = 0, to_ns: int = 2**63 - 1
+) -> list[dict[str, Any]]:
+    """The series of a metric with their latest points, oldest first, at most 100 series of 1,000 points."""
+    found = []
+    for key, attributes in connection.execute(
+        "SELECT id, attributes FROM series WHERE metric = ? LIMIT 100", (metric,)
+    ):
+        rows = connection.execute(
+            "SELECT time_ns, value, distribution, exemplars FROM point WHERE series = ? AND time_ns BETWEEN ? AND ?"
+            " ORDER BY time_ns DESC LIMIT 1000",
+            (key, from_ns, to_ns),
+        ).fetchall()
+        found.append(
+            {
+                "attributes": json.loads(attributes),
+                "points": [
+                    [
+                        str(time_ns),
+                        value,
+                        json.loads(more) if more else None,
+                        json.loads(examples) if examples else None,
+                    ]
+                    for time_ns, value, more, examples in reversed(rows)
+                ],
+            }
+        )
+    return found

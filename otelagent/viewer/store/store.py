@@ -1,0 +1,125 @@
+"""The store: one file, one writer, a few readers."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from otelagent.viewer.rows import Batch
+from otelagent.viewer.store.retention import Retention, used_bytes
+from otelagent.viewer.store.schema import open_reader, open_writer
+from otelagent.viewer.store.tables import Touched
+from otelagent.viewer.store.writer import Writer
+
+__all__ = ["Store"]
+
+_READERS = 4
+
+Result = TypeVar("Result")
+
+
+class Store:
+    """Spans, log records and metrics in a SQLite file.
+
+    :param path: of the file, made if it is missing; None for a temporary one, which goes with the store.
+    :param max_age_s: of a trace, seconds.
+    :param max_bytes: of the file's content.
+    :param max_waiting_bytes: of requests that wait to be written.
+    :raises WrongFile: the file is something else.
+    :raises sqlite3.Error: it can't be opened.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        max_age_s: float = 7 * 86_400,
+        max_bytes: int = 4 * 2**30,
+        max_waiting_bytes: int = 32 * 2**20,
+    ) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="otelagent-ui-") if path is None else None
+        self.path = os.path.join(self._temporary.name, "traces.db") if self._temporary is not None else str(path)
+        self._retention = Retention(max_age_s, max_bytes)
+        self._listeners: list[Callable[[Touched], object]] = []
+        self._lock = threading.Lock()
+        self.refused = 0
+        """Items for which there was no room."""
+        writer = open_writer(self.path)
+        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        for _ in range(_READERS):
+            self._readers.put(open_reader(self.path))
+        self._writer = Writer(writer, self._retention, max_waiting_bytes=max_waiting_bytes, on_written=self._tell)
+
+    def put(self, batch: Batch) -> Future[None] | None:
+        """Hands a batch to the writer; see `Writer.put`."""
+        written = self._writer.put(batch)
+        if written is None:
+            with self._lock:
+                self.refused += batch.items
+        return written
+
+    def read(self, query: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
+        """What a function of `listing`, `detail` or `overview` answers; waits for a free connection."""
+        with self._reader() as connection:
+            return query(connection, *arguments, **options)
+
+    def watch(self, listener: Callable[[Touched], object]) -> Callable[[], None]:
+        """Has a function called, on the writer's thread, after each commit. Returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def status(self) -> dict[str, Any]:
+        """What it holds, as plain JSON values."""
+        return {
+            "path": None if self._temporary is not None else self.path,
+            **self.read(_counts),
+            "refused": self.refused,
+            "failed": self._writer.failed,
+            "given_up_traces": self._retention.given_up,
+            "max_bytes": self._retention.max_bytes,
+            "max_age_s": self._retention.max_age_s,
+        }
+
+    def close(self) -> None:
+        """Writes what waits and closes the file; a temporary one is removed."""
+        self._writer.close()
+        for _ in range(_READERS):
+            self._readers.get().close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        connection = self._readers.get()
+        try:
+            yield connection
+        finally:
+            self._readers.put(connection)
+
+    def _tell(self, touched: Touched) -> None:
+        for listener in tuple(self._listeners):
+            listener(touched)
+
+
+def _counts(connection: sqlite3.Connection) -> dict[str, Any]:
+    # Rows are deleted from the oldest, so that the span of ids is nearly their number, without counting millions.
+    oldest = connection.execute("SELECT min(start_ns) FROM trace").fetchone()[0]
+    return {
+        "traces": _number(connection, "trace"),
+        "spans": _number(connection, "span"),
+        "logs": _number(connection, "log"),
+        "bytes": used_bytes(connection),
+        "oldest": str(oldest) if oldest is not None else None,
+    }
+
+
+def _number(connection: sqlite3.Connection, table: str) -> int:
+    low, high = connection.execute(f"SELECT min(id), max(id) FROM {table}").fetchone()
+    return 0 if low is None else int(high - low + 1)

@@ -1,0 +1,154 @@
+"""The one thread that writes: batches in the order they came, several in a transaction when they come fast."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from otelagent.viewer.rows import Batch
+from otelagent.viewer.store.retention import Retention
+from otelagent.viewer.store.tables import Tables, Touched
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
+
+_TRANSACTION_ITEMS = 4_000
+_TRANSACTION_S = 0.2
+_RETENTION_EVERY_S = 5.0
+
+
+class Writer:
+    """Takes batches and writes them.
+
+    :param connection: see `open_writer`; used by the writer's thread alone from now on.
+    :param max_waiting_bytes: of requests that wait; what doesn't fit is refused, so that the sender hears of it.
+    :param on_written: called by the thread after each commit.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        retention: Retention,
+        *,
+        max_waiting_bytes: int,
+        on_written: Callable[[Touched], object],
+    ) -> None:
+        self._connection = connection
+        self._retention = retention
+        self._tables = Tables(connection)
+        self._max_waiting_bytes = max_waiting_bytes
+        self._on_written = on_written
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
+        self._queue: queue.SimpleQueue[tuple[Batch, Future[None]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self.failed = 0
+        """Items that the disk did not take."""
+        self._thread = threading.Thread(target=self._run, name="otelagent-viewer-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, batch: Batch) -> Future[None] | None:
+        """Hands a batch to the thread.
+
+        :returns: done when the batch is committed, with the exception if the disk did not take it; None if there is no
+            room for it now.
+        """
+        with self._lock:
+            if self._closed or (self._waiting_bytes and self._waiting_bytes + batch.size > self._max_waiting_bytes):
+                return None
+            self._waiting_bytes += batch.size
+            written: Future[None] = Future()
+            self._queue.put((batch, written))
+        return written
+
+    def close(self) -> None:
+        """Writes what waits and ends the thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        next_retention_s = 0.0
+        while True:
+            try:
+                one = self._queue.get(timeout=_RETENTION_EVERY_S)
+            except queue.Empty:
+                one = (Batch(), Future())
+            if one is None:
+                return
+            last = self._write(one)
+            now = time.monotonic()
+            if now >= next_retention_s:
+                next_retention_s = now + _RETENTION_EVERY_S
+                self._prune()
+            if last:
+                return
+
+    def _write(self, one: tuple[Batch, Future[None]]) -> bool:
+        """Writes this batch and those behind it, up to a limit. True when the end was among them."""
+        touched = Touched()
+        taken = []
+        until_s = time.monotonic() + _TRANSACTION_S
+        items = 0
+        last = False
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            while True:
+                taken.append(one)
+                self._tables.put(one[0], touched)
+                items += one[0].items
+                if items >= _TRANSACTION_ITEMS or time.monotonic() >= until_s:
+                    break
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    last = True
+                    break
+                one = following
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            self._fail(taken, error)
+        else:
+            self._done(taken, None)
+            if items:
+                self._on_written(touched)
+        return last
+
+    def _fail(self, taken: list[tuple[Batch, Future[None]]], error: Exception) -> None:
+        _log.error("the store could not write %d requests: %s", len(taken), error)
+        self.failed += sum(batch.items for batch, _ in taken)
+        self._tables.forget()
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            _log.debug("rollback", exc_info=True)
+        self._done(taken, error)
+
+    def _done(self, taken: list[tuple[Batch, Future[None]]], error: Exception | None) -> None:
+        with self._lock:
+            self._waiting_bytes -= sum(batch.size for batch, _ in taken)
+        for _, written in taken:
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(error)
+
+    def _prune(self) -> None:
+        try:
+            if self._retention.prune(self._connection):
+                self._tables.forget()
+        except sqlite3.Error as error:
+            _log.error("the store could not give up old traces: %s", error)

@@ -1,0 +1,283 @@
+"""The store: what is put in comes out, in the order and the sums that the page shows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otelagent.viewer.ingest import decode
+from otelagent.viewer.store import detail, export, listing, overview
+from otelagent.viewer.store.listing import TraceFilter, attribute_filter
+from otelagent.viewer.store.schema import WrongFile
+from otelagent.viewer.store.store import Store
+from tests.viewer.requests import START_NS, Traces, logs, metrics
+from tests.viewer.requests import put as fill
+
+T = [bytes([number]) * 16 for number in range(1, 100)]
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store()
+    yield store
+    store.close()
+
+
+def put(store: Store, signal: str, body: bytes) -> None:
+    written = store.put(decode(signal, body))
+    assert written is not None
+    written.result(10)
+
+
+def read(store: Store, query: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return store.read(query, *arguments, **options)
+
+
+def found(store: Store, **asked: Any) -> list[str]:
+    """Names of the traces that a filter finds."""
+    return [one["name"] for one in read(store, listing.traces, TraceFilter(**asked))["traces"]]
+
+
+def test_a_trace_is_summed_up_over_batches(store: Store) -> None:
+    first = Traces()
+    root = first.span("GET /", trace=T[0], start_us=0, duration_us=100)
+    put(store, "traces", first.body)
+    second = Traces("stock")
+    second.span("SELECT", trace=T[0], parent=root.span_id, start_us=20, duration_us=200, error=True)
+    put(store, "traces", second.body)
+    (one,) = read(store, listing.traces, TraceFilter())["traces"]
+    assert one == {
+        "id": T[0].hex(),
+        "service": "shop",
+        "name": "GET /",
+        "kind": 1,
+        "root": True,
+        "start": str(START_NS),
+        "duration": 220_000,
+        "spans": 2,
+        "errors": 1,
+        "services": [("shop", 1), ("stock", 1)],
+    }
+    assert store.status()["spans"] == 2
+
+
+def test_what_comes_twice_counts_once(store: Store) -> None:
+    traces = Traces()
+    root = traces.span("root", trace=T[0])
+    traces.span("child", trace=T[0], parent=root.span_id, error=True)
+    for _ in range(3):
+        put(store, "traces", traces.body)
+    (one,) = read(store, listing.traces, TraceFilter())["traces"]
+    assert (one["spans"], one["errors"], one["services"]) == (2, 1, [("shop", 2)])
+
+
+def test_a_trace_without_its_root_is_shown_by_its_first_span(store: Store) -> None:
+    traces = Traces()
+    traces.span("late", trace=T[0], parent=b"p" * 8, start_us=50)
+    traces.span("early", trace=T[0], parent=b"p" * 8, start_us=5)
+    put(store, "traces", traces.body)
+    (one,) = read(store, listing.traces, TraceFilter())["traces"]
+    assert (one["name"], one["root"]) == ("early", False)
+    trace = read(store, detail.trace, T[0])
+    assert trace["spans"]["parent"] == [-2, -2]
+    assert trace["missing"] == {0: (b"p" * 8).hex(), 1: (b"p" * 8).hex()}
+
+
+def test_filters(store: Store) -> None:
+    described: list[tuple[str, str, bool, dict[str, Any]]] = [
+        ("shop", "GET /", False, {"http__response__status_code": 200, "user__tier": "gold", "beta": True}),
+        ("shop", "POST /orders", True, {"http__response__status_code": 500, "user__tier": "free"}),
+        ("stock", "GET /", False, {"retries": 3, "db__query__text": "SELECT * FROM Orders"}),
+    ]
+    for number, (service, name, error, more) in enumerate(described):
+        traces = Traces(service)
+        traces.span(name, trace=T[number], start_us=10 * number, duration_us=10 ** (number + 1), error=error, **more)
+        put(store, "traces", traces.body)
+
+    def by(*texts: str) -> list[str]:
+        return found(store, attributes=tuple(map(attribute_filter, texts)))
+
+    assert found(store) == ["GET /", "POST /orders", "GET /"]
+    assert found(store, service="shop") == ["POST /orders", "GET /"]
+    assert found(store, service="shop", operation="GET /") == ["GET /"]
+    assert found(store, operation="POST /orders") == ["POST /orders"]
+    assert found(store, service="nobody") == []
+    assert found(store, error=True) == ["POST /orders"]
+    assert found(store, min_ns=100_000) == ["GET /", "POST /orders"]
+    assert found(store, max_ns=10_000) == ["GET /"]
+    assert found(store, from_ns=START_NS + 5_000, to_ns=START_NS + 15_000) == ["POST /orders"]
+    assert found(store, text="ord") == ["POST /orders"]
+    assert found(store, text='"; DROP TABLE trace') == []
+    assert by("user.tier=gold") == ["GET /"]
+    assert by("user.tier!=gold") == ["POST /orders"]
+    assert by("http.response.status_code=200") == ["GET /"]
+    assert by("http.response.status_code>=400") == ["POST /orders"]
+    assert by("retries") == ["GET /"]
+    assert by("beta=true") == ["GET /"]
+    assert by("db.query.text~orders") == ["GET /"]
+    assert by("service.name=stock", "retries<4") == ["GET /"]
+    assert by("user.tier=gold", "retries=3") == []
+    assert by("retries>many") == []
+    with pytest.raises(ValueError, match="no condition"):
+        attribute_filter("=x")
+
+
+def test_words_of_exceptions_and_logs_find_their_trace(store: Store) -> None:
+    traces = Traces()
+    span = traces.span("pay", trace=T[0], error=True)
+    event = span.events.add(name="exception")
+    fill(event.attributes, {"exception.type": "CardError", "exception.message": "card was declined"})
+    traces.span("other", trace=T[1])
+    put(store, "traces", traces.body)
+    put(store, "logs", logs("the warehouse is empty", trace=T[1]))
+    assert found(store, text="declined") == ["pay"]
+    assert found(store, text="CardErr") == ["pay"]
+    assert found(store, text="warehouse") == ["other"]
+
+
+def test_pages_follow_each_other_without_gap(store: Store) -> None:
+    traces = Traces()
+    for number in range(90):
+        traces.span(f"n{number}", trace=T[number])
+    put(store, "traces", traces.body)
+    names: list[str] = []
+    before = None
+    while True:
+        page = read(store, listing.traces, TraceFilter(service="shop"), 20, before)
+        names += [one["name"] for one in page["traces"]]
+        before = page["next"]
+        if before is None:
+            break
+    assert names == [f"n{number}" for number in reversed(range(90))]
+
+
+def test_a_trace_survives_export_and_import(store: Store) -> None:
+    traces = Traces()
+    root = traces.span("root", trace=T[0], ratio=float("nan"), whole=1, part=1.0, raw=b"\x01", names=["a", "b"])
+    child = traces.span("child", trace=T[0], parent=root.span_id, error=True)
+    child.status.message = "no"
+    child.links.add(trace_id=T[1], span_id=b"l" * 8)
+    child.events.add(name="e", time_unix_nano=5)
+    put(store, "traces", traces.body)
+    exported = read(store, export.traces_data, T[0])
+    again = decode("traces", json.dumps(exported).encode(), json=True)
+    assert again.spans == decode("traces", traces.body).spans
+    assert read(store, export.traces_data, T[5]) is None
+
+
+def test_spans_of_great_depth_and_in_circles(store: Store) -> None:
+    traces = Traces()
+    parent = b""
+    for _ in range(3_000):
+        parent = traces.span("deep", trace=T[0], parent=parent).span_id
+    a = traces.span("a", trace=T[1], parent=b"b" * 8)
+    b = traces.span("b", trace=T[1], parent=a.span_id)
+    b.span_id = b"b" * 8
+    put(store, "traces", traces.body)
+    assert len(read(store, detail.trace, T[0])["spans"]["id"]) == 3_000
+    parents = read(store, detail.trace, T[1])["spans"]["parent"]
+    assert sorted(parents) in ([-1, 0], [-1, 1])
+
+
+def test_links_are_seen_from_both_sides(store: Store) -> None:
+    traces = Traces()
+    target = traces.span("target", trace=T[0])
+    source = traces.span("source", trace=T[1])
+    source.links.add(trace_id=T[0], span_id=target.span_id)
+    put(store, "traces", traces.body)
+    assert read(store, detail.span, T[0], target.span_id)["linked_from"] == [
+        {"trace": T[1].hex(), "span": source.span_id.hex()}
+    ]
+
+
+def test_the_map_has_services_and_what_they_call(store: Store) -> None:
+    shop = Traces("shop")
+    root = shop.span("GET /", trace=T[0])
+    call = shop.span("GET", trace=T[0], parent=root.span_id, kind=3, server__address="stock.example")
+    shop.span("SELECT", trace=T[0], parent=root.span_id, kind=3, db__system__name="postgresql", error=True)
+    stock = Traces("stock")
+    stock.span("GET /items", trace=T[0], parent=call.span_id, kind=2)
+    put(store, "traces", shop.body)
+    put(store, "traces", stock.body)
+    found = read(store, overview.service_map)
+    assert {(one["service"], one["kind"]) for one in found["nodes"]} == {
+        ("shop", "service"),
+        ("stock", "service"),
+        ("postgresql", "remote"),
+    }
+    assert {(one["from"], one["to"], one["calls"], one["errors"]) for one in found["edges"]} == {
+        ("shop", "stock", 1, 0),
+        ("shop", "postgresql", 1, 1),
+    }
+
+
+def test_logs_and_metrics(store: Store) -> None:
+    put(store, "logs", logs("one", "two", severity=17))
+    put(store, "logs", logs("three", service="stock"))
+    page = read(store, overview.logs)
+    assert [one["body"] for one in page["logs"]] == ["three", "two", "one"]
+    assert [one["body"] for one in read(store, overview.logs, severity=17)["logs"]] == ["two", "one"]
+    assert [one["body"] for one in read(store, overview.logs, text="THR")["logs"]] == ["three"]
+    put(store, "metrics", metrics())
+    orders, latency = sorted(read(store, overview.metrics), key=lambda one: one["name"], reverse=True)
+    (series,) = read(store, overview.points, orders["id"])
+    assert series["attributes"] == {"tier": "gold"}
+    assert [point[1] for point in series["points"]] == [0, 1, 2]
+    assert read(store, overview.points, latency["id"])[0]["points"][0][2]["counts"] == [1, 1, 1]
+
+
+def test_a_file_is_opened_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "traces.db")
+    for number in range(2):
+        store = Store(path)
+        traces = Traces()
+        traces.span(f"n{number}", trace=T[number])
+        traces.span("same", trace=T[9])
+        put(store, "traces", traces.body)
+        assert store.status()["traces"] == 2 + number
+        store.close()
+    store = Store(path)
+    assert sorted(found(store, service="shop")) == ["n0", "n1", "same"]
+    assert (
+        next(one for one in read(store, listing.traces, TraceFilter())["traces"] if one["name"] == "same")["spans"] == 2
+    )
+    store.close()
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, and it stays as it is" * 100)
+    with pytest.raises(WrongFile, match="no SQLite database"):
+        Store(str(text))
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(WrongFile, match="another program"):
+        Store(str(other))
+
+
+def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9, max_bytes=600_000)
+    for number in range(40):
+        traces = Traces()
+        for _ in range(50):
+            span = traces.span("work", trace=T[number], start_us=1000 * number, error=True, text="x" * 200)
+            span.links.add(trace_id=T[90], span_id=b"l" * 8)
+        put(store, "traces", traces.body)
+    store._writer._prune()
+    status = store.status()
+    assert status["given_up_traces"] > 0
+    assert status["bytes"] <= 600_000 + 100_000
+    kept = [one["id"] for one in read(store, listing.traces, TraceFilter())["traces"]]
+    assert kept
+    assert kept == [T[number].hex() for number in reversed(range(40 - len(kept), 40))]
+    with sqlite3.connect(store.path) as connection:
+        for table in ("span", "trace_operation"):
+            assert connection.execute(f"SELECT count(DISTINCT trace) FROM {table}").fetchone() == (len(kept),)
+        assert connection.execute("SELECT count(*) FROM link").fetchone() == (50 * len(kept),)
+    store.close()
