@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 # name -> (module with `main(arguments) -> exit code`, what it is for)
 _COMMANDS = {
+    "ui": ("otelagent.cli.ui", "the viewer: takes telemetry, shows traces in the browser"),
     "spool": ("otelagent.cli.spool", "what waits on disk: list, replay, verify, purge"),
 }
 

@@ -1,0 +1,1 @@
+"""The viewer's server: OTLP in, the API and the page out, on loopback alone."""

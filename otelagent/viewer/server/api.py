@@ -1,0 +1,279 @@
+"""The API of the page, of terminals and scripts: JSON below ``/api/``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from otelagent.version import VERSION
+from otelagent.viewer.server.bodies import Refused, read_body
+from otelagent.viewer.store import detail, export, listing, overview
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from otelagent.viewer.server.events import Changes
+    from otelagent.viewer.server.receiver import Receiver
+    from otelagent.viewer.server.safety import Gate
+    from otelagent.viewer.store.store import Store
+
+__all__ = ["Api"]
+
+_MAX_LIMIT = 500
+_MAX_IMPORT_BYTES = 256 * 1024 * 1024
+_SIGNAL_OF = {"resourceSpans": "traces", "resourceLogs": "logs", "resourceMetrics": "metrics"}
+
+
+class Answer(Exception):
+    """An answer that isn't the one hoped for."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Api:
+    """The routes.
+
+    :param endpoints: gives where telemetry is taken: ``http``, ``grpc`` (None where it isn't).
+    :param gate: whose refusals `status` tells, and whose token `session` checks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        receiver: Receiver,
+        changes: Changes,
+        gate: Callable[[], Gate],
+        endpoints: Callable[[], Mapping[str, str | None]],
+    ) -> None:
+        self._store = store
+        self._receiver = receiver
+        self._changes = changes
+        self._gate = gate
+        self._endpoints = endpoints
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        get: Mapping[str, Callable[[Request], Any]] = {
+            "/api/status": self.status,
+            "/api/traces": self.traces,
+            "/api/traces/{trace}": partial(self._one, detail.trace),
+            "/api/traces/{trace}/spans/{span}": self.span,
+            "/api/traces/{trace}/otlp": self.otlp,
+            "/api/services": self.services,
+            "/api/operations": self.operations,
+            "/api/map": self.map,
+            "/api/logs": self.logs,
+            "/api/metrics": self.metrics,
+            "/api/metrics/{metric:int}/points": self.points,
+        }
+        routes = [Route(path, self._guarded(handler)) for path, handler in get.items()]
+        routes.append(Route("/api/session", self._guarded(self.session), methods=["POST"]))
+        routes.append(Route("/api/import", self._guarded(self.take), methods=["POST"]))
+        routes.append(Route("/api/events", self.events))
+        routes.append(Route("/api/follow", self.follow))
+        return routes
+
+    def _guarded(self, handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            try:
+                found = await handler(request)
+            except (Answer, Refused) as error:
+                return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
+            return found if isinstance(found, Response) else _json(found)
+
+        return answer
+
+    async def session(self, request: Request) -> Response:
+        """Swaps the token for a cookie, so that it needn't stay in the address."""
+        body = await read_body(request.stream(), "", 4096)
+        gate = self._gate()
+        if not gate.right(body.decode("utf-8", "replace").strip()):
+            raise Answer(401, "no_token", "this is not the token of this run: open the address that otelagent printed")
+        response = Response(status_code=204)
+        response.set_cookie(gate.cookie, body.decode().strip(), path="/", httponly=True, samesite="strict")
+        return response
+
+    async def status(self, request: Request) -> dict[str, Any]:
+        """What the viewer is and holds."""
+        return {
+            "version": VERSION,
+            "pid": os.getpid(),
+            "endpoints": dict(self._endpoints()),
+            "store": await run_in_threadpool(self._store.status),
+            "refused": {**self._receiver.refused, **self._gate().refused},
+        }
+
+    async def traces(self, request: Request) -> dict[str, Any]:
+        """The list; see `listing.traces`."""
+        asked = request.query_params
+        try:
+            attributes = tuple(listing.attribute_filter(text) for text in asked.getlist("attr") if text.strip())
+        except ValueError as error:
+            raise Answer(400, "bad_filter", str(error)) from None
+        wanted = listing.TraceFilter(
+            service=asked.get("service", ""),
+            operation=asked.get("operation", ""),
+            error=asked.get("error", "") in ("1", "true"),
+            min_ns=_milliseconds(asked, "min_ms"),
+            max_ns=_milliseconds(asked, "max_ms"),
+            from_ns=_integer(asked, "from"),
+            to_ns=_integer(asked, "to"),
+            text=asked.get("q", "").strip(),
+            attributes=attributes,
+        )
+        found: dict[str, Any] = await self._read(listing.traces, wanted, _limit(asked), _integer(asked, "before"))
+        return found
+
+    async def _one(self, query: Callable[..., Any], request: Request) -> Any:
+        found = await self._read(query, _id(request, "trace", 16))
+        if found is None:
+            raise Answer(404, "no_trace", "there is no such trace here, or not any more")
+        return found
+
+    async def span(self, request: Request) -> Any:
+        """One span in full."""
+        found = await self._read(detail.span, _id(request, "trace", 16), _id(request, "span", 8))
+        if found is None:
+            raise Answer(404, "no_span", "there is no such span here, or not any more")
+        return found
+
+    async def otlp(self, request: Request) -> Response:
+        """A trace as OTLP/JSON, to be kept."""
+        found = await self._one(export.traces_data, request)
+        name = f"trace-{request.path_params['trace']}.json"
+        return Response(
+            json.dumps(found, ensure_ascii=False),
+            media_type="application/json",
+            headers={"content-disposition": f'attachment; filename="{name}"'},
+        )
+
+    async def services(self, request: Request) -> Any:
+        """Their names."""
+        return {"services": await self._read(overview.services)}
+
+    async def operations(self, request: Request) -> Any:
+        """Of a service."""
+        return {"operations": await self._read(overview.operations, request.query_params.get("service", ""))}
+
+    async def map(self, request: Request) -> Any:
+        """Who calls whom."""
+        asked = request.query_params
+        low, high = _integer(asked, "from"), _integer(asked, "to")
+        return await self._read(overview.service_map, low or 0, 2**63 - 1 if high is None else high)
+
+    async def logs(self, request: Request) -> Any:
+        """Log records."""
+        asked = request.query_params
+        trace = asked.get("trace", "")
+        before = _integer(asked, "before")
+        return await self._read(
+            overview.logs,
+            service=asked.get("service", ""),
+            severity=_integer(asked, "severity") or 0,
+            text=asked.get("q", ""),
+            trace_id=_hex(trace, 16, "trace") if trace else None,
+            before=2**63 - 1 if before is None else before,
+            limit=_limit(asked),
+        )
+
+    async def metrics(self, request: Request) -> Any:
+        """Their names."""
+        return {"metrics": await self._read(overview.metrics)}
+
+    async def points(self, request: Request) -> Any:
+        """Of one metric."""
+        return {"series": await self._read(overview.points, request.path_params["metric"])}
+
+    async def take(self, request: Request) -> Any:
+        """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them."""
+        body = await read_body(request.stream(), request.headers.get("content-encoding", ""), _MAX_IMPORT_BYTES)
+        taken = {"spans": 0, "logs": 0, "points": 0}
+        lines = [line for line in body.splitlines() if line.strip()]
+        if len(lines) > 1 and not lines[0].rstrip().endswith(b"}"):
+            lines = [body]  # One object, written over many lines.
+        for line in lines:
+            head = line[:4096]
+            signal = next((name for key, name in _SIGNAL_OF.items() if f'"{key}"'.encode() in head), None)
+            if signal is None:
+                raise Answer(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
+            batch = await self._receiver.take(signal, line, json=True)
+            taken["spans"] += len(batch.spans)
+            taken["logs"] += len(batch.logs)
+            taken["points"] += len(batch.points)
+        return taken
+
+    async def events(self, request: Request) -> Response:
+        """Notifications for the page."""
+        return StreamingResponse(
+            self._changes.events(), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+
+    async def follow(self, request: Request) -> Response:
+        """A line of JSON for each trace that is new or has grown, for terminals and scripts."""
+
+        async def lines() -> AsyncIterator[bytes]:
+            async for change in self._changes.watch():
+                for trace in change["traces"] if change is not None else ():
+                    found = await self._read(listing.summary, bytes.fromhex(trace))
+                    if found is not None:
+                        yield json.dumps(found, ensure_ascii=False).encode() + b"\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
+
+    async def _read(self, query: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return await run_in_threadpool(self._store.read, query, *arguments, **options)
+
+
+def _json(value: Any) -> Response:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _id(request: Request, name: str, size: int) -> bytes:
+    return _hex(request.path_params[name], size, name)
+
+
+def _hex(text: str, size: int, name: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != size:
+        raise Answer(400, "bad_id", f"{name}={text[:64]!r} must be {2 * size} hexadecimal digits")
+    return found
+
+
+def _integer(asked: Mapping[str, str], name: str) -> int | None:
+    text = asked.get(name, "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 19:
+        raise Answer(400, "bad_number", f"{name}={text[:40]!r} must be a whole number")
+    return min(int(text), 2**63 - 1)
+
+
+def _milliseconds(asked: Mapping[str, str], name: str) -> int | None:
+    text = asked.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e12:
+        raise Answer(400, "bad_number", f"{name}={text[:40]!r} must be milliseconds")
+    return int(number * 1e6)
+
+
+def _limit(asked: Mapping[str, str]) -> int:
+    return max(1, min(_integer(asked, "limit") or 50, _MAX_LIMIT))

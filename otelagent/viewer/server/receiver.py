@@ -1,0 +1,125 @@
+"""OTLP/HTTP: a request is answered when it is in the store.
+
+Source: OTLP specification, "OTLP/HTTP". What is not taken is told: 400 for what can't be read, 413 and 415, 429 with
+Retry-After where there is no room for the moment, a partial success for items that are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from otelagent.viewer.ingest import SIGNALS, Malformed, decode, empty_response
+from otelagent.viewer.server.bodies import MAX_BODY_BYTES, Refused, read_body
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from otelagent.viewer.rows import Batch
+    from otelagent.viewer.store.store import Store
+
+__all__ = ["Receiver"]
+
+_PROTOBUF = "application/x-protobuf"
+_JSON = "application/json"
+_MAX_BODIES_BYTES = 3 * MAX_BODY_BYTES
+_RETRY_AFTER_S = 1
+
+
+class Receiver:
+    """Takes requests of all signals.
+
+    :ivar refused: requests that were not taken, by code.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        # One thread: decoding holds the interpreter's lock anyway, and so what it takes in memory has a bound.
+        self._decoding = ThreadPoolExecutor(1, "otelagent-viewer-decode")
+        self._bytes = 0
+        self.refused: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._decoding.shutdown()
+
+    async def receive(self, request: Request) -> Response:
+        """``POST /v1/{signal}``."""
+        signal = request.path_params["signal"]
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            if signal not in SIGNALS:
+                raise Refused(404, "unknown_signal", f"there is no /v1/{signal[:40]}: {', '.join(SIGNALS)}")
+            if media not in (_PROTOBUF, _JSON):
+                raise Refused(415, "unknown_type", f"Content-Type must be {_PROTOBUF} or {_JSON}, not {media[:60]!r}")
+            expected = self._reserve(request)
+            try:
+                body = await read_body(request.stream(), request.headers.get("content-encoding", ""))
+                batch = await self.take(signal, body, json=media == _JSON)
+            finally:
+                self._bytes -= expected
+        except Refused as error:
+            self.refused[error.code] = self.refused.get(error.code, 0) + 1
+            return _status(error, media)
+        return _answer(signal, batch, media)
+
+    async def take(self, signal: str, body: bytes, *, json: bool) -> Batch:
+        """Decodes a request and waits until it is in the store.
+
+        :raises Refused: it can't be read, or there is no room.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            batch = await loop.run_in_executor(self._decoding, lambda: decode(signal, body, json=json))
+        except Malformed as error:
+            raise Refused(400, "malformed", str(error)) from None
+        written = self._store.put(batch)
+        if written is None:
+            raise Refused(429, "busy", "the store has more to write than it can hold: send it again")
+        try:
+            await asyncio.wrap_future(written)
+        except Exception as error:
+            raise Refused(503, "store_failed", f"the store could not write it: {error}") from None
+        return batch
+
+    def _reserve(self, request: Request) -> int:
+        # What a body may come to isn't known when it is compressed or chunked.
+        length = request.headers.get("content-length", "")
+        plain = length.isdecimal() and not request.headers.get("content-encoding")
+        expected = min(int(length[:12]), MAX_BODY_BYTES) if plain else 4 * 2**20
+        if self._bytes and self._bytes + expected > _MAX_BODIES_BYTES:
+            raise Refused(429, "busy", "too many requests at once: send it again")
+        self._bytes += expected
+        return expected
+
+
+def _answer(signal: str, batch: Batch, media: str) -> Response:
+    response = empty_response(signal, batch)
+    if media == _JSON:
+        from google.protobuf.json_format import MessageToDict
+
+        return Response(json.dumps(MessageToDict(response)), media_type=_JSON)
+    return Response(response.SerializeToString(), media_type=_PROTOBUF)
+
+
+def _status(error: Refused, media: str) -> Response:
+    """The error as google.rpc.Status: field 2 is the message (OTLP specification, "Failures")."""
+    headers: dict[str, Any] = {"retry-after": str(_RETRY_AFTER_S)} if error.status == 429 else {}
+    if media == _PROTOBUF:
+        text = str(error).encode()[:2000]
+        body = b"\x12" + _varint(len(text)) + text
+        return Response(body, error.status, headers, _PROTOBUF)
+    return Response(json.dumps({"message": str(error), "code": error.code}), error.status, headers, _JSON)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
