@@ -1,0 +1,79 @@
+// @ts-check
+// Places for the boxes of a small directed graph: layers from left to right, few crossings.
+
+/**
+ * @param {string[]} nodes
+ * @param {{from: string, to: string}[]} edges
+ * @param {{width: number, height: number, gapX: number, gapY: number}} size
+ */
+export function layout(nodes, edges, { width, height, gapX, gapY }) {
+  const forward = acyclic(nodes, edges);
+  /** @type {Map<string, number>} */
+  const layer = new Map(nodes.map((node) => [node, 0]));
+  // The longest way from a node without callers; there are no circles left, so that it ends.
+  for (let round = 0; round < nodes.length; round++) {
+    let moved = false;
+    for (const { from, to } of forward) {
+      const next = /** @type {number} */ (layer.get(from)) + 1;
+      if (next > /** @type {number} */ (layer.get(to))) {
+        layer.set(to, next);
+        moved = true;
+      }
+    }
+    if (!moved) break;
+  }
+  /** @type {string[][]} */
+  const layers = [];
+  for (const node of nodes) (layers[/** @type {number} */ (layer.get(node))] ??= []).push(node);
+  const row = new Map();
+  const settle = () => layers.forEach((level) => level.forEach((node, at) => row.set(node, at - (level.length - 1) / 2)));
+  settle();
+  for (let round = 0; round < 4; round++) {
+    for (const level of round % 2 ? [...layers].reverse() : layers) {
+      const weight = new Map(level.map((node) => [node, mean(forward.flatMap(({ from, to }) => (from === node ? [row.get(to)] : to === node ? [row.get(from)] : [])), row.get(node))]));
+      level.sort((a, b) => weight.get(a) - weight.get(b));
+      settle();
+    }
+  }
+  const most = Math.max(1, ...layers.map((level) => level.length));
+  const places = new Map();
+  layers.forEach((level, column) =>
+    level.forEach((node, at) => {
+      places.set(node, { x: 10 + column * (width + gapX), y: 10 + (at + (most - level.length) / 2) * (height + gapY) });
+    }),
+  );
+  return { places, width: layers.length * (width + gapX) - gapX + 10, height: most * (height + gapY) - gapY + 10 };
+}
+
+/** The edges without those that close a circle. @param {string[]} nodes @param {{from: string, to: string}[]} edges */
+function acyclic(nodes, edges) {
+  /** @type {Map<string, string[]>} */
+  const to = new Map();
+  const kept = [];
+  const reaches = (/** @type {string} */ from, /** @type {string} */ target) => {
+    const seen = new Set([from]);
+    const open = [from];
+    while (open.length) {
+      const node = /** @type {string} */ (open.pop());
+      if (node === target) return true;
+      for (const next of to.get(node) ?? []) {
+        if (!seen.has(next)) {
+          seen.add(next);
+          open.push(next);
+        }
+      }
+    }
+    return false;
+  };
+  for (const edge of edges) {
+    if (reaches(edge.to, edge.from)) continue;
+    kept.push(edge);
+    to.set(edge.from, [...(to.get(edge.from) ?? []), edge.to]);
+  }
+  return kept;
+}
+
+/** @param {number[]} values @param {number} none */
+function mean(values, none) {
+  return values.length ? values.reduce((a, b) => a + b, 0) / values.length : none;
+}
