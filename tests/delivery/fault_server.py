@@ -7,6 +7,8 @@ when a client leaves before it has its answer. It ends with its standard input.
 An action with `accepts`, a list of `Authorization` values, is for requests that have one of them; all others get its
 `otherwise`.
 
+An action with `keep`, a directory, writes the request's body there, as a file.
+
 With the option `tls=CERTIFICATE,KEY[,AUTHORITY]` it speaks TLS, and with an authority, asks clients for a certificate,
 whose common name is the `client` of a request.
 
@@ -27,6 +29,7 @@ import sys
 import threading
 import time
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 SERVICES = (
@@ -59,6 +62,8 @@ class Script:
                 action = action["larger"]
             if "accepts" in action and headers.get("authorization") not in action["accepts"]:
                 action = action["otherwise"]
+            if "keep" in action:
+                (Path(action["keep"]) / f"{self._next:06}").write_bytes(body)
             if not action.get("quiet"):
                 told = {"at": at, "headers": headers, **request, "bytes": len(body), "body": body[:1000].hex()}
                 if spans is not None:
