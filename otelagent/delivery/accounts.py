@@ -15,8 +15,8 @@ from otelagent.threads import RLock
 
 __all__ = ["Accounts"]
 
-# What a person is told of a payload that isn't taken; nothing when that was asked for.
-_REFUSALS = {
+# What a person is told of items that are dropped; nothing when that was asked for.
+_DROPPED = {
     "queue_full": "the destination is too slow or down",
     "too_large": f"more than a request may have, {MAX_REQUEST_BYTES} bytes",
 }
@@ -55,16 +55,14 @@ class Accounts:
         return ledger if ledger is not None else self._ledgers.setdefault(signal, Ledger(signal))
 
     def dropped(self, payload: Payload, reason: str) -> None:
-        """A payload that waited in memory is given up. Only counts; see `tell_refusal`."""
+        """A payload that waited in memory is given up. Only counts; see `tell_dropped`."""
         self.ledger(payload.signal).dropped(payload.items, reason)
         self._lose(payload.items)
 
-    def tell_refusal(self, payload: Payload, reason: str) -> None:
-        """Tells of a new payload that was not taken."""
-        if message := _REFUSALS.get(reason):
-            self._failures.failed(
-                reason, f"{_count(payload.items, 'new items')} {_are(payload.items)} dropped", message, logging.ERROR
-            )
+    def tell_dropped(self, items: int, reason: str) -> None:
+        """Tells of what was dropped because something new came."""
+        if message := _DROPPED.get(reason):
+            self._failures.failed(reason, f"{_count(items)} {_are(items)} dropped", message, logging.ERROR)
 
     def tell_left(self, items: int) -> None:
         """Tells of what was dropped at the end."""

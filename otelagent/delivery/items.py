@@ -11,7 +11,7 @@ Imported when it is needed.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -19,11 +19,17 @@ from otelagent.delivery.payload import Payload
 from otelagent.delivery.signals import SIGNALS
 from otelagent.fork_gate import whole_imports
 
-__all__ = ["HIGH", "LOW", "NORMAL", "Takes", "partition", "priority", "split"]
+__all__ = ["HIGH", "LOW", "NORMAL", "PRIORITIES", "Takes", "partition", "priority", "split"]
 
 _Result = TypeVar("_Result")
 
 LOW, NORMAL, HIGH = range(3)
+PRIORITIES: Mapping[str, tuple[int, ...]] = {
+    "traces": (NORMAL, HIGH),
+    "metrics": (NORMAL,),
+    "logs": (LOW, NORMAL, HIGH),
+}
+"""The priorities that items of a signal can have, the lowest first."""
 
 Takes = Callable[[Any, Any], bool]
 """Whether an item is taken. It gets the item, a protobuf ``Span``, ``LogRecord`` or data point, and the attributes of

@@ -55,9 +55,13 @@ class PayloadQueue:
         """How many payloads nobody has claimed."""
         return len(self._idle)
 
-    def fits(self, payload: Payload) -> bool:
-        """Whether there is room for the payload."""
-        return not len(self) or self.bytes + payload.size <= self.max_bytes
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes."""
+        return not len(self) or self.bytes + size <= self.max_bytes
+
+    def may_fit(self, size: int) -> bool:
+        """Whether there would be, if all went that nobody has claimed."""
+        return sum(claim.payload.size for claim in self._claimed.values()) + size <= self.max_bytes
 
     def put(self, payload: Payload) -> None:
         """Appends the payload, which has to fit."""
@@ -72,6 +76,14 @@ class PayloadQueue:
     def claim(self) -> Claim:
         """Claims the oldest payload that nobody has claimed; there has to be one."""
         return self._claim(0)
+
+    def claim_behind(self, place: Place, max_bytes: int) -> Claim | None:
+        """Claims the oldest payload behind a place that nobody has claimed and that is no larger than this; None if
+        there is none."""
+        for index in range(self._index_behind(place), len(self._idle)):
+            if self._idle[index].payload.size <= max_bytes:
+                return self._claim(index)
+        return None
 
     def holds(self, claim: Claim) -> bool:
         """Whether the payload is still the claimant's; `unclaim_all` and `take_all` end that."""
@@ -114,6 +126,15 @@ class PayloadQueue:
 
     def _insert(self, place: Place, payload: Payload) -> None:
         # A new claim: a thread that comes too late may still have the old one.
-        # And what is put back was among the first.
-        index = next((index for index, one in enumerate(self._idle) if one.place > place), len(self._idle))
-        self._idle.insert(index, Claim(place, payload))
+        self._idle.insert(self._index_behind(place), Claim(place, payload))
+
+    def _index_behind(self, place: Place) -> int:
+        # By hand, because `bisect` is one more module to import at start-up.
+        low, high = 0, len(self._idle)
+        while low < high:
+            middle = (low + high) // 2
+            if self._idle[middle].place > place:
+                high = middle
+            else:
+                low = middle + 1
+        return low

@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 
 from otelagent.delivery.accounts import Accounts
+from otelagent.delivery.attempt import Halves, attempt
 from otelagent.delivery.failures import FailureLog
+from otelagent.delivery.intake import Intake
 from otelagent.delivery.ledger import Ledger
 from otelagent.delivery.pace import Pace
-from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
+from otelagent.delivery.payload import Payload
 from otelagent.delivery.queue import Claim, PayloadQueue
-from otelagent.delivery.result import TOO_LARGE, Rejected, Result, Retryable
+from otelagent.delivery.result import Result, Retryable
 from otelagent.delivery.retry import RetryPolicy
 from otelagent.delivery.spooling import SpoolAt, Spooling
 from otelagent.delivery.transports import Transport
-from otelagent.fork_gate import whole_imports
 from otelagent.loss import LossReport
 from otelagent.struct import struct
 from otelagent.suppression import instrumentation_suppressed
@@ -123,7 +124,7 @@ class Destination:
         self._ending = False
         self._closing_deadline_s = math.inf
         self._losses = LossReport(lambda: self._accounts.lost_items)
-        self._interrupted: bytes | None = None
+        self._intake = Intake(self._queue, self._accounts, self._changed, lambda: self._closed, self._begin)
 
     def describe(self) -> str:
         """Where payloads go, secrets masked."""
@@ -154,34 +155,14 @@ class Destination:
     def submit(self, payload: Payload) -> None:
         """Takes a payload for delivery. Never waits, never raises.
 
-        A payload that doesn't fit into the queue is dropped as ``queue_full``, one that no request can hold as
-        ``too_large``, one after shutdown as ``shutdown``; all are counted.
+        When the queue is full, items go by priority, see `Intake`, as ``queue_full``; a payload that no request can
+        hold is split, and an item that none can is dropped as ``too_large``; what comes after shutdown as
+        ``shutdown``. All are counted.
 
         A caller that is interrupted inside (Ctrl-C, a timeout of gevent's) can't know whether the payload was taken.
         It may submit the same body again, which is then taken once.
         """
-        refusal = ""
-        counted = False
-        try:
-            with self._changed:
-                if self._interrupted is payload.body:
-                    counted = True
-                    self._interrupted = None
-                elif refusal := self._refusal(payload):
-                    self._accounts.dropped(payload, refusal)
-                    counted = True
-                else:
-                    self._queue.put(payload)
-                    counted = True
-                if len(self._queue):
-                    self._start_thread()
-                    self._look()
-                    self._changed.notify_all()
-            self._accounts.tell_refusal(payload, refusal)
-        except BaseException:
-            if counted:
-                self._interrupted = payload.body
-            raise
+        self._intake.submit(payload)
 
     def flush(self, deadline_s: float) -> bool:
         """Waits until everything submitted before the call is delivered, and tells the truth about it.
@@ -279,12 +260,9 @@ class Destination:
             self._spooling.after_fork_in_child()
         self._start_empty()
 
-    def _refusal(self, payload: Payload) -> str:
-        if self._closed:
-            return "shutdown"
-        if payload.size > MAX_REQUEST_BYTES:
-            return "too_large"
-        return "" if self._queue.fits(payload) else "queue_full"
+    def _begin(self) -> None:
+        self._start_thread()
+        self._look()
 
     def _look(self) -> None:
         if self._spooling is not None:
@@ -367,8 +345,7 @@ class Destination:
                 self._sending, self._replayed = True, replay
                 try_until_s = min(now + self._limits.try_timeout_s, self._closing_deadline_s, deadline_s)
             try:
-                result = self._try(payload, max(try_until_s - now, 0.001))
-                halves = self._halves(payload, result)
+                result, halves = attempt(self._transport, payload, max(try_until_s - now, 0.001))
             except BaseException:
                 with self._changed:
                     self._sending = False
@@ -394,28 +371,7 @@ class Destination:
         claim = self._queue.claim()
         return claim, claim.payload
 
-    def _try(self, payload: Payload, timeout_s: float) -> Result:
-        try:
-            return self._transport.send(payload, timeout_s)
-        except Exception as error:
-            # A bug of the transport must not end the thread, and a payload that triggers it must not block the others.
-            # The exception's text may quote a header, so that only its type is shown.
-            return Rejected("internal_error", type(error).__name__)
-
-    def _halves(self, payload: Payload, result: Result) -> tuple[Payload, Payload] | None:
-        """What is sent instead of a payload that is too large for the server."""
-        if not isinstance(result, Rejected) or result.reason not in TOO_LARGE:
-            return None
-        try:
-            with whole_imports():
-                from otelagent.delivery import items
-            return items.split(payload)
-        except Exception:
-            return None  # As little as a bug of the transport's may one of the protobuf library's end the thread.
-
-    def _settle(
-        self, payload: Payload, claim: Claim | None, result: Result, halves: tuple[Payload, Payload] | None
-    ) -> None:
+    def _settle(self, payload: Payload, claim: Claim | None, result: Result, halves: Halves | None) -> None:
         with self._changed:
             self._sending = False
             self._pace.ended(result, self._clock())

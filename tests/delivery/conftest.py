@@ -17,8 +17,10 @@ def open_books() -> Iterator[OpenBooks]:
     """Makes destinations; at the end of the test their books must balance, before and after they are shut down."""
     opened: list[Books] = []
 
-    def open_(transport: Transport, policy: RetryPolicy = QUICK, limits: Limits | None = None) -> Books:
-        opened.append(Books(transport, policy, limits))
+    def open_(
+        transport: Transport, policy: RetryPolicy = QUICK, limits: Limits | None = None, signal: str = "traces"
+    ) -> Books:
+        opened.append(Books(transport, policy, limits, signal=signal))
         return opened[-1]
 
     yield open_

@@ -227,10 +227,11 @@ class Books:
         policy: RetryPolicy = QUICK,
         limits: Limits | None = None,
         spool: Spool | None = None,
+        signal: str = "traces",
     ) -> None:
-        self.ledger = Ledger("traces")
+        self.ledger = Ledger(signal)
         at = SpoolAt(spool.place.directory, lambda: spool) if spool is not None else None
-        self.destination = Destination(transport, {"traces": self.ledger}, policy, limits, spool=at)
+        self.destination = Destination(transport, {signal: self.ledger}, policy, limits, spool=at)
 
     def submit(self, *payloads: Payload) -> None:
         for one in payloads:

@@ -83,14 +83,14 @@ def test_every_loss_is_told(
 def test_one_is_no_plural(caplog: pytest.LogCaptureFixture) -> None:
     accounts = Accounts({}, FailureLog("there"))
     for number in (1, 2):
-        accounts.tell_refusal(payload(number), "queue_full" if number == 1 else "too_large")
+        accounts.tell_dropped(number, "queue_full" if number == 1 else "too_large")
     accounts.tell_left(1)
     accounts.lost("traces", 1, "spool_missing")
     accounts.tell(payload(1), Rejected("http_400", "bad"))
     consequences = [message.rpartition("; ")[2] for message in caplog.messages]
     assert consequences == [
-        "1 new item is dropped",
-        "2 new items are dropped",
+        "1 item is dropped",
+        "2 items are dropped",
         "1 item is dropped",
         "1 item is lost",
         "1 item is lost",

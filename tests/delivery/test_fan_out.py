@@ -132,7 +132,9 @@ def test_an_interrupted_submit_may_be_made_again_and_counts_once_in_each(
 
     with monkeypatch.context() as patched:
         # The one is called after the payload was taken, the other before.
-        patched.setattr(fan.destinations[where], "_start_thread" if taken else "_refusal", interrupt)
+        destination = fan.destinations[where]
+        target = destination if taken else destination._intake
+        patched.setattr(target, "_start_thread" if taken else "_take", interrupt)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 fan.fan_out.submit(Payload("traces", one.body, 3))
