@@ -10,10 +10,33 @@ export class ApiError extends Error {
   }
 }
 
+/** A shared file has its trace inside, and no viewer behind it. */
+export const embedded = read();
+
+/** @returns {{trace: any, spans: Record<string, any>} | null} */
+function read() {
+  const text = document.getElementById("embedded")?.textContent;
+  return text ? JSON.parse(text) : null;
+}
+
+/** @param {string} path */
+function fromFile(path) {
+  const [, trace, , span] = path.split("/");
+  if (path.startsWith("traces/") && trace === embedded?.trace.id) {
+    if (!span) return embedded.trace;
+    if (embedded.spans[span]) return embedded.spans[span];
+  }
+  throw new ApiError(404, "not_here", "This file has one trace, and of a very large one not every detail.");
+}
+
 let session = Promise.resolve();
 
 /** Swaps the token in the address for a cookie, and takes it out of the address. */
 export function begin() {
+  if (embedded) {
+    if (!location.hash) location.hash = `#/trace/${embedded.trace.id}`;
+    return;
+  }
   const address = new URL(location.href);
   const token = address.searchParams.get("token");
   if (!token) return;
@@ -29,6 +52,7 @@ export function begin() {
  * @returns {Promise<any>}
  */
 export async function ask(path, query = {}, options = {}) {
+  if (embedded) return fromFile(path);
   await session.catch(() => undefined);
   const address = new URL(`/api/${path}`, location.origin);
   for (const [name, value] of Object.entries(query)) {
@@ -64,6 +88,7 @@ export async function ask(path, query = {}, options = {}) {
  * @param {(connected: boolean) => void} onState
  */
 export function watch(listener, onState) {
+  if (embedded) return;
   const channel = new BroadcastChannel("otelagent-changes");
   channel.onmessage = (event) => {
     if (event.data.change) listener(event.data.change);

@@ -1,6 +1,6 @@
 // @ts-check
 import { html, render, useEffect, useState } from "./html.js";
-import { ask, begin, watch } from "./api.js";
+import { ask, begin, embedded, watch } from "./api.js";
 import { address, changed, changes, connected, go, live, place, setTheme, theme } from "./state.js";
 import { count } from "./model/format.js";
 import { TraceList } from "./views/list.js";
@@ -27,15 +27,15 @@ function App() {
   return html`
     <a class="skip" href="#main">Skip to content</a>
     <header class="top">
-      <a class="brand" href=${address(["traces"])}><img src="icon.svg" alt="" width="22" height="22" />otelagent</a>
-      <nav aria-label="Pages">
+      <a class="brand" href=${embedded ? undefined : address(["traces"])}><i class="sign-of" aria-hidden="true"></i>otelagent</a>
+      ${embedded ? html`<span class="dim">a shared trace</span>` : html`<nav aria-label="Pages">
         ${PAGES.map(
           ([name, title]) =>
             html`<a href=${address([name])} aria-current=${page === name || (page === "trace" && name === "traces") ? "page" : undefined}>${title}</a>`,
         )}
-      </nav>
+      </nav>`}
       <span class="grow"></span>
-      <${Status} />
+      ${!embedded && html`<${Status} />`}
       <button class="quiet" onClick=${() => setTheme(THEMES[theme.value][1])} title=${`Colours: ${theme.value}`} aria-label=${`Colours: ${theme.value}`}>${THEMES[theme.value][0]}</button>
     </header>
     <main id="main" tabindex="-1">${content(path)}</main>

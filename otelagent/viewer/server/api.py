@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from otelagent.version import VERSION
+from otelagent.viewer.server import share
 from otelagent.viewer.server.bodies import Refused, read_body
 from otelagent.viewer.store import detail, export, listing, overview
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from otelagent.viewer.server.safety import Gate
     from otelagent.viewer.store.store import Store
 
-__all__ = ["Api"]
+__all__ = ["PAGE", "Api"]
+
+PAGE = Path(__file__).resolve().parent.parent / "page"
 
 _MAX_LIMIT = 500
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
@@ -69,6 +73,7 @@ class Api:
             "/api/traces/{trace}": partial(self._one, detail.trace),
             "/api/traces/{trace}/spans/{span}": self.span,
             "/api/traces/{trace}/otlp": self.otlp,
+            "/api/traces/{trace}/share": self.share,
             "/api/services": self.services,
             "/api/operations": self.operations,
             "/api/map": self.map,
@@ -156,6 +161,13 @@ class Api:
             media_type="application/json",
             headers={"content-disposition": f'attachment; filename="{name}"'},
         )
+
+    async def share(self, request: Request) -> Response:
+        """A trace as one HTML file."""
+        found = await self._one(share.whole_trace, request)
+        text = await run_in_threadpool(share.page_of, found, PAGE)
+        name = f"trace-{request.path_params['trace']}.html"
+        return Response(text, media_type="text/html", headers={"content-disposition": f'attachment; filename="{name}"'})
 
     async def services(self, request: Request) -> Any:
         """Their names."""

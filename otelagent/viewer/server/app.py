@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,15 +12,13 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from otelagent.viewer.server.api import Api
+from otelagent.viewer.server.api import PAGE, Api
 from otelagent.viewer.server.events import Changes
 from otelagent.viewer.server.receiver import Receiver
 from otelagent.viewer.server.safety import Gate
 from otelagent.viewer.store.store import Store
 
-__all__ = ["PAGE", "Viewer"]
-
-PAGE = Path(__file__).resolve().parent.parent / "page"
+__all__ = ["Viewer"]
 
 
 class Viewer:

@@ -26,7 +26,7 @@ export function ServiceMap() {
     <h1>Services</h1>
     <p class="dim">Made from the latest ${count(found.traces)} traces${found.complete ? "" : "; there are more"}. A dashed box sends no spans of its own.</p>
     <div class="canvas"><svg width=${plan.width + 20} height=${plan.height + 20} role="img" aria-label="Service map; the table below has the same">
-      <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8Z" fill="var(--dim)" /></marker></defs>
+      <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path d="M0 0 8 4 0 8Z" fill="var(--dim)" /></marker></defs>
       ${found.edges.map((/** @type {any} */ edge) => {
         const a = at(edge.from);
         const b = at(edge.to);

@@ -1,6 +1,6 @@
 // @ts-check
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { ApiError, ask } from "../api.js";
+import { ApiError, ask, embedded } from "../api.js";
 import { Trace } from "../model/trace.js";
 import { count, date, duration, moment } from "../model/format.js";
 import { address, changed, colour, connected, go, live, place } from "../state.js";
@@ -99,11 +99,12 @@ function Loaded({ trace }) {
   const zoomed = range[0] > 0 || range[1] < trace.duration;
   return html`<div class=${`page trace ${chosen >= 0 ? "with-detail" : ""}`}>
     <div class="head">
-      <a class="back" href=${address(["traces"])} aria-label="All traces">‹</a>
+      ${!embedded && html`<a class="back" href=${address(["traces"])} aria-label="All traces">‹</a>`}
       <h1><i class="dot" style=${`background:${colour(trace.service(root))}`}></i>${trace.size ? trace.name(root) : "Empty trace"}<small>${trace.size ? trace.service(root) : ""}</small></h1>
       <span class="grow"></span>
-      <a class="button" href=${`/api/traces/${data.id}/otlp`} download>Export</a>
-      <a class="button" href=${`/api/traces/${data.id}/share`} download title="One HTML file with this trace, to send to someone">Share</a>
+      ${!embedded &&
+      html`<a class="button" href=${`/api/traces/${data.id}/otlp`} download title="OTLP/JSON">Export</a>
+        <a class="button" href=${`/api/traces/${data.id}/share`} download title="One HTML file with this trace, to send to someone">Share</a>`}
     </div>
     <dl class="facts">
       <div><dt>Duration</dt><dd>${duration(data.duration)}</dd></div>
