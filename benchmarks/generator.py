@@ -33,6 +33,7 @@ def start(peer: str, endpoint: str) -> tuple[Recording, Callable[[], dict[str, A
             endpoint=endpoint,
             engine=peer.removeprefix("otelagent-"),
             batch_max_queue_size=QUEUE,
+            batch_queue_max_bytes=16 * QUEUE_BYTES,  # Waiting, a span of the stock SDK takes ten times its encoding.
             queue_max_bytes=QUEUE_BYTES,
             batch_max_export_batch_size=BATCH,
             quiet=True,

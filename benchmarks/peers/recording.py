@@ -159,7 +159,14 @@ def _otelagent(engine: str) -> Callable[[str, bool, int], Recording]:
         import otelagent
 
         sampler = "always_on" if sampled else "always_off"
-        otelagent.init(endpoint=address, engine=engine, sampler=sampler, batch_max_queue_size=queue, quiet=True)
+        otelagent.init(
+            endpoint=address,
+            engine=engine,
+            sampler=sampler,
+            batch_max_queue_size=queue,
+            batch_queue_max_bytes=2**32,
+            quiet=True,
+        )
         return Recording(otelagent.get_tracer("benchmark").start_as_current_span, otelagent.flush)
 
     return start

@@ -136,11 +136,12 @@ class Otlp:
 
 @struct(frozen=True, kw_only=True)
 class Batch:
-    """How the items of a signal are grouped before they are encoded; sizes in items."""
+    """How the items of a signal wait and are grouped before they are encoded; sizes in items but `queue_max_bytes`."""
 
     schedule_delay_ms: int
     export_timeout_ms: int
     max_queue_size: int
+    queue_max_bytes: int
     max_export_batch_size: int
 
 

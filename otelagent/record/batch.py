@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Protocol
 
+from otelagent.record.queue_losses import QueueLosses
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.suppression import instrumentation_suppressed
 from otelagent.threads import Lock, SimpleQueue, Thread, get_ident
@@ -22,23 +24,35 @@ _log = RateLimitedLog(logging.getLogger(__name__))
 
 
 class Source(Protocol):
-    """Ended items in the order of their end, and how they become an OTLP request. The engine owns it.
+    """Ended items by priority, each priority in the order of their end, and how they become OTLP requests. The engine
+    owns it.
 
     Appending must be safe from any thread, from a signal handler and from `__del__` while `drain` runs.
     """
 
-    def pending(self) -> int:
-        """How many items wait."""
+    def mark(self) -> int:
+        """The moment, for `waits` and `drain`."""
 
-    def drain(self, max_items: int, /) -> tuple[bytes, int] | None:
-        """Takes up to `max_items` of the oldest and encodes them.
+    def waits(self, until: int, /) -> bool:
+        """Whether anything still waits that came before a moment."""
+
+    def enough(self) -> bool:
+        """Whether as much waits as is worth a request, by items or by bytes."""
+
+    def drain(self, until: int | None = None, /) -> tuple[bytes, int] | None:
+        """Takes as much as one request may have, the highest priority first and of each the oldest, and encodes it in
+        the order of their end.
 
         What can't be encoded is left out and counted by the source, so that the count returned can be smaller than
         what was taken. Only one thread at a time calls it. Whatever interrupts it (Ctrl-C, a timeout of gevent's), the
         items it had taken wait again.
 
+        :param until: a `mark()`: leaves out what came later. None for nothing.
         :returns: the encoded request and its item count; None when nothing (encodable) waited.
         """
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many items it has given up, by reason, since it was made or `forget`."""
 
     def discard(self, reason: str, /) -> None:
         """Drops everything that waits, counted under `reason`. Any thread, at any time."""
@@ -56,8 +70,8 @@ class Batch:
     :param source: what to drain.
     :param ledger: hears of items whose delivery raised; everything else is counted by the source or behind `deliver`.
     :param deliver: gets each request; called with the API's instrumentation suppressed.
-    :param schedule_delay_s: longest wait of an item before its batch is drained, seconds, > 0.
-    :param max_batch_items: most items of one request; so many waiting wake the thread at once.
+    :param schedule_delay_s: longest wait of an item before its batch is drained, seconds, > 0. What is worth a request
+        wakes the thread at once.
     :param signal: what `deliver` is told: `traces`.
     """
 
@@ -68,14 +82,12 @@ class Batch:
         deliver: Deliver,
         *,
         schedule_delay_s: float,
-        max_batch_items: int,
         signal: str = "traces",
     ) -> None:
         self._source = source
         self._ledger = ledger
         self._deliver = deliver
         self._schedule_delay_s = schedule_delay_s
-        self._max_batch_items = max_batch_items
         self._signal = signal
         self._closed = False
         self._swept = False
@@ -92,16 +104,17 @@ class Batch:
         # A SimpleQueue and not an Event: put() is reentrant, Event.set() deadlocks a signal handler that interrupts it.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._woken = False
+        self._losses = QueueLosses(self._signal, self._source.dropped)
 
     @property
     def closed(self) -> bool:
         """Whether shutdown has begun: an item that ends now is to be dropped as `shutdown`."""
         return self._closed
 
-    def added(self, pending: int) -> None:
+    def added(self, enough: bool) -> None:
         """Says that the source took an item. Cheap; starts the thread at the first one.
 
-        :param pending: how many wait now.
+        :param enough: whether as much waits as is worth a request.
         """
         if self._swept:
             # Shutdown's last sweep may have been before this item came in; whoever comes later sweeps it up.
@@ -109,7 +122,7 @@ class Batch:
             return
         if self._thread is None:
             self._start()
-        if pending >= self._max_batch_items and not self._woken:
+        if enough and not self._woken:
             self._woken = True
             self._wake.put(None)
 
@@ -120,7 +133,7 @@ class Batch:
         :returns: whether all of it was handed to `deliver` in time.
         """
         with instrumentation_suppressed():
-            return self._drain(self._source.pending(), deadline_s)
+            return self._drain(self._source.mark(), deadline_s)
 
     def shutdown(self, deadline_s: float) -> bool:
         """Flushes, ends the thread and drops what is left or comes later as `shutdown`. Idempotent.
@@ -135,6 +148,7 @@ class Batch:
         done = self.flush(deadline_s)
         self._swept = True
         self._source.discard("shutdown")
+        self._losses.tell(last=True)
         return done
 
     def after_fork_in_child(self) -> None:
@@ -166,19 +180,18 @@ class Batch:
             while not self._closed:
                 try:
                     wake.get(timeout=self._schedule_delay_s)
-                    full_batches_only = True
+                    scheduled = False
                 except Empty:
-                    full_batches_only = False
+                    scheduled = True
                 self._woken = False
-                pending = self._source.pending()
-                if full_batches_only:
-                    pending -= pending % self._max_batch_items
                 try:
-                    self._drain(pending, None)
+                    self._drain(self._source.mark() if scheduled else None, None)
+                    self._losses.tell()
                 except Exception:
                     _log.warning("thread", "The batch thread failed and goes on", exc_info=True)
 
-    def _drain(self, items: int, deadline_s: float | None) -> bool:
+    def _drain(self, until: int | None, deadline_s: float | None) -> bool:
+        """Hands on what waited at a moment, or else what is worth a request, as long as there is such."""
         if self._drainer == get_ident():
             # A signal handler or a __del__ flushes inside a drain on its own thread: waiting would be for ever.
             return False
@@ -191,14 +204,13 @@ class Batch:
             try:
                 self._drainer = get_ident()
                 self._hand_on()
-                if items <= 0:
+                if not (self._source.enough() if until is None else self._source.waits(until)):
                     return True
-                if timeout_s == 0.0 and self._source.pending():
+                if timeout_s == 0.0:
                     return False
-                self._request = self._source.drain(min(items, self._max_batch_items))
+                self._request = self._source.drain(until)
                 if self._request is None:
                     return True
-                items -= self._request[1]
                 self._hand_on()
             except BaseException:
                 if self._swept:

@@ -57,7 +57,6 @@ class NativeEngine:
         self._flush_delivery = flush_delivery
         sampler, ratio, parent_based = _sampler(config)
         limits = config.limits
-        max_batch_items = min(config.batch.max_export_batch_size, config.batch.max_queue_size)
         self._recorder = Recorder(
             sampler=sampler,
             ratio=ratio,
@@ -72,7 +71,8 @@ class NativeEngine:
                 limits.attribute_value_length,
             ],
             max_queue_size=config.batch.max_queue_size,
-            max_batch_items=max_batch_items,
+            max_queue_bytes=config.batch.queue_max_bytes,
+            max_batch_items=min(config.batch.max_export_batch_size, config.batch.max_queue_size),
             complain=complain,
         )
         self._batch = Batch(
@@ -80,7 +80,6 @@ class NativeEngine:
             ledger,
             deliver,
             schedule_delay_s=config.batch.schedule_delay_ms / 1000,
-            max_batch_items=max_batch_items,
         )
         self._recorder.set_batch(self._batch)
         ledger.include(self._recorder.counts)

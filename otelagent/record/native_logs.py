@@ -42,7 +42,6 @@ class NativeLogs:
     ) -> None:
         logs = config.logs
         self._resource = resource
-        max_batch_items = min(logs.batch.max_export_batch_size, logs.batch.max_queue_size)
         self._recorder = otelagent_native.Recorder(
             # Nothing is sampled here, and a log record has neither events nor links.
             sampler="always_on",
@@ -50,7 +49,8 @@ class NativeLogs:
             parent_based=False,
             limits=[logs.attribute_count, logs.attribute_value_length, 0, 0, 0, 0, 0],
             max_queue_size=logs.batch.max_queue_size,
-            max_batch_items=max_batch_items,
+            max_queue_bytes=logs.batch.queue_max_bytes,
+            max_batch_items=min(logs.batch.max_export_batch_size, logs.batch.max_queue_size),
             complain=complain,
         )
         self._batch = Batch(
@@ -58,7 +58,6 @@ class NativeLogs:
             ledger,
             deliver,
             schedule_delay_s=logs.batch.schedule_delay_ms / 1000,
-            max_batch_items=max_batch_items,
             signal="logs",
         )
         self._recorder.set_batch(self._batch)

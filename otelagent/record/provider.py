@@ -217,6 +217,7 @@ def _native(
         ],
         # Nothing waits to be delivered: what ends is the processors'.
         max_queue_size=0,
+        max_queue_bytes=0,
         max_batch_items=1,
         complain=complain,
         id_generator=id_generator,

@@ -68,13 +68,17 @@ class SdkEngine:
         sampler_source = str(config.sources.get("sampler", "the configuration"))
         sampler = build_sampler(config.traces.sampler, config.traces.sampler_arg, sampler_source)
         self._sampler = CountingSampler(sampler, ledger)
-        self._queue = SpanQueue(ledger, config.batch.max_queue_size)
+        self._queue = SpanQueue(
+            ledger,
+            max_items=config.batch.max_queue_size,
+            max_bytes=config.batch.queue_max_bytes,
+            max_batch_items=config.batch.max_export_batch_size,
+        )
         self._batch = Batch(
             self._queue,
             ledger,
             deliver,
             schedule_delay_s=config.batch.schedule_delay_ms / 1000,
-            max_batch_items=min(config.batch.max_export_batch_size, config.batch.max_queue_size),
         )
         self._pipeline = Delivering(
             self._batch,
@@ -173,8 +177,8 @@ class Feed(Calls):
             self._ledger.ended(1)
             if self._batch.closed:
                 self._ledger.dropped(1, "shutdown")
-            elif pending := self._queue.offer(span):
-                self._batch.added(pending)
+            elif (enough := self._queue.offer(span)) is not None:
+                self._batch.added(enough)
         self._pipeline.on_end(span)
 
 

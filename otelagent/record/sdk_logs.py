@@ -34,6 +34,7 @@ from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_a
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 from otelagent.record.span_queue import SpanQueue
 from otelagent.record.values import clean, complain_of, fit_scope, text, time_of, truthy
+from otelagent.record.weight import weigh_log_record
 from otelagent.threads import Lock
 
 if TYPE_CHECKING:
@@ -64,13 +65,20 @@ class SdkLogs:
         flush_delivery: FlushDelivery | None = None,
     ) -> None:
         logs = config.logs
-        queue = SpanQueue(ledger, logs.batch.max_queue_size, _encode, "log record")
+        queue = SpanQueue(
+            ledger,
+            max_items=logs.batch.max_queue_size,
+            max_bytes=logs.batch.queue_max_bytes,
+            max_batch_items=logs.batch.max_export_batch_size,
+            weigh=weigh_log_record,
+            encode=_encode,
+            item="log record",
+        )
         self._batch = Batch(
             queue,
             ledger,
             deliver,
             schedule_delay_s=logs.batch.schedule_delay_ms / 1000,
-            max_batch_items=min(logs.batch.max_export_batch_size, logs.batch.max_queue_size),
             signal="logs",
         )
         flush_timeout_s = logs.batch.export_timeout_ms / 1000
@@ -251,8 +259,8 @@ class LogPipeline(SynchronousMultiLogRecordProcessor):
         self._ledger.ended(1)
         if self._batch.closed:
             self._ledger.dropped(1, "shutdown")
-        elif pending := self._queue.offer(log_record):
-            self._batch.added(pending)
+        elif (enough := self._queue.offer(log_record)) is not None:
+            self._batch.added(enough)
         for processor in self._log_record_processors:
             try:
                 processor.on_emit(log_record)

@@ -63,7 +63,7 @@ fuzz_target!(|program: Program<'_>| {
     let limits = AttributeLimits { count: limit(program.attributes), value_length: limit(program.value_length) };
     let none = AttributeLimits::default();
     let scopes = [Scope::new(program.scope, "", "", &attributes(3, &none, &Vec::new()))];
-    let mut queue = Queue::new(usize::MAX);
+    let mut queue = Queue::new(usize::MAX, usize::MAX);
     for record in &program.records {
         let body = record.body.encoded(&none);
         let mut kept = attributes(ATTRIBUTES, &limits, &record.attributes);
@@ -80,9 +80,9 @@ fuzz_target!(|program: Program<'_>| {
             span_id: record.span_id,
             event_name: record.event_name,
         };
-        queue.offer(0, |out| encoded.write(out));
+        queue.offer(0, &encoded);
     }
-    let Some(request) = queue.request(usize::MAX, usize::MAX, b"", &scopes) else {
+    let Some(request) = queue.request(usize::MAX, usize::MAX, u64::MAX, b"", &scopes) else {
         assert!(program.records.is_empty());
         return;
     };

@@ -1,7 +1,7 @@
 //! A program of spans, recorded and drained: prost must read of it what a plain model of the rules says.
 #![no_main]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
@@ -10,10 +10,10 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use otelagent_core::attributes::AttributeLimits;
-use otelagent_core::queue::Queue;
+use otelagent_core::queue::{Item, Queue};
 use otelagent_core::request::Scope;
 use otelagent_core::span::{
-    EVENT_ATTRIBUTES, LINK_ATTRIBUTES, Record, STATUS_ERROR, STATUS_OK, STATUS_UNSET, SpanIds, SpanLimits,
+    EVENT_ATTRIBUTES, EndedSpan, LINK_ATTRIBUTES, Record, STATUS_ERROR, STATUS_OK, STATUS_UNSET, SpanIds, SpanLimits,
 };
 use otelagent_fuzz::{Expected, Pairs, Value, attributes, limit, set};
 use prost::Message;
@@ -27,6 +27,7 @@ struct Program<'a> {
     event_attributes: u8,
     link_attributes: u8,
     max_queue: u8,
+    max_queue_bytes: u16,
     resource: Pairs<'a>,
     scopes: Vec<(&'a str, &'a str, &'a str, Pairs<'a>)>,
     steps: Vec<Step<'a>>,
@@ -36,7 +37,8 @@ struct Program<'a> {
 enum Step<'a> {
     Span(Box<Span<'a>>),
     SampledOut(u8),
-    Drain { max_items: u8, max_bytes: u16 },
+    Mark,
+    Drain { max_items: u8, max_bytes: u16, until_mark: bool },
     Discard,
     Forget,
     Close,
@@ -175,35 +177,62 @@ fn play(span: &Span<'_>, limits: &SpanLimits, record: &mut Record) -> (SpanIds, 
 
 /// A span in the model's queue; `len` is what the queue was given, which counts for the bytes of a request.
 struct Waiting {
+    number: usize,
     scope: usize,
     len: usize,
     span: proto::Span,
 }
 
-/// The request for the oldest spans that wait, taken out of the model's queue.
+impl Waiting {
+    fn is_error(&self) -> bool {
+        self.span.status.as_ref().is_some_and(|status| status.code == i32::from(STATUS_ERROR))
+    }
+}
+
+/// What the model's queue does with a span: whom it drops for it, the span itself or others.
+fn make_room(waiting: &mut Vec<Waiting>, span: &Waiting, max_items: usize, max_bytes: usize) -> (bool, usize) {
+    let fits = |others: &[&Waiting]| {
+        others.len() < max_items && others.iter().map(|other| other.len).sum::<usize>() + span.len <= max_bytes
+    };
+    let others: Vec<&Waiting> = waiting.iter().filter(|other| span.is_error() && !other.is_error()).collect();
+    for shed in 0..=others.len() {
+        let gone: Vec<usize> = others[..shed].iter().map(|other| other.number).collect();
+        let rest: Vec<&Waiting> = waiting.iter().filter(|other| !gone.contains(&other.number)).collect();
+        if fits(&rest) {
+            waiting.retain(|other| !gone.contains(&other.number));
+            return (true, shed);
+        }
+    }
+    (false, 1)
+}
+
+/// The request for the oldest spans that wait, errors first, taken out of the model's queue.
 fn expected_request(
-    waiting: &mut VecDeque<Waiting>,
+    waiting: &mut Vec<Waiting>,
     max_items: usize,
     max_bytes: usize,
+    until: usize,
     resource: &Resource,
     scopes: &[(Option<InstrumentationScope>, String)],
 ) -> Option<(ExportTraceServiceRequest, usize)> {
-    let mut groups: Vec<(usize, Vec<proto::Span>)> = Vec::new();
-    let (mut taken, mut bytes) = (0, 0);
-    while let Some(Waiting { scope, len, .. }) = waiting.front() {
-        if taken == max_items || (taken > 0 && bytes + len > max_bytes) {
+    let (mut taken, mut bytes): (Vec<Waiting>, usize) = (Vec::new(), 0);
+    waiting.sort_by_key(|span| !span.is_error()); // stable
+    while let Some(place) = waiting.iter().position(|span| span.number < until) {
+        let len = waiting[place].len;
+        if taken.len() == max_items || (!taken.is_empty() && bytes + len > max_bytes) {
             break;
         }
-        taken += 1;
         bytes += len;
-        let group = match groups.iter().position(|(known, _)| known == scope) {
-            Some(group) => group,
-            None => {
-                groups.push((*scope, Vec::new()));
-                groups.len() - 1
-            }
-        };
-        groups[group].1.extend(waiting.pop_front().map(|waiting| waiting.span));
+        taken.push(waiting.remove(place));
+    }
+    taken.sort_by_key(|span| span.number);
+    let items = taken.len();
+    let mut groups: Vec<(usize, Vec<proto::Span>)> = Vec::new();
+    for Waiting { scope, span, .. } in taken {
+        match groups.iter_mut().find(|(known, _)| *known == scope) {
+            Some((_, spans)) => spans.push(span),
+            None => groups.push((scope, vec![span])),
+        }
     }
     let scope_spans = groups
         .into_iter()
@@ -214,7 +243,7 @@ fn expected_request(
         .collect();
     let resource_spans =
         vec![proto::ResourceSpans { resource: Some(resource.clone()), scope_spans, ..Default::default() }];
-    (taken > 0).then_some((ExportTraceServiceRequest { resource_spans }, taken))
+    (items > 0).then_some((ExportTraceServiceRequest { resource_spans }, items))
 }
 
 fuzz_target!(|program: Program<'_>| {
@@ -246,18 +275,27 @@ fuzz_target!(|program: Program<'_>| {
     }
 
     let max_queue = usize::from(program.max_queue);
-    let mut queue = Queue::new(max_queue);
+    let max_bytes = usize::from(program.max_queue_bytes);
+    let mut queue = Queue::new(max_queue, max_bytes);
     let mut record = Record::new();
-    let mut waiting: VecDeque<Waiting> = VecDeque::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let mut mark: Option<(u64, usize)> = None;
+    let mut number = 0;
     let (mut ended, mut sampled_out, mut closed) = (0, 0, false);
     let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
-    let drain = |queue: &mut Queue, waiting: &mut VecDeque<_>, max_items, max_bytes| {
-        let got = queue.request(max_items, max_bytes, &resource_body, &scopes).map(|request| {
-            let mut bytes = vec![0; request.byte_len()];
-            request.write(&mut bytes);
-            (bytes, request.take())
-        });
-        let want = expected_request(waiting, max_items, max_bytes, &resource, &expected_scopes);
+    let drain = |queue: &mut Queue, waiting: &mut Vec<_>, max_items, max_bytes, mark: Option<(u64, usize)>| {
+        let until = mark.map_or(usize::MAX, |(_, until)| until);
+        if let Some((mark, until)) = mark {
+            assert_eq!(queue.waits(mark), waiting.iter().any(|span: &Waiting| span.number < until));
+        }
+        let got = queue
+            .request(max_items, max_bytes, mark.map_or(u64::MAX, |(mark, _)| mark), &resource_body, &scopes)
+            .map(|request| {
+                let mut bytes = vec![0; request.byte_len()];
+                request.write(&mut bytes);
+                (bytes, request.take())
+            });
+        let want = expected_request(waiting, max_items, max_bytes, until, &resource, &expected_scopes);
         assert_eq!(got.as_ref().map(|(_, count)| *count), want.as_ref().map(|(_, count)| *count));
         if let (Some((bytes, _)), Some((want, _))) = (got, want) {
             let got = ExportTraceServiceRequest::decode(&bytes[..]).expect("prost reads the request");
@@ -271,30 +309,41 @@ fuzz_target!(|program: Program<'_>| {
                 let scope = if scopes.is_empty() { 0 } else { usize::from(span.scope) % scopes.len() };
                 let (ids, expected) = play(span, &limits, &mut record);
                 ended += 1;
-                let refused = match (closed, waiting.len() >= max_queue) {
-                    (true, _) => Some("shutdown"),
-                    (_, true) => Some("queue_full"),
-                    _ => None,
+                let item = EndedSpan { ids: &ids, record: &record };
+                let mut bytes = Vec::new();
+                item.write(item.message_len(), &mut bytes);
+                let span = Waiting { number, scope, len: bytes.len(), span: expected };
+                number += 1;
+                let mut count = |reason: &str, items: usize| {
+                    if items > 0 {
+                        *dropped.entry(reason.to_owned()).or_default() += items as u64;
+                    }
                 };
-                let mut len = 0;
-                let pending = queue.offer(scope as u32, |out| {
-                    let before = out.len();
-                    record.write(&ids, out);
-                    len = out.len() - before;
-                });
-                match refused {
-                    Some(reason) => *dropped.entry(reason.to_owned()).or_default() += 1,
-                    None => waiting.push_back(Waiting { scope, len, span: expected }),
+                let mut taken = false;
+                if closed {
+                    count("shutdown", 1);
+                } else if span.len > max_bytes {
+                    count("too_large", 1);
+                } else {
+                    let (fits, shed) = make_room(&mut waiting, &span, max_queue, max_bytes);
+                    taken = fits;
+                    count("queue_full", shed);
                 }
-                assert_eq!(pending, if refused.is_some() { 0 } else { waiting.len() });
+                if taken {
+                    waiting.push(span);
+                }
+                let pending = queue.offer(scope as u32, &item);
+                assert_eq!(pending, if taken { waiting.len() } else { 0 });
             }
             Step::SampledOut(count) => {
                 queue.sampled_out(u64::from(*count));
                 ended += u64::from(*count);
                 sampled_out += u64::from(*count);
             }
-            Step::Drain { max_items, max_bytes } => {
-                drain(&mut queue, &mut waiting, usize::from(*max_items), usize::from(*max_bytes));
+            Step::Mark => mark = Some((queue.mark(), number)),
+            Step::Drain { max_items, max_bytes, until_mark } => {
+                let until = mark.filter(|_| *until_mark);
+                drain(&mut queue, &mut waiting, usize::from(*max_items), usize::from(*max_bytes), until);
             }
             Step::Discard => {
                 queue.discard("shutdown_timeout");
@@ -315,11 +364,12 @@ fuzz_target!(|program: Program<'_>| {
             }
         }
         assert_eq!(queue.pending(), waiting.len());
+        assert_eq!(queue.bytes(), waiting.iter().map(|span| span.len).sum::<usize>());
         assert_eq!((queue.counts.ended, queue.counts.sampled_out), (ended, sampled_out));
         assert_eq!(queue.counts.dropped, dropped);
     }
     while !waiting.is_empty() {
-        drain(&mut queue, &mut waiting, 3, 4096);
+        drain(&mut queue, &mut waiting, 3, 4096, None);
     }
-    assert!(queue.request(usize::MAX, usize::MAX, &resource_body, &scopes).is_none());
+    assert!(queue.request(usize::MAX, usize::MAX, u64::MAX, &resource_body, &scopes).is_none());
 });

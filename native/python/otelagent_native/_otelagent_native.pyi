@@ -351,8 +351,12 @@ class Recorder:
     :param parent_based: whether a span with a parent is sampled as its parent was; not for a sampler object.
     :param limits: most attributes of a span, longest value (characters, bytes), most events and links of a span, most
         attributes of an event and of a link, longest value of these; None is no limit.
-    :param max_queue_size: most spans that wait; the newest is dropped as `queue_full`.
-    :param max_batch_items: the batch is told whenever a multiple of it waits.
+    :param max_queue_size: most spans that wait. When full, the oldest of the lowest priority gives way to one of a
+        higher: spans that are errors go before others, log records from ERROR on before the rest, those below INFO come
+        last. What gives way or finds nothing that would is dropped as `queue_full`.
+    :param max_queue_bytes: most bytes of encoded spans that wait; as `max_queue_size`. One that alone has more is
+        dropped as `too_large`.
+    :param max_batch_items: most spans of a request.
     :param complain: hears of what went wrong: a topic, a message, the exception if there was one. May be called often.
     :param id_generator: an object with the SDK's `generate_trace_id`, `generate_span_id` and `is_trace_id_random`.
     :raises ValueError: the sampler's name is unknown.
@@ -366,6 +370,7 @@ class Recorder:
         parent_based: bool,
         limits: Sequence[int | None],
         max_queue_size: int,
+        max_queue_bytes: int,
         max_batch_items: int,
         complain: Callable[[str, str, BaseException | None], None],
         id_generator: object | None = None,
@@ -378,7 +383,7 @@ class Recorder:
     def set_resource(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Takes the resource of every request drained from now on."""
     def set_batch(self, batch: object) -> None:
-        """Takes the object whose `added(pending)` is called when the first span waits and when a batch is full."""
+        """Takes the object whose `added(enough)` is called when the first span waits and when there is enough."""
     def set_listener(self, listener: object | None) -> None:
         """Takes the object that hears of each recorded span: `on_start(span, context)`, and at its end
         `on_ending(span)`, `on_end(span)`."""
@@ -392,10 +397,23 @@ class Recorder:
         """Starts a new sequence of ids, for a fork child."""
     def counts(self) -> tuple[int, int, dict[str, int]]:
         """Spans ended, sampled out, and dropped by reason, since the recorder was made or `forget`."""
-    def pending(self) -> int:
-        """How many spans wait."""
-    def drain(self, max_items: int) -> tuple[bytes, int] | None:
-        """Takes the oldest spans, 4 MiB of them at most, as one `ExportTraceServiceRequest`, and says how many."""
+    def dropped(self) -> dict[str, int]:
+        """Spans dropped by reason, as in `counts`."""
+    def enough(self) -> bool:
+        """Whether as much waits as is worth a request: `max_batch_items`, or 4 MiB, or half of `max_queue_bytes`."""
+    def mark(self) -> int:
+        """The moment, for `waits` and `drain`."""
+    def waits(self, until: int) -> bool:
+        """Whether anything still waits that came before a moment.
+
+        :param until: a `mark()`.
+        """
+    def drain(self, until: int | None = None) -> tuple[bytes, int] | None:
+        """Takes the oldest spans of the highest priority, then of the next, up to `max_batch_items` and 4 MiB of them,
+        as one `ExportTraceServiceRequest`, and says how many.
+
+        :param until: a `mark()`: leaves out what came later. None for nothing.
+        """
     def discard(self, reason: str) -> None:
         """Drops every waiting span under `reason`."""
     def forget(self) -> None:

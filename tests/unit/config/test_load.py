@@ -64,6 +64,7 @@ def test_defaults() -> None:
         "schedule_delay_ms": 5_000,
         "export_timeout_ms": 30_000,
         "max_queue_size": 2_048,
+        "queue_max_bytes": 33_554_432,
         "max_export_batch_size": 512,
     }
     assert vars(config.queue) == {"max_bytes": 67_108_864, "export_max_bytes_per_s": 0}

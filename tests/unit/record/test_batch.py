@@ -16,8 +16,11 @@ from otelagent.threads import Thread
 
 
 class Numbers:
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, max_batch_items: int) -> None:
         self.ledger = ledger
+        self.max_batch_items = max_batch_items
+        self.taken = 0
+        self.given_up: dict[str, int] = {}
         self.waiting: deque[int] = deque()
         self.sizes: list[int] = []
         self.encoding_s = 0.0
@@ -26,8 +29,22 @@ class Numbers:
     def pending(self) -> int:
         return len(self.waiting)
 
-    def drain(self, max_items: int) -> tuple[bytes, int] | None:
-        taken = [self.waiting.popleft() for _ in range(min(max_items, len(self.waiting)))]
+    def mark(self) -> int:
+        return self.taken + len(self.waiting)
+
+    def waits(self, until: int) -> bool:
+        return bool(self.waiting) and self.taken < until
+
+    def enough(self) -> bool:
+        return len(self.waiting) >= self.max_batch_items
+
+    def dropped(self) -> dict[str, int]:
+        return self.given_up
+
+    def drain(self, until: int | None = None) -> tuple[bytes, int] | None:
+        left = len(self.waiting) if until is None else until - self.taken
+        taken = [self.waiting.popleft() for _ in range(min(self.max_batch_items, left, len(self.waiting)))]
+        self.taken += len(taken)
         self.entered.set()
         time.sleep(self.encoding_s)
         self.sizes.append(len(taken))
@@ -45,14 +62,13 @@ class Numbers:
 class Bench:
     def __init__(self, schedule_delay_s: float = 60.0, max_batch_items: int = 10) -> None:
         self.ledger = Ledger("traces")
-        self.source = Numbers(self.ledger)
+        self.source = Numbers(self.ledger, max_batch_items)
         self.got: list[int] = []
         self.batch = Batch(
             self.source,
             self.ledger,
             self.deliver,
             schedule_delay_s=schedule_delay_s,
-            max_batch_items=max_batch_items,
         )
 
     def deliver(self, signal: str, body: bytes, items: int) -> None:
@@ -63,7 +79,7 @@ class Bench:
         for number in numbers:
             self.ledger.ended(1)
             self.source.waiting.append(number)
-            self.batch.added(len(self.source.waiting))
+            self.batch.added(self.source.enough())
 
     def wait_for(self, count: int) -> None:
         deadline_s = time.monotonic() + 10

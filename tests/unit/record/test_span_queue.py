@@ -43,7 +43,7 @@ def test_a_request_has_at_most_4_mib_unless_it_is_one_span(record: Record) -> No
 
 
 def test_large_spans_are_not_encoded_over_and_over(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = record()
+    recorder = record(batch_queue_max_bytes=100 * MIB)
     encoded = 0
     encode = span_queue._encode
 

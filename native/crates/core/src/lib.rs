@@ -6,6 +6,7 @@ pub mod b3;
 pub mod clock;
 pub mod http;
 pub mod ids;
+mod lane;
 pub mod log;
 pub mod queue;
 pub mod request;

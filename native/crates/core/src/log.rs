@@ -1,6 +1,7 @@
 //! Log records: the wire format of `opentelemetry.proto.logs.v1.LogRecord`.
 
 use crate::attributes::Attributes;
+use crate::queue::{Item, Priority};
 use crate::wire::{self, AnyValue};
 
 /// Field of `LogRecord` that holds its attributes.
@@ -28,9 +29,21 @@ pub struct LogRecord<'a> {
     pub event_name: &'a str,
 }
 
-impl LogRecord<'_> {
-    /// Bytes of the message.
-    fn len(&self) -> usize {
+/// The least severity of an error, and of what isn't for debugging alone (logs data model, "SeverityNumber").
+const SEVERITY_ERROR: u8 = 17;
+const SEVERITY_INFO: u8 = 9;
+
+impl Item for LogRecord<'_> {
+    /// High from ERROR on, low below INFO; what doesn't say is normal.
+    fn priority(&self) -> Priority {
+        match self.severity {
+            SEVERITY_ERROR.. => Priority::High,
+            0 | SEVERITY_INFO.. => Priority::Normal,
+            _ => Priority::Low,
+        }
+    }
+
+    fn message_len(&self) -> usize {
         let text = |text: &str| if text.is_empty() { 0 } else { wire::len_field_len(text.len()) };
         wire::fixed64_field_len(self.time_ns)
             + wire::varint_field_len(u64::from(self.severity))
@@ -46,9 +59,7 @@ impl LogRecord<'_> {
     }
 
     /// Appends the record as the field `log_records` of a `ScopeLogs`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let len = self.len();
-        out.reserve(len + 6);
+    fn write(&self, len: usize, out: &mut Vec<u8>) {
         out.push(wire::len_tag(2));
         wire::varint(out, len as u64);
         let text = |out: &mut Vec<u8>, field, text: &str| {
@@ -106,10 +117,10 @@ mod tests {
 
     fn written(record: &LogRecord<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        record.write(&mut out);
+        record.write(record.message_len(), &mut out);
         let Some((2, Field::Len(body))) = Fields(&out).next() else { panic!("no record") };
         assert_eq!(Fields(&out).count(), 1, "the length is the message's");
-        assert_eq!(body.len(), record.len());
+        assert_eq!(body.len(), record.message_len());
         body.to_vec()
     }
 
@@ -170,11 +181,11 @@ mod tests {
     #[test]
     fn records_go_through_the_queue_of_spans() {
         let scopes = [Scope::new("a", "", "", &Attributes::new(3)), Scope::new("b", "", "", &Attributes::new(3))];
-        let mut queue = Queue::new(10);
+        let mut queue = Queue::new(10, 1 << 20);
         for (scope, severity) in [(0, 9), (1, 17), (0, 13)] {
-            queue.offer(scope, |out| LogRecord { severity, ..empty(&NOTHING) }.write(out));
+            queue.offer(scope, &LogRecord { severity, ..empty(&NOTHING) });
         }
-        let waiting = queue.request(10, 1 << 20, b"", &scopes).unwrap();
+        let waiting = queue.request(10, 1 << 20, u64::MAX, b"", &scopes).unwrap();
         assert_eq!(waiting.items(), 3);
         let mut request = vec![0; waiting.byte_len()];
         waiting.write(&mut request);

@@ -1,111 +1,136 @@
-//! Ended spans on their way to an OTLP request, and the counts of what became of them.
+//! Ended items on their way to an OTLP request, and the counts of what became of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use crate::request::{Group, Piece, Request, Scope, part};
+use crate::lane::{Lane, Spare};
+use crate::request::{Piece, Request, Scope, part};
+use crate::wire;
 
 /// Counts since the recorder was made; they only grow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Spans that ended or were left out.
+    /// Items that ended or were left out.
     pub ended: u64,
-    /// Spans that the sampler or a pause left out.
+    /// Items that the sampler or a pause left out.
     pub sampled_out: u64,
-    /// Ended spans given up, by reason.
+    /// Ended items given up, by reason.
     pub dropped: BTreeMap<String, u64>,
 }
 
-/// Spans of one scope that ended one after the other.
-struct Run {
-    scope: u32,
-    items: usize,
-    bytes: usize,
+/// Who gives way to whom when there is no room, and who is sent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    High,
+    Normal,
+    Low,
 }
 
-/// A piece of the queue: spans as fields of a `ScopeSpans`, and whose they are.
-#[derive(Default)]
-struct Chunk {
-    bytes: Vec<u8>,
-    runs: Vec<Run>,
-    /// Where the oldest span that waits begins, and in which run.
-    head: usize,
-    first: usize,
+/// How many priorities there are.
+const PRIORITIES: usize = 3;
+
+/// What the queue takes: an ended span or a log record, yet to be written.
+pub trait Item {
+    fn priority(&self) -> Priority;
+
+    /// Bytes of the message.
+    fn message_len(&self) -> usize;
+
+    /// Appends it as one field.
+    ///
+    /// :param len: its `message_len`.
+    fn write(&self, len: usize, out: &mut Vec<u8>);
 }
 
-/// Encoded spans in the order of their end.
+/// Encoded items, of each priority in the order of their end.
 ///
-/// In pieces, so that it never copies what waits when it grows, whatever its size: that would stop the application for
-/// milliseconds.
+/// Bounded by items and by encoded bytes, exactly. What it takes of memory besides is an empty fifteenth of the full
+/// chunks, for each priority two chunks that are not full, and 16 spare ones of at most 128 KiB; for each item at most
+/// 64 bytes of whose it is.
 pub struct Queue {
-    chunks: VecDeque<Chunk>,
-    spare: Vec<Chunk>,
+    lanes: [Lane; PRIORITIES],
+    spare: Spare,
     pending: usize,
+    bytes: usize,
+    /// How many were ever taken in: the number of the next.
+    taken_in: u64,
     max_items: usize,
+    max_bytes: usize,
     closed: bool,
     pub counts: Counts,
 }
 
-/// Bytes of a chunk.
-const CHUNK: usize = 64 << 10;
-/// A chunk with less room than this takes no further span.
-const ROOM: usize = 4 << 10;
-/// Chunks that an empty queue keeps.
-const SPARE: usize = 16;
-
-impl Chunk {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.runs.clear();
-        self.head = 0;
-        self.first = 0;
-    }
-}
-
 impl Queue {
-    /// :param max_items: most spans that wait; the newest is refused when full.
-    pub fn new(max_items: usize) -> Self {
-        let (chunks, spare) = (VecDeque::new(), Vec::new());
-        Self { chunks, spare, pending: 0, max_items, closed: false, counts: Counts::default() }
+    /// :param max_items: most items that wait.
+    /// :param max_bytes: most bytes of encoded items that wait.
+    pub fn new(max_items: usize, max_bytes: usize) -> Self {
+        Self {
+            lanes: Default::default(),
+            spare: Spare::default(),
+            pending: 0,
+            bytes: 0,
+            taken_in: 0,
+            max_items,
+            max_bytes,
+            closed: false,
+            counts: Counts::default(),
+        }
     }
 
-    /// Takes an ended span, which `write` appends as one field, or counts why not: `shutdown`, `queue_full`.
+    /// Takes an ended item, or counts why not: `shutdown`, `queue_full`, `too_large` for one that alone has more than
+    /// all may have.
+    ///
+    /// When there is no room, the oldest of the lowest priority give way, counted as `queue_full`, as many as it needs;
+    /// none, if those below its own priority are not enough. The oldest, for they begin the lane: there nothing has to
+    /// be moved, and what is said of the present is said by the newest.
     ///
     /// Returns how many wait, 0 when it was refused.
-    pub fn offer(&mut self, scope: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub fn offer(&mut self, scope: u32, item: &impl Item) -> usize {
         self.counts.ended += 1;
-        if self.closed {
-            self.drop_counted(1, "shutdown");
+        let priority = item.priority();
+        let len = item.message_len();
+        let bytes = wire::len_field_len(len);
+        let room = self.pending < self.max_items && bytes <= self.max_bytes - self.bytes;
+        if !room && !self.make_room(priority, bytes) {
             return 0;
         }
-        if self.pending >= self.max_items {
-            self.drop_counted(1, "queue_full");
-            return 0;
-        }
-        if self.chunks.back().is_none_or(|chunk| chunk.bytes.len() > CHUNK - ROOM) {
-            self.grow();
-        }
-        let Some(chunk) = self.chunks.back_mut() else { return 0 };
-        let before = chunk.bytes.len();
-        write(&mut chunk.bytes);
-        let bytes = chunk.bytes.len() - before;
-        match chunk.runs.last_mut() {
-            Some(run) if run.scope == scope => {
-                run.items += 1;
-                run.bytes += bytes;
-            }
-            _ => chunk.runs.push(Run { scope, items: 1, bytes }),
-        }
+        self.lanes[priority as usize].append(&mut self.spare, self.taken_in, scope, item, len, bytes);
+        self.taken_in += 1;
+        self.bytes += bytes;
         self.pending += 1;
         self.pending
     }
 
+    /// Makes lower priorities give way; counts an item for which they can't.
     #[cold]
-    fn grow(&mut self) {
-        let chunk = self.spare.pop().unwrap_or_else(|| Chunk { bytes: Vec::with_capacity(CHUNK), ..Chunk::default() });
-        self.chunks.push_back(chunk);
+    fn make_room(&mut self, priority: Priority, bytes: usize) -> bool {
+        let lower = &self.lanes[priority as usize + 1..];
+        let items = self.pending - lower.iter().map(|lane| lane.items).sum::<usize>();
+        let kept = self.bytes - lower.iter().map(|lane| lane.bytes).sum::<usize>();
+        let refused = if self.closed {
+            "shutdown"
+        } else if bytes > self.max_bytes {
+            "too_large"
+        } else if items >= self.max_items || kept + bytes > self.max_bytes {
+            "queue_full"
+        } else {
+            ""
+        };
+        if !refused.is_empty() {
+            self.drop_counted(1, refused);
+            return false;
+        }
+        let mut shed = 0;
+        while self.pending >= self.max_items || bytes > self.max_bytes - self.bytes {
+            let Some(lane) = self.lanes.iter_mut().rfind(|lane| lane.items > 0) else { break };
+            self.bytes -= lane.remove_oldest(&mut self.spare);
+            self.pending -= 1;
+            shed += 1;
+        }
+        self.drop_counted(shed, "queue_full");
+        true
     }
 
-    /// Counts spans that were left out.
+    /// Counts items that were left out.
     pub fn sampled_out(&mut self, count: u64) {
         self.counts.ended += count;
         self.counts.sampled_out += count;
@@ -124,97 +149,102 @@ impl Queue {
         self.pending
     }
 
-    /// Spans that end from now on are dropped as `shutdown`.
-    pub fn close(&mut self) {
-        self.closed = true;
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// The oldest spans, up to `max_items` and at most `max_bytes` of them, but one at least, as the body of an
-    /// `ExportTraceServiceRequest`. They wait until the request is taken.
+    /// The moment, for `waits` and `request`: the number of the item that comes next.
+    pub fn mark(&self) -> u64 {
+        self.taken_in
+    }
+
+    /// Whether anything still waits that came before a moment.
+    pub fn waits(&self, until: u64) -> bool {
+        self.lanes.iter().any(|lane| lane.head().is_some_and(|head| head < until))
+    }
+
+    /// Items that end from now on are dropped as `shutdown`.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.max_items = 0; // So that `offer` need not ask.
+    }
+
+    /// The oldest items of the highest priority, then of the next, up to `max_items` and at most `max_bytes` of them, but
+    /// one at least, as the body of an `ExportTraceServiceRequest`: there they are in the order of their end. They wait
+    /// until the request is taken.
     ///
+    /// :param until: a `mark`: leaves out what came later.
     /// :param resource: the body of the `Resource`.
     pub fn request<'a>(
         &'a mut self,
         max_items: usize,
         max_bytes: usize,
+        until: u64,
         resource: &'a [u8],
         scopes: &'a [Scope],
     ) -> Option<Request<'a>> {
         let mut pieces: Vec<Piece> = Vec::new();
-        let mut groups: Vec<Group> = Vec::new();
         let (mut items, mut bytes) = (0, 0);
-        'all: for (place, chunk) in self.chunks.iter().enumerate() {
-            let mut start = chunk.head;
-            for run in &chunk.runs[chunk.first..] {
-                let (most_items, most_bytes) = (max_items - items, max_bytes.saturating_sub(bytes));
-                let (run_items, run_bytes) = if run.items <= most_items && run.bytes <= most_bytes {
-                    (run.items, run.bytes)
-                } else {
-                    let most_items = most_items.min(run.items);
-                    part(&chunk.bytes[start..start + run.bytes], most_items, most_bytes, items == 0)
-                };
-                if run_items == 0 {
-                    break 'all;
-                }
-                let group = match groups.iter().position(|group| group.scope == run.scope) {
-                    Some(known) => known,
-                    None => {
-                        groups.push(Group { scope: run.scope, bytes: 0 });
-                        groups.len() - 1
+        'lanes: for (number, lane) in self.lanes.iter().enumerate() {
+            for (place, chunk) in lane.chunks.iter().enumerate() {
+                let mut start = chunk.head;
+                for run in &chunk.runs[chunk.first..] {
+                    let (waiting, left) = (run.items_until(until), max_bytes.saturating_sub(bytes));
+                    let most_items = (max_items - items).min(waiting);
+                    let (run_items, run_bytes) = if run.items == most_items && run.bytes <= left {
+                        (run.items, run.bytes)
+                    } else {
+                        part(&chunk.bytes[start..start + run.bytes], most_items, left, items == 0)
+                    };
+                    if run_items > 0 {
+                        let (scope, end) = (run.scope, run.end);
+                        pieces.push(Piece {
+                            scope,
+                            lane: number,
+                            chunk: place,
+                            start,
+                            items: run_items,
+                            bytes: run_bytes,
+                            end,
+                        });
+                        start += run_bytes;
+                        items += run_items;
+                        bytes += run_bytes;
                     }
-                };
-                groups[group].bytes += run_bytes;
-                pieces.push(Piece { group, chunk: place, start, items: run_items, bytes: run_bytes });
-                start += run_bytes;
-                items += run_items;
-                bytes += run_bytes;
-                if run_items < run.items {
-                    break 'all;
+                    if run_items < waiting {
+                        break 'lanes;
+                    }
+                    if waiting < run.items {
+                        continue 'lanes;
+                    }
                 }
             }
         }
-        (items > 0).then(|| Request::new(self, pieces, groups, items, resource, scopes))
+        (items > 0).then(|| Request::new(self, pieces, items, resource, scopes))
     }
 
     pub(crate) fn take(&mut self, pieces: &[Piece]) {
         for piece in pieces {
-            let Some(chunk) = self.chunks.front_mut() else { return };
-            let run = &mut chunk.runs[chunk.first];
-            run.items -= piece.items;
-            run.bytes -= piece.bytes;
-            chunk.first += usize::from(run.items == 0);
-            chunk.head += piece.bytes;
+            self.lanes[piece.lane].remove(&mut self.spare, piece.items, piece.bytes);
             self.pending -= piece.items;
-            if chunk.first == chunk.runs.len() {
-                self.retire();
-            }
+            self.bytes -= piece.bytes;
         }
     }
 
-    /// Encoded spans of a chunk.
-    pub(crate) fn bytes(&self, piece: &Piece) -> &[u8] {
-        &self.chunks[piece.chunk].bytes[piece.start..piece.start + piece.bytes]
-    }
-
-    /// Empties the oldest chunk and keeps it for later, unless a large span has made it large.
-    fn retire(&mut self) {
-        if let Some(mut chunk) = self.chunks.pop_front()
-            && self.spare.len() < SPARE
-            && chunk.bytes.capacity() <= 2 * CHUNK
-        {
-            chunk.clear();
-            self.spare.push(chunk);
-        }
+    /// Encoded items of a chunk.
+    pub(crate) fn piece(&self, piece: &Piece) -> &[u8] {
+        &self.lanes[piece.lane].chunks[piece.chunk].bytes[piece.start..piece.start + piece.bytes]
     }
 
     fn clear(&mut self) {
-        while !self.chunks.is_empty() {
-            self.retire();
+        for lane in &mut self.lanes {
+            lane.clear(&mut self.spare);
         }
-        self.pending = 0;
+        (self.pending, self.bytes) = (0, 0);
     }
 
-    /// Drops every waiting span under `reason`.
+    /// Drops every waiting item under `reason`.
     pub fn discard(&mut self, reason: &str) {
         if self.pending > 0 {
             self.drop_counted(self.pending as u64, reason);
@@ -222,7 +252,7 @@ impl Queue {
         }
     }
 
-    /// Lets go of every waiting span and of every count: in a fork child they are the parent's.
+    /// Lets go of every waiting item and of every count: in a fork child they are the parent's.
     pub fn forget(&mut self) {
         self.clear();
         self.counts = Counts::default();
@@ -233,18 +263,37 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::attributes::Attributes;
-    use crate::wire::{self, Field, Fields};
+    use crate::lane::CHUNK;
+    use crate::wire::{Field, Fields};
+
+    struct Raw<'a>(Priority, &'a [u8]);
+
+    impl Item for Raw<'_> {
+        fn priority(&self) -> Priority {
+            self.0
+        }
+
+        fn message_len(&self) -> usize {
+            self.1.len()
+        }
+
+        fn write(&self, _: usize, out: &mut Vec<u8>) {
+            wire::len_field(out, 2, self.1);
+        }
+    }
+
+    const PLENTY: usize = 1 << 30;
 
     fn scope(name: &str) -> Scope {
         Scope::new(name, "", "", &Attributes::new(3))
     }
 
     fn offer(queue: &mut Queue, scope: u32, name: u8) -> usize {
-        queue.offer(scope, |out| wire::len_field(out, 2, &[name]))
+        queue.offer(scope, &Raw(Priority::Normal, &[name]))
     }
 
     fn drain(queue: &mut Queue, max_items: usize, max_bytes: usize, scopes: &[Scope]) -> Option<(Vec<u8>, usize)> {
-        let request = queue.request(max_items, max_bytes, b"", scopes)?;
+        let request = queue.request(max_items, max_bytes, u64::MAX, b"", scopes)?;
         let mut bytes = vec![0; request.byte_len()];
         request.write(&mut bytes);
         Some((bytes, request.take()))
@@ -276,7 +325,7 @@ mod tests {
     #[test]
     fn a_request_groups_by_scope_and_keeps_the_order() {
         let scopes = [scope("a"), scope("b")];
-        let mut queue = Queue::new(10);
+        let mut queue = Queue::new(10, PLENTY);
         for (scope, name) in [(1, 1), (0, 2), (1, 3), (0, 4), (1, 5)] {
             offer(&mut queue, scope, name);
         }
@@ -291,7 +340,7 @@ mod tests {
     #[test]
     fn a_request_is_no_longer_than_asked_but_has_one_span() {
         let scopes = [scope("a")];
-        let mut queue = Queue::new(10);
+        let mut queue = Queue::new(10, PLENTY);
         (0..3).for_each(|name| {
             offer(&mut queue, 0, name);
         });
@@ -301,7 +350,7 @@ mod tests {
 
     #[test]
     fn counts_balance() {
-        let mut queue = Queue::new(2);
+        let mut queue = Queue::new(2, PLENTY);
         for name in 0..3 {
             offer(&mut queue, 0, name);
         }
@@ -320,7 +369,7 @@ mod tests {
     #[test]
     fn a_long_run_takes_no_more_room_than_what_waits() {
         let scopes = [scope("a")];
-        let mut queue = Queue::new(100);
+        let mut queue = Queue::new(100, PLENTY);
         for round in 0..10_000 {
             offer(&mut queue, 0, 1);
             offer(&mut queue, 0, 2);
@@ -329,15 +378,16 @@ mod tests {
             }
         }
         assert_eq!(queue.pending(), 22);
-        assert!(queue.chunks.len() + queue.spare.len() <= 3);
+        assert!(queue.lanes.each_ref().map(|lane| lane.chunks.len()).iter().sum::<usize>() <= 2);
+        assert!(queue.spare.capacities().len() <= 3);
     }
 
     #[test]
     fn a_request_that_is_not_taken_leaves_the_queue_as_it_was() {
         let scopes = [scope("a")];
-        let mut queue = Queue::new(10);
+        let mut queue = Queue::new(10, PLENTY);
         offer(&mut queue, 0, 1);
-        assert_eq!(queue.request(10, 1 << 20, b"", &scopes).unwrap().items(), 1);
+        assert_eq!(queue.request(10, 1 << 20, u64::MAX, b"", &scopes).unwrap().items(), 1);
         assert_eq!(queue.pending(), 1);
         assert_eq!(drain(&mut queue, 10, 1 << 20, &scopes).unwrap().1, 1);
         assert_eq!(queue.pending(), 0);
@@ -349,7 +399,7 @@ mod tests {
         // Lengths from a byte to more than a chunk, runs of several lengths, requests across chunks.
         for (max_items, max_bytes) in [(1, 1 << 20), (7, 1 << 20), (512, 1 << 20), (10_000, 70_000), (10_000, 1 << 30)]
         {
-            let mut queue = Queue::new(usize::MAX);
+            let mut queue = Queue::new(usize::MAX, usize::MAX);
             let mut got: [Vec<u16>; 2] = Default::default();
             let mut expected = got.clone();
             let mut numbers = 0..2000u16;
@@ -361,11 +411,9 @@ mod tests {
                         _ => 2 + usize::from(number) % 300,
                     };
                     expected[scope as usize].push(number);
-                    queue.offer(scope, |out| {
-                        let mut body = vec![0; len];
-                        body[..2].copy_from_slice(&number.to_le_bytes());
-                        wire::len_field(out, 2, &body);
-                    });
+                    let mut body = vec![0; len];
+                    body[..2].copy_from_slice(&number.to_le_bytes());
+                    queue.offer(scope, &Raw(Priority::Normal, &body));
                 }
                 let before = queue.pending();
                 let Some((request, items)) = drain(&mut queue, max_items, max_bytes, &scopes) else { break };
@@ -385,7 +433,201 @@ mod tests {
                 }
             }
             assert_eq!(got, expected, "{max_items} {max_bytes}");
-            assert!(queue.chunks.is_empty() && queue.spare.iter().all(|chunk| chunk.bytes.capacity() <= 2 * CHUNK));
+            assert!(queue.lanes.iter().all(|lane| lane.chunks.is_empty()));
+            assert!(queue.spare.capacities().iter().all(|capacity| *capacity <= 2 * CHUNK));
         }
+    }
+
+    /// Names of the items that a request for all takes, in order.
+    fn rest(queue: &mut Queue, scopes: &[Scope]) -> Vec<u8> {
+        let request = drain(queue, usize::MAX, usize::MAX, scopes);
+        request.map_or(vec![], |(request, _)| decoded(&request).into_iter().flat_map(|(_, names)| names).collect())
+    }
+
+    #[test]
+    fn the_oldest_of_the_lowest_priority_gives_way_and_no_higher_one() {
+        use Priority::{High, Low, Normal};
+        let scopes = [scope("a")];
+        let mut queue = Queue::new(4, PLENTY);
+        for (name, priority) in [(1, Normal), (2, Low), (3, Low), (4, High)] {
+            queue.offer(0, &Raw(priority, &[name]));
+        }
+        let pending = [(5, Low), (6, High), (7, Normal), (8, Normal), (9, High), (10, High), (11, High), (12, High)]
+            .map(|(name, priority)| queue.offer(0, &Raw(priority, &[name])));
+        // 5 and 8 find nothing below them; 6 and 7 take the place of 2 and 3; 9 and 10 that of 1 and 7; 11 and 12 none.
+        assert_eq!(pending, [0, 4, 4, 0, 4, 4, 0, 0]);
+        assert_eq!(queue.counts.dropped["queue_full"], 8);
+        assert_eq!(rest(&mut queue, &scopes), [4, 6, 9, 10]);
+    }
+
+    #[test]
+    fn bytes_bound_what_waits_and_nothing_goes_in_vain() {
+        use Priority::{High, Low, Normal};
+        let scopes = [scope("a")];
+        let mut queue = Queue::new(usize::MAX, 100);
+        let item = |priority, name: u8, len: usize| (priority, vec![name; len - 2]);
+        for (priority, body) in [item(Normal, 1, 40), item(Low, 2, 20), item(Low, 3, 20), item(Low, 4, 20)] {
+            assert!(queue.offer(0, &Raw(priority, &body)) > 0);
+        }
+        assert_eq!(queue.bytes(), 100);
+        // Too much even if all that is low went: it stays.
+        let (priority, body) = item(Normal, 5, 61);
+        assert_eq!((queue.offer(0, &Raw(priority, &body)), queue.pending()), (0, 4));
+        // Two of three are enough.
+        let (priority, body) = item(High, 6, 30);
+        assert_eq!(queue.offer(0, &Raw(priority, &body)), 3);
+        assert_eq!(queue.bytes(), 90);
+        let (priority, body) = item(High, 7, 101);
+        assert_eq!(queue.offer(0, &Raw(priority, &body)), 0);
+        assert_eq!(queue.counts.dropped, BTreeMap::from([("queue_full".to_owned(), 3), ("too_large".to_owned(), 1)]));
+        assert_eq!(rest(&mut queue, &scopes), [1, 4, 6], "in the order of their end");
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn what_came_after_a_mark_is_left_out() {
+        use Priority::{High, Normal};
+        let scopes = [scope("a")];
+        let mut queue = Queue::new(4, PLENTY);
+        let offer = |queue: &mut Queue, priority, name| queue.offer(0, &Raw(priority, &[name]));
+        (1..=3).for_each(|name| {
+            offer(&mut queue, Normal, name);
+        });
+        let mark = queue.mark();
+        (4..=5).for_each(|name| {
+            offer(&mut queue, High, name);
+        });
+        let mut drain = |max_items, mark| {
+            let request = queue.request(max_items, PLENTY, mark, b"", &scopes)?;
+            let mut bytes = vec![0; request.byte_len()];
+            request.write(&mut bytes);
+            request.take();
+            Some(decoded(&bytes)[0].1.clone())
+        };
+        // 1 has given way to 5.
+        assert_eq!(drain(1, mark), Some(vec![2]));
+        assert_eq!(drain(9, mark), Some(vec![3]));
+        assert_eq!(drain(9, mark), None);
+        assert_eq!(drain(9, u64::MAX), Some(vec![4, 5]));
+    }
+
+    /// What the queue is to do, item by item.
+    #[derive(Default)]
+    struct Model {
+        waiting: Vec<(Priority, u32, usize)>,
+        dropped: BTreeMap<String, u64>,
+    }
+
+    impl Model {
+        fn drop(&mut self, reason: &str) {
+            *self.dropped.entry(reason.to_owned()).or_default() += 1;
+        }
+
+        fn fits(&self, bytes: usize, max_items: usize, max_bytes: usize) -> bool {
+            self.waiting.len() < max_items && self.bytes() + bytes <= max_bytes
+        }
+
+        fn bytes(&self) -> usize {
+            self.waiting.iter().map(|(.., bytes)| bytes).sum()
+        }
+
+        fn offer(&mut self, item: (Priority, u32, usize), max_items: usize, max_bytes: usize) {
+            if item.2 > max_bytes {
+                return self.drop("too_large");
+            }
+            let before = self.waiting.clone();
+            let mut shed = 0;
+            while !self.fits(item.2, max_items, max_bytes) {
+                let lowest = self.waiting.iter().map(|(priority, ..)| *priority).max();
+                match lowest {
+                    Some(lowest) if lowest > item.0 => {
+                        let oldest = self.waiting.iter().position(|(priority, ..)| *priority == lowest);
+                        self.waiting.remove(oldest.unwrap());
+                        shed += 1;
+                    }
+                    _ => {
+                        self.waiting = before;
+                        return self.drop("queue_full");
+                    }
+                }
+            }
+            (0..shed).for_each(|_| self.drop("queue_full"));
+            self.waiting.push(item);
+        }
+
+        fn take(&mut self, max_items: usize, max_bytes: usize) -> Vec<u32> {
+            self.waiting.sort_by_key(|(priority, ..)| *priority); // stable
+            let (mut items, mut bytes) = (0, 0);
+            for (.., len) in &self.waiting {
+                if items == max_items || (items > 0 && bytes + len > max_bytes) {
+                    break;
+                }
+                items += 1;
+                bytes += len;
+            }
+            self.waiting.drain(..items).map(|(_, number, _)| number).collect()
+        }
+    }
+
+    #[test]
+    fn it_does_as_its_model_whatever_comes() {
+        let scopes = [scope("a"), scope("b")];
+        for seed in 1..=60u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % below
+            };
+            let (max_items, max_bytes) = (1 + random(400), 1_000 + random(400_000));
+            let (mut queue, mut model, mut taken) = (Queue::new(max_items, max_bytes), Model::default(), 0);
+            for number in 0..1_500u32 {
+                let priority = [Priority::High, Priority::Normal, Priority::Low][random(3)];
+                let len = match random(100) {
+                    0 => 4 + random(500_000),
+                    1..=9 => 4 + random(20_000),
+                    _ => 4 + random(400),
+                };
+                let mut body = vec![0; len];
+                body[..4].copy_from_slice(&number.to_le_bytes());
+                let pending = queue.offer(random(2) as u32, &Raw(priority, &body));
+                let before = model.dropped.values().sum::<u64>();
+                model.offer((priority, number, wire::len_field_len(len)), max_items, max_bytes);
+                if pending == 0 {
+                    assert_eq!(model.dropped.values().sum::<u64>(), before + 1);
+                }
+                if random(200) == 0 {
+                    let (most_items, most_bytes) = (1 + random(300), random(200_000));
+                    let got = drain(&mut queue, most_items, most_bytes, &scopes);
+                    let numbers = got.map_or(vec![], |(request, _)| numbers(&request));
+                    let mut expected = model.take(most_items, most_bytes);
+                    expected.sort_unstable();
+                    taken += expected.len();
+                    assert_eq!(numbers, expected, "seed {seed}");
+                }
+                assert_eq!((queue.pending(), queue.bytes()), (model.waiting.len(), model.bytes()), "seed {seed}");
+                assert_eq!(queue.counts.dropped, model.dropped);
+                let held = queue.lanes.iter().flat_map(|lane| &lane.chunks).map(|chunk| chunk.bytes.capacity());
+                assert!(held.sum::<usize>() <= queue.bytes() * 16 / 15 + 6 * CHUNK);
+            }
+            let accounted = taken + queue.pending() + queue.counts.dropped.values().sum::<u64>() as usize;
+            assert_eq!((queue.counts.ended, accounted), (1_500, 1_500));
+        }
+    }
+
+    fn numbers(request: &[u8]) -> Vec<u32> {
+        let Some((1, Field::Len(resource_spans))) = Fields(request).next() else { panic!("no resource") };
+        let mut numbers = Vec::new();
+        for (number, field) in Fields(resource_spans) {
+            let (2, Field::Len(scope_spans)) = (number, field) else { continue };
+            let before = numbers.len();
+            for (number, field) in Fields(scope_spans) {
+                if let (2, Field::Len(span)) = (number, field) {
+                    numbers.push(u32::from_le_bytes(span[..4].try_into().unwrap()));
+                }
+            }
+            assert!(numbers[before..].is_sorted(), "each scope's in the order of their end");
+        }
+        numbers.sort_unstable();
+        numbers
     }
 }

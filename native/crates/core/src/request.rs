@@ -1,4 +1,4 @@
-//! An OTLP request of the oldest spans of a queue.
+//! An OTLP request of what waits in a queue.
 
 use crate::attributes::Attributes;
 use crate::queue::Queue;
@@ -46,19 +46,40 @@ pub(crate) fn part(spans: &[u8], max_items: usize, max_bytes: usize, one: bool) 
     (items, bytes)
 }
 
-/// Spans of one run that go into a request.
+/// Items of one run that go into a request.
 pub(crate) struct Piece {
-    pub group: usize,
+    pub scope: u32,
+    pub lane: usize,
     pub chunk: usize,
     pub start: usize,
     pub items: usize,
     pub bytes: usize,
+    /// The run's, which says which of two pieces ended first.
+    pub end: u64,
 }
 
-/// A scope that has spans in a request, in the order of its first.
-pub(crate) struct Group {
-    pub scope: u32,
-    pub bytes: usize,
+/// A scope that has items in a request, in the order of its first, and its pieces in the order of their end.
+struct Group {
+    scope: u32,
+    bytes: usize,
+    pieces: Vec<usize>,
+}
+
+fn grouped(pieces: &[Piece]) -> Vec<Group> {
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_unstable_by_key(|place| pieces[*place].end);
+    let mut groups: Vec<Group> = Vec::new();
+    for place in order {
+        let Piece { scope, bytes, .. } = pieces[place];
+        match groups.iter_mut().find(|group| group.scope == scope) {
+            Some(group) => {
+                group.bytes += bytes;
+                group.pieces.push(place);
+            }
+            None => groups.push(Group { scope, bytes, pieces: vec![place] }),
+        }
+    }
+    groups
 }
 
 /// A request that is yet to be written, so that its bytes are copied once, to where they are to be.
@@ -78,11 +99,11 @@ impl<'a> Request<'a> {
     pub(crate) fn new(
         queue: &'a mut Queue,
         pieces: Vec<Piece>,
-        groups: Vec<Group>,
         items: usize,
         resource: &'a [u8],
         scopes: &'a [Scope],
     ) -> Self {
+        let groups = grouped(&pieces);
         let mut request = Self { queue, pieces, groups, items, resource, scopes, body_len: 0 };
         let lens = request.groups.iter().map(|group| wire::len_field_len(request.scope_len(group)));
         request.body_len = wire::len_field_len(resource.len()) + lens.sum::<usize>();
@@ -124,15 +145,15 @@ impl<'a> Request<'a> {
         wire::varint(&mut head, self.body_len as u64);
         wire::len_field(&mut head, 1, self.resource);
         put(&head);
-        for (index, group) in self.groups.iter().enumerate() {
+        for group in &self.groups {
             let scope = self.scope(group);
             head.clear();
             head.push(wire::len_tag(2));
             wire::varint(&mut head, self.scope_len(group) as u64);
             put(&head);
             put(&scope.scope);
-            for piece in self.pieces.iter().filter(|piece| piece.group == index) {
-                put(self.queue.bytes(piece));
+            for place in &group.pieces {
+                put(self.queue.piece(&self.pieces[*place]));
             }
             put(&scope.schema_url);
         }

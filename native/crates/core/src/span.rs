@@ -1,6 +1,7 @@
 //! A span while it is recorded, and its OTLP encoding (opentelemetry/proto/trace/v1/trace.proto).
 
 use crate::attributes::{AttributeLimits, Attributes};
+use crate::queue::{Item, Priority};
 use crate::wire;
 
 /// Limits of a span (trace SDK specification, span limits). None is no limit.
@@ -223,9 +224,7 @@ impl Record {
     }
 
     /// Appends the span as the field `spans` of a `ScopeSpans`.
-    pub fn write(&self, ids: &SpanIds, out: &mut Vec<u8>) {
-        let len = self.len(ids);
-        out.reserve(len + 6);
+    fn write(&self, ids: &SpanIds, len: usize, out: &mut Vec<u8>) {
         out.push(wire::len_tag(2));
         wire::varint(out, len as u64);
         let text = |out: &mut Vec<u8>, field, text: &str| {
@@ -258,6 +257,27 @@ impl Record {
     }
 }
 
+/// A span that has ended: errors are of high priority.
+pub struct EndedSpan<'a> {
+    pub ids: &'a SpanIds,
+    pub record: &'a Record,
+}
+
+impl Item for EndedSpan<'_> {
+    #[inline]
+    fn priority(&self) -> Priority {
+        if self.record.status == STATUS_ERROR { Priority::High } else { Priority::Normal }
+    }
+
+    fn message_len(&self) -> usize {
+        self.record.len(self.ids)
+    }
+
+    fn write(&self, len: usize, out: &mut Vec<u8>) {
+        self.record.write(self.ids, len, out);
+    }
+}
+
 impl Default for Record {
     fn default() -> Self {
         Self::new()
@@ -275,7 +295,7 @@ mod tests {
 
     fn fields(record: &Record, ids: &SpanIds) -> Vec<(u64, Vec<u8>)> {
         let mut out = Vec::new();
-        record.write(ids, &mut out);
+        record.write(ids, record.len(ids), &mut out);
         let Some((2, Field::Len(body))) = Fields(&out).next() else { panic!("no span") };
         assert_eq!(Fields(&out).count(), 1, "the length is the message's");
         Fields(body)

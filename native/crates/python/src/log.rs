@@ -89,12 +89,12 @@ impl Logger {
             span_id: parts.trace.span_id,
             event_name: &event_name,
         };
-        let offer = |record: &LogRecord<'_>| recorder.offer(py, self.scope_index, |out| record.write(out));
+        let offer = |record: &LogRecord<'_>| recorder.offer(py, self.scope_index, record);
         let Some(body) = given(parts.body) else { return recorder.added(py, offer(&record)) };
         // The closure's own lifetime is shorter than the record's, hence the copy.
-        let (pending, lost) =
+        let (news, lost) =
             convert::with_value(body, &UNLIMITED, |body, _| offer(&LogRecord { body: *body, ..record }))?;
-        recorder.added(py, pending)?;
+        recorder.added(py, news)?;
         lost.map_or(Ok(()), |lost| convert::complain_of(body, "body", "A log record's body", lost, &complain))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use otelagent_core::attributes::{AttributeLimits, Attributes};
 use otelagent_core::ids::IdGenerator;
-use otelagent_core::queue::Queue;
+use otelagent_core::queue::{Item, Queue};
 use otelagent_core::request::Scope;
 use otelagent_core::sampler::Sampler;
 use otelagent_core::span::{Record, SpanLimits};
@@ -40,6 +40,16 @@ pub enum Decider {
     },
     /// Any object with the SDK's `should_sample`.
     Python(Py<PyAny>),
+}
+
+/// What the batch might want to know of an item that was offered.
+#[derive(Clone, Copy)]
+pub enum News {
+    None,
+    /// It is the only one that waits.
+    First,
+    /// With it, as much waits as is worth a request.
+    Request,
 }
 
 /// What spans begin with.
@@ -82,6 +92,8 @@ pub struct Recorder {
     paused: AtomicBool,
     listens: AtomicBool,
     max_batch_items: usize,
+    /// So many bytes that wait are to be drained, however few the items.
+    enough_bytes: usize,
     complain: Py<PyAny>,
 }
 
@@ -179,10 +191,20 @@ impl Recorder {
         });
     }
 
-    /// Takes an ended span or a log record, which `write` appends, or counts why not; says how many wait, 0 when it was refused.
+    /// Takes an ended span or a log record, or counts why not.
     #[inline]
-    pub fn offer(&self, py: Python<'_>, scope: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
-        self.outgoing.with(py, |outgoing| outgoing.queue.offer(scope, write))
+    pub fn offer(&self, py: Python<'_>, scope: u32, item: &impl Item) -> News {
+        self.outgoing.with(py, |outgoing| {
+            let before = outgoing.queue.bytes();
+            let pending = outgoing.queue.offer(scope, item);
+            match pending {
+                0 => News::None,
+                _ if pending.is_multiple_of(self.max_batch_items) => News::Request,
+                _ if before < self.enough_bytes && outgoing.queue.bytes() >= self.enough_bytes => News::Request,
+                1 => News::First,
+                _ => News::None,
+            }
+        })
     }
 
     /// Counts a span that was recorded for its listeners alone, or a log record of a pause.
@@ -206,13 +228,19 @@ impl Recorder {
         self.paused.load(Ordering::Relaxed)
     }
 
-    /// Tells the batch that so many wait, when it might want to know: at the first, and whenever a batch is full.
-    pub fn added(&self, py: Python<'_>, pending: usize) -> PyResult<()> {
-        if pending != 1 && !pending.is_multiple_of(self.max_batch_items) {
-            return Ok(());
+    /// Tells the batch what it might want to know.
+    #[inline]
+    pub fn added(&self, py: Python<'_>, news: News) -> PyResult<()> {
+        match news {
+            News::None => Ok(()),
+            News::First => self.tell_batch(py, false),
+            News::Request => self.tell_batch(py, true),
         }
+    }
+
+    fn tell_batch(&self, py: Python<'_>, enough: bool) -> PyResult<()> {
         let batch = self.told.with(py, |told| told.batch.as_ref().map(|batch| batch.bind(py).clone()));
-        match batch.map_or(Ok(()), |batch| batch.call_method1("added", (pending,)).map(drop)) {
+        match batch.map_or(Ok(()), |batch| batch.call_method1("added", (enough,)).map(drop)) {
             Err(error) => self.isolate(py, "batch", "The batch can't be told of a span", error),
             Ok(()) => Ok(()),
         }
@@ -272,7 +300,7 @@ impl Recorder {
 #[pymethods]
 impl Recorder {
     #[new]
-    #[pyo3(signature = (*, sampler, ratio, parent_based, limits, max_queue_size, max_batch_items, complain, id_generator=None))]
+    #[pyo3(signature = (*, sampler, ratio, parent_based, limits, max_queue_size, max_queue_bytes, max_batch_items, complain, id_generator=None))]
     #[expect(clippy::too_many_arguments)]
     fn new(
         sampler: Bound<'_, PyAny>,
@@ -280,6 +308,7 @@ impl Recorder {
         parent_based: bool,
         limits: [Option<usize>; 7],
         max_queue_size: usize,
+        max_queue_bytes: usize,
         max_batch_items: usize,
         complain: Py<PyAny>,
         id_generator: Option<Py<PyAny>>,
@@ -317,7 +346,7 @@ impl Recorder {
                 blocks: Vec::new(),
             }),
             outgoing: GilCell::new(Outgoing {
-                queue: Queue::new(max_queue_size),
+                queue: Queue::new(max_queue_size, max_queue_bytes),
                 scopes: Vec::new(),
                 resource: Vec::new(),
             }),
@@ -325,6 +354,7 @@ impl Recorder {
             paused: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             max_batch_items: max_batch_items.max(1),
+            enough_bytes: MAX_REQUEST_BYTES.min(max_queue_bytes / 2).max(1),
             complain,
         })
     }
@@ -386,14 +416,31 @@ impl Recorder {
         Ok((counts.ended + left_out, counts.sampled_out + left_out, dropped))
     }
 
-    fn pending(&self, py: Python<'_>) -> usize {
-        self.outgoing.with(py, |outgoing| outgoing.queue.pending())
+    fn dropped<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        Ok(self.counts(py)?.2)
     }
 
-    fn drain<'py>(&self, py: Python<'py>, max_items: usize) -> PyResult<Option<(Bound<'py, PyBytes>, usize)>> {
+    fn enough(&self, py: Python<'_>) -> bool {
+        self.outgoing.with(py, |outgoing| {
+            outgoing.queue.pending() >= self.max_batch_items || outgoing.queue.bytes() >= self.enough_bytes
+        })
+    }
+
+    fn mark(&self, py: Python<'_>) -> u64 {
+        self.outgoing.with(py, |outgoing| outgoing.queue.mark())
+    }
+
+    fn waits(&self, py: Python<'_>, until: u64) -> bool {
+        self.outgoing.with(py, |outgoing| outgoing.queue.waits(until))
+    }
+
+    #[pyo3(signature = (until=None))]
+    fn drain<'py>(&self, py: Python<'py>, until: Option<u64>) -> PyResult<Option<(Bound<'py, PyBytes>, usize)>> {
         self.outgoing.with(py, |outgoing| {
             let Outgoing { queue, scopes, resource } = outgoing;
-            let Some(request) = queue.request(max_items, MAX_REQUEST_BYTES, resource, scopes) else { return Ok(None) };
+            let request =
+                queue.request(self.max_batch_items, MAX_REQUEST_BYTES, until.unwrap_or(u64::MAX), resource, scopes);
+            let Some(request) = request else { return Ok(None) };
             // Runs no Python code: bytes are nothing to the garbage collector.
             let body = PyBytes::new_with(py, request.byte_len(), |out| {
                 request.write(out);

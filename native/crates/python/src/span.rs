@@ -2,7 +2,7 @@
 
 use otelagent_core::attributes::AttributeLimits;
 use otelagent_core::clock;
-use otelagent_core::span::{EVENT_ATTRIBUTES, LINK_ATTRIBUTES, Record, SpanIds};
+use otelagent_core::span::{EVENT_ATTRIBUTES, EndedSpan, LINK_ATTRIBUTES, Record, SpanIds};
 use otelagent_core::wire::AnyValue;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -10,7 +10,7 @@ use pyo3::types::{PyString, PyTuple};
 use crate::api::{Api, SpanContext};
 use crate::convert::{self, AttributeSink, Collected, Complain};
 use crate::ffi::GilCell;
-use crate::recorder::Recorder;
+use crate::recorder::{News, Recorder};
 use crate::tracer::{Start, Tracer};
 use crate::values;
 
@@ -310,7 +310,7 @@ impl Span {
             time => convert::time_ns(time, "A span's end", &recorder.complaints())?,
         };
         let mut early = false;
-        let pending = this.state.with(py, |state| {
+        let news = this.state.with(py, |state| {
             let record = state.record.as_deref_mut()?;
             if std::mem::replace(&mut state.ended, true) {
                 return None;
@@ -319,17 +319,16 @@ impl Span {
             record.end_ns = end_ns.max(record.start_ns);
             if this.flags & 1 == 0 {
                 recorder.left_out(py);
-                return Some(0);
+                return Some(News::None);
             }
-            Some(recorder.offer(py, this.tracer.get().scope_index, |out| record.write(&this.ids, out)))
+            Some(recorder.offer(py, this.tracer.get().scope_index, &EndedSpan { ids: &this.ids, record }))
         });
         if early {
             recorder.complain(py, "end", "A span ends before it starts: it ends with its start", None)?;
         }
-        let told = match pending {
+        let told = match news {
             None => return recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
-            Some(0) => Ok(()),
-            Some(pending) => recorder.added(py, pending),
+            Some(news) => recorder.added(py, news),
         };
         if !recorder.has_listener() {
             return told;
