@@ -121,6 +121,7 @@ def test_a_secret_is_nowhere_and_what_waits_for_a_token_is_delivered(
     assert settings["oauth2_parameters"] == "audience=***"
     assert "s3cret" not in application.shown
     assert "token-1" not in application.shown
+    assert "httpcore" not in application.shown
 
 
 def test_a_server_that_quotes_a_fetched_token_is_not_quoted(tmp_path: Path, engine: str, tokens: TokenServer) -> None:

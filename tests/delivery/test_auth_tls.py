@@ -153,6 +153,18 @@ def test_certificates_that_come_later(files: Files, server: FaultServer, protoco
     sending.close()
 
 
+def test_a_key_may_be_in_the_file_of_its_certificate(files: Files, server: FaultServer, protocol: str) -> None:
+    put(files.certificate, files.certificate.read_text() + files.key.read_text())
+    settings = {**files.settings, "client_key": None}
+    endpoint = f"https://127.0.0.1:{server.port}"
+    if protocol == "http":
+        sending: Transport = HttpTransport(otlp(f"{endpoint}/v1/traces", **settings))
+    else:
+        sending = GrpcTransport(otlp(endpoint, protocol="grpc", **settings))
+    assert sending.send(payload(), 10) == Accepted()
+    sending.close()
+
+
 def test_an_encrypted_key_fails_and_asks_nobody(files: Files) -> None:
     import subprocess
 

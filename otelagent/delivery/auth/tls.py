@@ -22,7 +22,8 @@ __all__ = ["TlsFiles", "client_context", "watch_tls"]
 class TlsFiles:
     """What the files of an exporter hold, PEM as it is, None for those that aren't set; and what OpenSSL made of it.
 
-    A new one has been made exactly when one of the files has changed.
+    A key that isn't set is in the file of the client's certificate. A new one is made only when one of the files has
+    changed.
     """
 
     certificate: bytes | None
@@ -41,7 +42,10 @@ def watch_tls(otlp: Otlp, log: FailureLog) -> Watched[TlsFiles]:
     def load() -> TlsFiles:
         with whole_imports():
             try:
-                certificate, client_certificate, client_key = map(_content, paths)
+                # gRPC wants the key apart.
+                certificate, client_certificate, client_key = map(
+                    _content, (otlp.certificate, otlp.client_certificate, otlp.client_key or otlp.client_certificate)
+                )
                 return TlsFiles(certificate, client_certificate, client_key, client_context(*paths))
             except OSError as error:
                 raise OSError(f"can't load the certificates: {error}") from None

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from otelagent.delivery.auth import Unavailable
 from otelagent.delivery.failures import FailureLog
+from otelagent.threads import sleep
 
 __all__ = ["Watched", "read_text"]
 
@@ -73,7 +74,7 @@ class Watched(Generic[T]):
         signature = self._signature()
         settling_s = _settling_s(signature)
         if wait and settling_s:
-            time.sleep(settling_s)
+            sleep(settling_s)
             signature = self._signature()
             settling_s = _settling_s(signature)
         if settling_s:

@@ -100,7 +100,7 @@ class HttpClient:
             with self._connections().stream("POST", self._url, headers=encoded, content=content) as response:
                 return self._result(response)
         except httpcore.TimeoutException:
-            return Retryable("timeout", None, f"no answer within {timeout_s:g} s")
+            return Retryable("timeout", None, f"no answer within {timeout_s:.3g} s")
         except (httpcore.LocalProtocolError, httpcore.UnsupportedProtocol):
             # The exception quotes the header, which may be a secret.
             return Rejected("invalid_request", "the endpoint or a header is no valid HTTP")
