@@ -219,7 +219,7 @@ def main() -> None:
         source = program.read()
     try:
         exec(compile(source, sys.argv[1], "exec"), {"__name__": "__main__", "agent": agent})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         agent.say(raised=f"{type(error).__name__}: {error}")
     agent.end()
 

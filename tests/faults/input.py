@@ -34,21 +34,6 @@ class Unsized(list):
     def __len__(self):
         raise RuntimeError("no length")
     __iter__ = __len__
-class Array:  # As one of numpy's: iterable, and neither true nor false.
-    def __len__(self):
-        return 2
-    def __iter__(self):
-        return iter((Scalar(1), Scalar(2)))
-    def __bool__(self):
-        raise ValueError("the truth value of an array is ambiguous")
-    def __eq__(self, other):
-        return self
-class Scalar:  # As numpy.int64, which is no int.
-    def __init__(self, value):
-        self.value = value
-    def __index__(self):
-        return self.value
-    __int__ = __index__
 def deep(levels):
     value = "bottom"
     for _ in range(levels):
@@ -80,8 +65,8 @@ VALUES = {
     "NaN, infinity": '[float("nan"), float("inf"), -math.inf]',
     "set": "{1, 2}",
     "mixed list": '[1, "a", None, 2.5, b"x", object()]',
-    "array": "Array()",
-    "scalar": "Scalar(7)",
+    "numpy's array": '__import__("numpy").array([[1, 2], [3, 4]])',
+    "numpy's scalar": '__import__("numpy").int64(7)',
     "200 MB of text": '"x" * 200_000_000',
     "200 MB of bytes": 'b"x" * 200_000_000',
     "10⁷ numbers": "[1] * 10_000_000",
@@ -125,7 +110,7 @@ def spans(kept: Path) -> dict[str, Span]:
 def odd_value(bench: Bench, value: str) -> None:
     action, kept = keeping(bench)
     server = bench.server(action)
-    bench.run(PRELUDE + HAND_OVER.format(value=value), to=server, timeout_s=120, **SETTINGS)
+    bench.run(PRELUDE + HAND_OVER.format(value=value), to=server, timeout_s=30, **SETTINGS)
     if not bench.otelagent:
         return
     found = spans(kept)
@@ -138,10 +123,10 @@ def odd_value(bench: Bench, value: str) -> None:
 
 
 def claim(bench: Bench, where: str, holder: Span | Span.Event) -> None:
-    """The good values are there, and the odd one is too or is counted."""
+    """The good values are there, and so is what `docs/values.md` makes of the odd one."""
     attributes: dict[str, KeyValue] = {pair.key: pair for pair in holder.attributes}
     bench.expect(attributes.keys() >= {"before", "after"}, f"loses the others {where}")
-    bench.expect("value" in attributes or holder.dropped_attributes_count, f"drops it uncounted {where}")
+    bench.expect("value" in attributes, f"leaves it out {where}")
 
 
 @fault(37, cases={"keys that are no strings": '1: "a", None: "b", b"c": "d", (1, 2): "e", "": "f"'})

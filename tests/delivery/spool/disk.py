@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from otelagent.delivery import Ledger, Payload
@@ -109,3 +110,8 @@ def body(number: int, size: int = 300) -> bytes:
 
 def number(payload: Payload) -> int:
     return int.from_bytes(payload.body[:8], "big")
+
+
+def digest(body: bytes) -> str:
+    """Of all its bytes."""
+    return sha256(body).hexdigest()[:16]

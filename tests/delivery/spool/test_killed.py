@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.delivery.harness import wait_until
-from tests.delivery.spool.disk import Disk, number
+from tests.delivery.spool.disk import Disk, digest, number
 from tests.delivery.spool.faults import preload
 
 # 200 for a release; a round takes a quarter of a second.
@@ -49,20 +49,19 @@ def has_begun(said: Path, process: subprocess.Popen[str]) -> bool:
 
 
 class Told:
-    """What writers have said."""
+    """What writers have said: which records, by number, with their items and the digest of their bytes."""
 
     def __init__(self) -> None:
-        self.acknowledged: dict[int, int] = {}
-        self.delivered: set[int] = set()
+        self.acknowledged: dict[int, tuple[int, str]] = {}
+        self.delivered: dict[int, tuple[int, str]] = {}
         self.lost: list[str] = []
 
     def hear(self, output: str) -> None:
         for line in output.splitlines():
             kind, *words = line.split()
-            if kind == "A":
-                self.acknowledged[int(words[0])] = int(words[1])
-            elif kind == "D":
-                self.delivered.add(int(words[0]))
+            if kind in ("A", "D"):
+                record = self.acknowledged if kind == "A" else self.delivered
+                record[int(words[0])] = (int(words[1]), words[2])
             elif kind == "L":
                 self.lost.append(line)
 
@@ -73,11 +72,16 @@ class Told:
             disk.adopt()
             if not disk.spool.items() and not disk.files():
                 break
-            self.delivered.update(map(number, disk.drain()))
+            for payload in disk.drain():
+                self.delivered[number(payload)] = (payload.items, digest(payload.body))
         assert not disk.failures
         assert not sum(disk.ledger.snapshot().dropped.values())
         disk.spool.close()
         assert not disk.files()
+
+    def missing(self) -> list[int]:
+        """Which acknowledged records have not come back as they were, to the byte."""
+        return [which for which, record in self.acknowledged.items() if self.delivered.get(which) != record]
 
 
 def test_at_any_moment(tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_at_any_moment(tmp_path: Path) -> None:
     told.hear_rest(tmp_path / "spool")
     assert len(told.acknowledged) > ROUNDS
     assert not told.lost
-    assert not told.acknowledged.keys() - told.delivered
+    assert not told.missing()
 
 
 # Each system call that changes the disk, at its n-th time. The first of a kind are those that make directories and
@@ -127,4 +131,4 @@ def test_in_a_system_call(call: str, after: int, tmp_path: Path) -> None:
     told.hear_rest(tmp_path / "spool")
     assert not told.lost
     assert len(told.acknowledged) >= 20
-    assert not told.acknowledged.keys() - told.delivered
+    assert not told.missing()

@@ -1,7 +1,8 @@
 """A process that uses a spool until it is told to end or killed: `python -m tests.delivery.spool.writer DIRECTORY`.
 
 It adopts what is there, then appends and delivers in turns. A line on standard output for each acknowledged append
-(`A number items`), each delivery (`D number`), and each loss (`L items reason`); at its end one with its books.
+(`A number items digest`), each delivery (`D number items digest`), and each loss (`L items reason`); at its end one
+with its books.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 
 from otelagent.delivery import Payload
 from otelagent.delivery.spool.spool import SpoolLimits
-from tests.delivery.spool.disk import Disk, number
+from tests.delivery.spool.disk import Disk, digest, number
 
 
 class Telling(Disk):
     def accepted(self, payload: Payload) -> None:
-        say("D", number(payload))
+        say("D", number(payload), payload.items, digest(payload.body))
 
     def lost(self, signal: str, items: int, reason: str) -> None:
         super().lost(signal, items, reason)
@@ -46,7 +47,7 @@ def main() -> None:
             items = random.randint(0, 9)
             body = which.to_bytes(8, "big") + os.urandom(random.randint(0, int(size)))
             if disk.append(body, items):
-                say("A", which, items)
+                say("A", which, items, digest(body))
             else:
                 say("N", which)
         disk.spool.maintain()
