@@ -281,7 +281,7 @@ def _installed(module: str) -> bool:
             part, _, rest = rest.partition(".")
             name = f"{name}.{part}"
             spec = importlib.machinery.PathFinder.find_spec(name, spec.submodule_search_locations)
-    except (ImportError, ValueError):
+    except (ImportError, ValueError, OSError):  # OSError: no descriptor is left to look with.
         return False
     return spec is not None
 

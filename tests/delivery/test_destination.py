@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 import time
 
@@ -106,6 +107,20 @@ def test_a_broken_transport_loses_its_payload_and_nothing_else(open_books: OpenB
     assert not books.flush()
     snapshot = books.ledger.snapshot()
     assert (dict(snapshot.rejected), snapshot.delivered) == ({"internal_error": 2}, 3)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), ImportError("no module")], ids=repr)
+def test_a_transport_without_what_it_needs_of_the_machine_has_it_later(open_books: OpenBooks, error: Exception) -> None:
+    def fail() -> Result:
+        raise error
+
+    books = open_books(FakeTransport(fail, fail, Accepted()))
+    books.submit(payload(2), payload(3))
+    assert books.flush()
+    last = books.destination.status()["last_error"]
+    assert isinstance(last, dict)
+    assert (last["reason"], last["message"]) == ("system_error", getattr(error, "strerror", None) or str(error))
+    assert books.ledger.snapshot().delivered == 5
 
 
 def test_a_full_queue_drops_the_new_payload_and_counts_it(open_books: OpenBooks) -> None:

@@ -97,6 +97,22 @@ def test_without_a_resource_the_service_has_no_name(
     assert log() == "hello you 0 0 False"
 
 
+def test_a_resource_that_cannot_be_had_now_costs_the_name_alone(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Provider(trace.NoOpTracerProvider):
+        asked = 0
+
+        @property
+        def resource(self) -> Resource:
+            self.asked += 1
+            if self.asked == 1:
+                raise OSError(24, "Too many open files")
+            return Resource({"service.name": "shop"})
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", Provider())
+    assert log() == "hello you 0 0 False"
+    assert log() == "hello you 0 0 False shop"
+
+
 def test_the_service_is_the_current_providers(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     names = []
     for name in ("first", "second"):

@@ -86,7 +86,10 @@ class Logging(Instrumentation):
     def _correlate(self, record: logging.LogRecord, span: trace.Span) -> None:
         provider = trace._TRACER_PROVIDER  # `get_tracer_provider` may load the SDK
         if provider is not self._provider:
-            self._provider, self._service_name = provider, _service_name(provider)
+            try:
+                self._provider, self._service_name = provider, _service_name(provider)
+            except Exception:  # Asked again at the next record: a resource may need an import, and that a descriptor.
+                self._provider, self._service_name = None, ""
         trace_id, span_id, sampled = NO_TRACE, NO_SPAN, False
         if span is not trace.INVALID_SPAN:
             context = span.get_span_context()
