@@ -210,7 +210,7 @@ class Batch:
                     return False
                 self._request = self._source.drain(until)
                 if self._request is None:
-                    return True
+                    return until is None or not self._source.waits(until)
                 self._hand_on()
             except BaseException:
                 if self._swept:

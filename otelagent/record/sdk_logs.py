@@ -32,7 +32,7 @@ from otelagent.record.batch import Batch
 from otelagent.record.guarded_attributes import GuardedAttributes, exception_attributes
 from otelagent.record.isolation import ISOLATED, complain, flush_all, shutdown_all
 from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
-from otelagent.record.span_queue import SpanQueue
+from otelagent.record.span_queue import EncoderMissing, SpanQueue
 from otelagent.record.values import clean, complain_of, fit_scope, text, time_of, truthy
 from otelagent.record.weight import weigh_log_record
 from otelagent.threads import Lock
@@ -367,7 +367,10 @@ def _severity(number: object) -> SeverityNumber | None:
 def _encode(records: Sequence[ReadWriteLogRecord]) -> bytes:
     # Imported at the first batch: protobuf costs tens of milliseconds that the application's start shouldn't pay.
     with whole_imports():
-        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+        try:
+            from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+        except (OSError, ImportError) as error:
+            raise EncoderMissing(str(error)) from error
 
         # It logs each attribute value that it can't encode, with a traceback.
         _encoder_log.addFilter(_encoder_log_filter)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from otelagent.record.engine import LedgerPort
 
-__all__ = ["SpanQueue"]
+__all__ = ["EncoderMissing", "SpanQueue"]
 
 _log = RateLimitedLog(logging.getLogger(__name__))
 
@@ -197,6 +197,10 @@ class SpanQueue:
                 body = self._encode_some(taken)
                 if body is not None:
                     return body, len(taken)
+        except EncoderMissing as error:
+            self._put_back(taken)
+            _log.warning("encoder", "Every %s waits: what encodes it can't be imported: %s", self._item, error)
+            return None
         except BaseException:
             # Ctrl-C, or a timeout of gevent's: they are nobody's yet, and wait again.
             self._put_back(taken)
@@ -209,6 +213,8 @@ class SpanQueue:
         while taken:
             try:
                 body = self._encode([item for *_, item in sorted(taken, key=_number)])
+            except EncoderMissing:
+                raise
             except ISOLATED:
                 self._drop_bad(taken)
                 continue
@@ -296,6 +302,10 @@ _Encoder = Callable[[Sequence[ReadableSpan]], "ExportTraceServiceRequest"]
 _encoder: _Encoder | None = None
 
 
+class EncoderMissing(Exception):
+    """What encodes can't be imported now, as when a process has no descriptor left. That is no fault of the items."""
+
+
 def _encode(spans: Sequence[ReadableSpan]) -> bytes:
     encode_spans = _encoder or _import_encoder()
     return encode_spans(spans).SerializeToString()
@@ -305,7 +315,10 @@ def _import_encoder() -> _Encoder:
     # Imported at the first batch: protobuf costs tens of milliseconds that the application's start shouldn't pay.
     global _encoder
     with whole_imports():
-        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+        try:
+            from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+        except (OSError, ImportError) as error:
+            raise EncoderMissing(str(error)) from error
 
         # It logs each attribute value that it can't encode, with a traceback.
         logging.getLogger("opentelemetry.exporter.otlp.proto.common._internal").addFilter(RateLimitFilter())
