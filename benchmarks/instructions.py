@@ -28,9 +28,9 @@ GROUPS = {
     "memory and types of the interpreter": r"obmalloc|gcmodule|typeobject|pycore_object|object\.[ch]:",
     "the clock": r"time\.rs|Timespec|SystemTime|clock_gettime|vdso",
     "attributes: checked and encoded": r"attributes::|wire::|convert::",
-    "the span, encoded into the queue": r"otelagent_core",
+    "the span, ended and encoded into the queue": r"otelagent_core|span::Span::finish",
     "entering the extension's methods": r"_otelagent_native::ffi",
-    "starting, ending, letting go": r"_otelagent_native",
+    "starting, letting go": r"_otelagent_native",
     "the rest: copying, numbers, threads' own data": r"",
 }
 

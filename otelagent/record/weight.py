@@ -25,7 +25,8 @@ HIGH, NORMAL, LOW = PRIORITIES = range(3)
 _SPAN = 2_600
 _LOG_RECORD = 650
 _PART = 450  # An event or a link.
-_ATTRIBUTE = 80
+_ATTRIBUTE = 130  # With a short value.
+_SHORT = 60
 
 # Severity numbers of the logs data model: ERROR, and INFO below which is TRACE and DEBUG.
 _SEVERITY_ERROR = 17
@@ -38,11 +39,12 @@ _SIMPLE = _FLAT | {str, bytes}
 def weigh_span(span: ReadableSpan) -> tuple[int, int]:
     """A span's priority, high for an error, and its size in bytes."""
     size = _SPAN + len(span._name) + _attributes(span._attributes)
-    for parts in (span._events, span._links):
-        if parts:
+    events, links, status = span._events, span._links, span._status
+    # Deques of the SDK's lists, whose own methods are as dear as all of this.
+    if getattr(events, "_dq", events) or getattr(links, "_dq", links):
+        for parts in (events, links):
             size += sum([_PART + _attributes(part.attributes) for part in parts])
-    status = span._status
-    if status.status_code is not StatusCode.ERROR:
+    if status._status_code is not StatusCode.ERROR:
         return NORMAL, size
     return HIGH, size + len(status.description or "")
 
@@ -62,9 +64,11 @@ def _attributes(attributes: Any) -> int:
     values = getattr(attributes, "_dict", attributes) or {}
     size = _ATTRIBUTE * len(values)
     for value in values.values():
-        if type(value) is str:
-            size += getsizeof(value)
-        elif type(value) not in _FLAT:
+        kind = type(value)
+        if kind is str:
+            if len(value) > _SHORT:
+                size += getsizeof(value)
+        elif kind not in _FLAT:
             size += _value(value)
     return size
 
