@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from otelagent import forks
 from otelagent.environment import hidden
 from otelagent.threads import RLock
 from otelagent.version import VERSION
@@ -283,7 +284,7 @@ class Agent:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
         self._lock = RLock()
         for path in self.paths:
-            path.after_fork_in_child()
+            path.after_fork_in_child(inherit=forks.inherits())
 
     def status(self) -> dict[str, Any]:
         """See `otelagent.status`."""

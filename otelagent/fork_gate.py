@@ -10,10 +10,10 @@ from __future__ import annotations
 # Imported for its order: at a fork the hooks that were registered first are the last to hold their locks. logging holds
 # one too, that many an import needs; a fork that held it would wait here for an import that waits for it.
 import logging as _  # noqa: F401
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from otelagent.forks import at_fork
 from otelagent.threads import RLock
 
 __all__ = ["whole_imports"]
@@ -48,5 +48,4 @@ def _after_fork_in_child() -> None:
     _lock = RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+at_fork(before=_before_fork, in_parent=_after_fork_in_parent, in_child=_after_fork_in_child)

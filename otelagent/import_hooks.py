@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from otelagent.forks import at_fork
 from otelagent.threads import RLock, get_ident
 
 TYPE_CHECKING = False  # typing's own costs an import
@@ -138,5 +138,4 @@ def _after_fork_in_child() -> None:
     _FINDER.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(in_child=_after_fork_in_child)

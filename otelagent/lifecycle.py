@@ -14,6 +14,7 @@ from otelagent.config import Config, load
 from otelagent.config.load import KEYWORD
 from otelagent.config.settings import REFUSED_VARIABLE
 from otelagent.errors import ConfigError
+from otelagent.forks import at_fork
 from otelagent.threads import Lock
 from otelagent.version import VERSION
 
@@ -45,7 +46,7 @@ def _renew_lock() -> None:
     _agent_lock = Lock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+at_fork(in_child=_renew_lock)
 
 
 def init(**settings: Any) -> None:

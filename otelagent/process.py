@@ -25,6 +25,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from otelagent import workers
+from otelagent.forks import at_fork
 from otelagent.threads import TIMEOUT_MAX, Lock, get_ident, start_thread
 
 __all__ = ["ProcessWatch", "watch_process"]
@@ -63,9 +64,7 @@ def watch_process(
     if not _hooked:
         # Most of these can't be taken back, so they are there once and ask for the watch of the day.
         _hooked = True
-        os.register_at_fork(
-            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-        )
+        at_fork(before=_before_fork, in_parent=_after_fork_in_parent, in_child=_after_fork_in_child)
         workers.hook(lambda: _watch)
     return _watch
 

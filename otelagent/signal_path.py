@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from otelagent.config import Config
 
 __all__ = ["Recording", "SignalPath"]
+
+# What encoding may take of what a parent has left; it takes milliseconds.
+_INHERITING_S = 1.0
 
 
 class Recording(Protocol):
@@ -48,6 +52,7 @@ class SignalPath:
         self.ledger = Ledgers(signal, tuple(self.ledgers.values()))
         self._fan_out = FanOut(tuple(self.destinations.values()))
         self.recording: Recording | None = None
+        self._kept: list[tuple[bytes, int]] | None = None
         self._losses = LossReport(lambda: self.ledger.lost)
 
     def describe(self) -> dict[str, str]:
@@ -70,6 +75,9 @@ class SignalPath:
 
     def deliver(self, signal: str, body: bytes, items: int) -> None:
         """What recording hands each request to; see `otelagent.record.Deliver`."""
+        if self._kept is not None:
+            self._kept.append((body, items))
+            return
         if self.destinations:
             self._fan_out.submit(Payload(signal, body, items))
         else:
@@ -94,8 +102,17 @@ class SignalPath:
         done = self.recording.shutdown(deadline_s)
         return self.recording.flush(deadline_s) and done
 
-    def after_fork_in_child(self) -> None:
-        """Starts over: what waited is the parent's."""
+    def after_fork_in_child(self, *, inherit: bool = False) -> None:
+        """Starts over: what waited is the parent's.
+
+        :param inherit: what was recorded there and waits is this process's to deliver, with the parent's resource: the
+            parent will do nothing more.
+        """
+        kept: list[tuple[bytes, int]] = []
+        if inherit and self.recording is not None:
+            self._kept = kept
+            self.recording.flush(time.monotonic() + _INHERITING_S)
+            self._kept = None
         self._losses.after_fork_in_child()
         if self.recording is not None:
             self.recording.after_fork_in_child()
@@ -105,3 +122,6 @@ class SignalPath:
             destination.after_fork_in_child()
         if not self.destinations:
             self.ledgers[self.signal].after_fork_in_child()
+        for body, items in kept:
+            self.ledger.ended(items)
+            self.deliver(self.signal, body, items)

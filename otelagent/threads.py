@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["TIMEOUT_MAX", "Condition", "Lock", "RLock", "SimpleQueue", "Thread", "get_ident", "sleep", "start_thread"]
+__all__ = [
+    "TIMEOUT_MAX",
+    "Condition",
+    "Lock",
+    "RLock",
+    "SimpleQueue",
+    "Thread",
+    "get_ident",
+    "hold_back",
+    "sleep",
+    "start_thread",
+]
 
 TIMEOUT_MAX = threading.TIMEOUT_MAX
 
@@ -37,6 +48,18 @@ get_ident = _original("_thread", "get_ident")
 sleep = _original("time", "sleep")
 
 
+_held_back = ""
+
+
+def hold_back(reason: str) -> None:
+    """From now on no thread of ours starts, as at the interpreter's end: flushes do their work.
+
+    :param reason: in words; empty to end it.
+    """
+    global _held_back
+    _held_back = reason
+
+
 class Thread:
     """A daemon thread, as `threading.Thread` but for what gevent replaces of that.
 
@@ -53,8 +76,10 @@ class Thread:
     def start(self) -> None:
         """Starts it, once.
 
-        :raises RuntimeError: there can be no more threads, or the interpreter is shutting down.
+        :raises RuntimeError: there can be no more threads, or none now, or the interpreter is shutting down.
         """
+        if _held_back:
+            raise RuntimeError(_held_back)
         self._running.acquire()
         try:
             start_thread(self._run, ())

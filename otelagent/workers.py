@@ -6,12 +6,15 @@ of the process, because nothing of it but replaced methods can be taken back.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from otelagent.forks import catch_up, choose_heir
 from otelagent.import_hooks import when_imported
+from otelagent.threads import Thread, hold_back
 
 if TYPE_CHECKING:
     from otelagent.process import ProcessWatch
@@ -44,6 +47,8 @@ def hook(current: Callable[[], ProcessWatch | None]) -> None:
     _current = current
     for name, register in _HOOKS.items():
         when_imported(name, register)
+    if _runs_in_uwsgi():
+        _expect_uwsgi()
 
 
 def put() -> None:
@@ -138,9 +143,85 @@ def _handle_signals_in_workers_of(base: ModuleType) -> None:
     _patch(worker, "load_wsgi", load)
 
 
+class _Uwsgi(ModuleType):
+    """The module `uwsgi`. uWSGI calls its `post_fork_hook` in each worker; whoever sets it has it called after ours."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "post_fork_hook":
+
+            def start_over(then: Callable[[], object] | None = value) -> None:
+                try:
+                    _start_over(self)
+                finally:
+                    if then is not None:
+                        then()
+
+            value = start_over
+        super().__setattr__(name, value)
+
+
+def _start_over_in_workers_of(uwsgi: Any) -> None:
+    """Has the workers of uWSGI start over after the fork, which Python isn't told of.
+
+    A thread that waits for the interpreter's lock at such a fork would stop the worker for ever: it has asked for the
+    lock, and whoever lets go of it in the worker waits until it has come. So there is none in the master, which uWSGI
+    ends past every hook, too: what it has recorded while it loaded the application, the first worker delivers.
+    """
+    if not hasattr(uwsgi, "worker_id") or uwsgi.worker_id() == 0:
+        # The first to read it is the heir; who comes in its place one day finds nothing.
+        token, write_end = os.pipe()
+        os.write(write_end, b"1")
+        os.close(write_end)
+        choose_heir(lambda: bool(os.read(token, 1)))
+        hold_back("uWSGI has not forked yet")
+    uwsgi.__class__ = _Uwsgi
+    uwsgi.post_fork_hook = getattr(uwsgi, "post_fork_hook", None)
+
+
+def _start_over(uwsgi: Any) -> None:
+    hold_back("")
+    catch_up()
+    options = getattr(uwsgi, "opt", {})
+    if uwsgi.worker_id() == 1 and "enable-threads" not in options and "threads" not in options:
+        try:
+            # Not here: the worker has its signal handlers already, and what one raises here would be lost.
+            Thread(_tell_of_missing_threads, "otelagent-notice").start()
+        except RuntimeError:
+            pass
+
+
+def _tell_of_missing_threads() -> None:
+    import logging
+
+    logging.getLogger("otelagent").warning(
+        "otelagent: uWSGI runs without --enable-threads: telemetry is sent while requests are handled, and when a"
+        " worker ends, but not between"
+    )
+
+
+def _expect_uwsgi(_: object = None) -> None:
+    """Hooks into uWSGI before it is there: it fills the module that it finds under its name, past the import system,
+    and with lazy applications it forks before it runs any other code."""
+    if "uwsgi" not in sys.modules:
+        sys.modules["uwsgi"] = ModuleType("uwsgi")
+        _start_over_in_workers_of(sys.modules["uwsgi"])
+
+
+def _runs_in_uwsgi() -> bool:
+    """Whether uWSGI has started this interpreter and not Python's own program."""
+    if sys.orig_argv:
+        return False
+    try:
+        return os.path.basename(os.readlink("/proc/self/exe")).startswith("uwsgi")
+    except OSError:  # not Linux
+        return False
+
+
 _HOOKS: dict[str, Callable[[Any], None]] = {
     "multiprocessing.util": _finish_in_children_of,
     "billiard.util": _finish_in_children_of,
     "billiard.pool": _finish_in_pool_workers_of,
     "gunicorn.workers.base": _handle_signals_in_workers_of,
+    "pyuwsgi": _expect_uwsgi,
+    "uwsgi": _start_over_in_workers_of,
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections.abc import Callable
 from weakref import WeakSet
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
+from otelagent.forks import at_fork
 from otelagent.record.rate_limited_log import RateLimitedLog
 
 __all__ = ["GuardedIdGenerator", "ProcessIdGenerator"]
@@ -89,5 +89,4 @@ def _reseed() -> None:
         generator.reseed()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reseed)
+at_fork(in_child=_reseed)

@@ -11,6 +11,7 @@ from opentelemetry import trace as api
 from opentelemetry.metrics import get_meter_provider
 
 from otelagent.environment import SDK_VARIABLES, hidden
+from otelagent.forks import at_fork
 
 with hidden(*SDK_VARIABLES):
     from opentelemetry.sdk import resources
@@ -270,5 +271,4 @@ def _after_fork_in_child() -> None:
         provider.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(in_child=_after_fork_in_child)

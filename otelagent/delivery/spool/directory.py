@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from otelagent.delivery.spool.segment import SegmentName
+from otelagent.forks import at_fork
 
 try:
     import fcntl
@@ -243,5 +244,4 @@ def _close_locks() -> None:
         _close_lock(lock)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_locks)
+at_fork(in_child=_close_locks)

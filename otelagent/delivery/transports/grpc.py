@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import time
 import weakref
@@ -23,6 +22,7 @@ from otelagent.delivery.payload import MAX_REQUEST_BYTES, Payload
 from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
 from otelagent.delivery.signals import SIGNALS, Signal
 from otelagent.fork_gate import whole_imports
+from otelagent.forks import at_fork
 from otelagent.threads import TIMEOUT_MAX, Lock, RLock, Thread, sleep
 
 if TYPE_CHECKING:
@@ -194,10 +194,10 @@ def _after_fork(in_child: bool) -> None:
     _quieted.clear()
 
 
-os.register_at_fork(
+at_fork(
     before=_before_fork,
-    after_in_parent=lambda: _after_fork(in_child=False),
-    after_in_child=lambda: _after_fork(in_child=True),
+    in_parent=lambda: _after_fork(in_child=False),
+    in_child=lambda: _after_fork(in_child=True),
 )
 
 
