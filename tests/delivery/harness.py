@@ -108,6 +108,7 @@ class ServerProcess:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.requests: list[dict[str, Any]] = []
         self.gone_s: list[float] = []
+        self._begun = threading.Semaphore(0)
         self._write(script)
         self.port = int(self._stdout.readline())
         # A full pipe would stop the server.
@@ -134,7 +135,9 @@ class ServerProcess:
     def _read(self) -> None:
         for line in self._stdout:
             told = json.loads(line)
-            if "gone_s" in told:
+            if "begun" in told:
+                self._begun.release()
+            elif "gone_s" in told:
                 self.gone_s.append(told["gone_s"])
             else:
                 self.requests.append(told)
@@ -188,6 +191,7 @@ class TokenServer(ServerProcess):
     def begin(self, **rules: Any) -> None:
         """From now on the server has these rules."""
         self._write(rules)
+        assert self._begun.acquire(timeout=20)
 
 
 class FakeTransport:

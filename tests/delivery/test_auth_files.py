@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -284,8 +284,13 @@ def rejected(result: Result) -> str:
     return result.reason
 
 
-def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_pipe_and_a_directory_are_no_files(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "token"
-    os.mkfifo(path)
+    make(path)
     with Sender("http", bearer_token_file=str(path)) as sender:
         assert sender.send() == Retryable("credentials", None, f"{path}: not a regular file")
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            sender.send()
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -160,10 +160,11 @@ def test_other_lifetimes(tokens: TokenServer, lifetime: object) -> None:
 
 
 def test_a_refused_token_is_renewed_once_and_the_payload_sent_again(tokens: TokenServer, protocol: str) -> None:
-    with FaultServer(protocol, only("token-1", protocol=protocol)) as server:
+    # As if the first one had been revoked after the first request.
+    script = [only(f"token-{number}", protocol=protocol) for number in (1, 2)]
+    with FaultServer(protocol, *script) as server:
         sending = transport(server, protocol, tokens.url)
         assert sending.send(payload(), 5) == Accepted()
-        server.begin(only("token-2", protocol=protocol))  # As if the first one had been revoked.
         assert sending.send(payload(), 5) == Accepted()
         assert sending.send(payload(), 5) == Accepted()
         sending.close()
@@ -182,6 +183,19 @@ def test_a_server_that_refuses_every_token(tokens: TokenServer, protocol: str, o
         # The first payload twice; the others once: the token of the refusal is refused too, and none is fetched soon.
         assert len(server.stop()) == 4
     assert len(tokens.stop()) == 2
+
+
+def test_a_new_token_that_was_accepted_is_renewed_when_it_is_refused(tokens: TokenServer, protocol: str) -> None:
+    script = [only(f"token-{number}", protocol=protocol) for number in (1, 2, 2, 3, 3)]
+    with FaultServer(protocol, *script) as server:
+        # Another header beside the token's.
+        settings: dict[str, Any] = {"headers": {"x-tenant": secret("blue")}, "oauth2": client(tokens.url)}
+        sending: Transport = HttpTransport(otlp(server.endpoint, **settings))
+        if protocol == "grpc":
+            sending = GrpcTransport(otlp(f"http://127.0.0.1:{server.port}", **settings))
+        assert [sending.send(payload(), 5) for _ in range(3)] == [Accepted()] * 3
+        sending.close()
+    assert len(tokens.stop()) == 3
 
 
 def test_a_new_token_is_tried_again_some_time_later(tokens: TokenServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """A token endpoint (RFC 6749 section 4.4) in a process of its own: `python token_server.py`.
 
 Protocol: each line on standard input are its rules, a JSON object. The first line on standard output is its port; then
-comes a JSON line per request, with its fields, how the client has authenticated, and the status of the answer. It ends
-with its standard input.
+comes a JSON line per request, with its fields, how the client has authenticated, and the status of the answer, and one
+with `begun` when it has new rules. It ends with its standard input.
 
 Rules: `secret` of the client ``shop``; `method`, ``basic`` or ``post``, the one way it takes (both without);
 `lifetime_s` of a token; `answer`, fields instead of the usual ones; `echo`, to quote the secret in an error;
@@ -78,8 +78,10 @@ def main() -> None:
     print(server.server_port, flush=True)
     for line in sys.stdin:
         new = json.loads(line)
-        rules.clear()
-        rules.update(new)
+        with lock:
+            rules.clear()
+            rules.update(new)
+            print(json.dumps({"begun": True}), flush=True)
     os._exit(0)
 
 

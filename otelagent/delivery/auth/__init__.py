@@ -20,7 +20,7 @@ __all__ = ["Credentials", "Headers", "Unavailable", "open_credentials", "send_wi
 Headers = Mapping[str, str]
 """Names in lower case."""
 
-# OTLP/HTTP and OTLP/gRPC for: nobody I know.
+# How servers refuse credentials. HTTP 403 and PERMISSION_DENIED know who it is, and others wouldn't help.
 _UNAUTHENTICATED = frozenset({"http_401", "grpc_unauthenticated"})
 
 

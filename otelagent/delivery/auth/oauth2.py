@@ -119,7 +119,7 @@ class ClientCredentials:
 
     def accepted(self, sent: Headers) -> None:
         token = self._token
-        if token is not self._accepted and token is not None and token.headers == sent:
+        if token is not None and token.headers["authorization"] == sent.get("authorization"):
             self._accepted = token
 
     def after_fork_in_child(self) -> None:

@@ -107,10 +107,13 @@ def read_text(path: str) -> str:
     """
     try:
         # Opening a pipe without this waits until somebody writes to it.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError(f"{path}: not a regular file")
-            content = file.read(MAX_FILE_BYTES + 1)
+            content = os.read(descriptor, MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise OSError(f"{path}: {error.strerror or type(error).__name__}") from None
     if len(content) > MAX_FILE_BYTES:
