@@ -298,6 +298,7 @@ class Agent:
             "destinations": {key: where for path in self.paths for key, where in path.describe().items()},
             "delivery": {key: state for path in self.paths for key, state in path.status().items()},
             "ledger": {key: ledger.snapshot().to_dict() for path in self.paths for key, ledger in path.ledgers.items()},
+            "untaken": {path.signal: path.untaken for path in self.paths},
             "instrumentations": [
                 {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
                 for state in (self.catalogue.states() if self.catalogue is not None else ())

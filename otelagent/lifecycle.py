@@ -181,7 +181,8 @@ def status() -> dict[str, Any]:
     circuit breaker, the spool and ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays
     when all is well again) and ``ledger`` (ended, adopted, sampled_out, filtered, delivered, rejected and dropped by
     reason, spooled, queued, balanced), each by signal (``traces``), or by signal and name for a destination beside the
-    main one (``traces:<name>``), ``instrumentations`` (each with state and reason), ``settings`` (each with value
+    main one (``traces:<name>``), ``untaken`` (by signal the items that no destination's routes took, which each ledger
+    has among its ``filtered``), ``instrumentations`` (each with state and reason), ``settings`` (each with value
     and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`),
     ``warnings``. Secrets are masked.
     """

@@ -45,12 +45,14 @@ class SignalPath:
         self.signal = signal
         self.ledgers: dict[str, Ledger] = {signal: Ledger(signal)}
         self.destinations: dict[str, Destination] = {}
+        routes = []
         for name in config.destination_names(signal):
             key = f"{signal}:{name}" if name else signal
             ledger = self.ledgers.setdefault(key, Ledger(signal))
             self.destinations[key] = open_delivery(config, ledger, resource, name)
+            routes.append(config.export(signal, name).routes)
         self.ledger = Ledgers(signal, tuple(self.ledgers.values()))
-        self._fan_out = FanOut(tuple(self.destinations.values()))
+        self._fan_out = FanOut([(self.destinations[key], self.ledgers[key]) for key in self.destinations], routes)
         self.recording: Recording | None = None
         self._kept: list[tuple[bytes, int]] | None = None
         self._losses = LossReport(lambda: self.ledger.lost)
@@ -67,6 +69,11 @@ class SignalPath:
     def in_memory(self, key: str) -> int:
         """How many encoded items wait in a destination's memory, those that are being sent among them."""
         return self.destinations[key].queued_items if key in self.destinations else 0
+
+    @property
+    def untaken(self) -> int:
+        """How many items no destination's routes took."""
+        return self._fan_out.untaken
 
     def start_delivery(self) -> None:
         """Begins with what other processes have left."""

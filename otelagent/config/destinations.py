@@ -25,7 +25,8 @@ _OTLP = tuple(setting.name for setting in SETTINGS if setting.path.startswith("o
 _SIGNALS = Setting(
     "signals", "signals", "choices", "Which signals go there.", tuple(EXPORTERS), choices=tuple(EXPORTERS)
 )
-_KEYS = (*_OTLP, _SIGNALS.name)
+_OWN = (*_OTLP, "routes")
+_KEYS = (*_OWN, _SIGNALS.name)
 
 
 def resolve_destinations(
@@ -71,7 +72,7 @@ def _resolve(name: str, values: Mapping[object, object], source: Source) -> tupl
     if values.get("endpoint") is None:
         raise ConfigError(f"{prefix}endpoint", None, source.name, "has to be given")
     signals = _signals(values.get(_SIGNALS.name), prefix, source)
-    settings = {key: values[key] for key in _OTLP if key in values}
+    settings = {key: values[key] for key in _OWN if key in values}
     exporters = {exporter: "otlp" if signal in signals else "none" for signal, exporter in EXPORTERS.items()}
     try:
         config = load({**settings, **exporters}, {})
@@ -79,7 +80,7 @@ def _resolve(name: str, values: Mapping[object, object], source: Source) -> tupl
         key = error.setting.removeprefix("logs_")
         raise ConfigError(prefix + key, error.value, source.name, error.problem, error.hint) from None
     otlp = {signal: config.export(signal).otlp for signal in signals}
-    return NamedDestination(name=name, otlp=MappingProxyType(otlp)), config.warnings
+    return NamedDestination(name=name, otlp=MappingProxyType(otlp), routes=config.routes), config.warnings
 
 
 def _signals(value: object, prefix: str, source: Source) -> tuple[str, ...]:

@@ -87,6 +87,8 @@ def quoted(kind: str, value: object) -> object:
     """A wrong value as an error or a warning may quote it: masked if it may hold a secret, cut if it is long."""
     if kind in SECRET_KINDS or (kind in _URLS and not isinstance(value, str | int)):
         return MASK
+    if kind == "routes":
+        value = str(value)
     if isinstance(value, str):
         value = display(kind, value)
         return value if len(value) <= 120 else value[:119] + "…"

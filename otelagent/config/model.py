@@ -25,6 +25,7 @@ __all__ = [
     "Otlp",
     "Queue",
     "Retry",
+    "Rule",
     "Secret",
     "Service",
     "Source",
@@ -203,14 +204,39 @@ class Logs:
 
 
 @struct(frozen=True, kw_only=True)
+class Rule:
+    """Takes an item for which all of its conditions are true; see ``docs/routing.md``.
+
+    `name`, `attributes` and `resource` hold patterns, any of which has to match; what is empty or None is no condition.
+
+    :ivar unrouted: whether no rule without this condition takes the item, whichever destination's it is.
+    :ivar excluded: must not take the item.
+    :ivar text: the rule as it was given, as JSON.
+    """
+
+    error: bool | None = None
+    name: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = {}
+    resource: Mapping[str, tuple[str, ...]] = {}
+    unrouted: bool | None = None
+    excluded: Rule | None = None
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@struct(frozen=True, kw_only=True)
 class NamedDestination:
     """A destination beside the main one.
 
     :ivar otlp: by signal; of those signals that go there.
+    :ivar routes: any of which takes an item; all are taken where there are none.
     """
 
     name: str
     otlp: Mapping[str, Otlp]
+    routes: tuple[Rule, ...]
 
     def __str__(self) -> str:
         endpoints = dict.fromkeys(otlp.masked_endpoint for otlp in self.otlp.values())
@@ -219,11 +245,12 @@ class NamedDestination:
 
 @struct(frozen=True)
 class Export:
-    """Where one signal goes; `otlp` and `file_path` are for the exporters of these names."""
+    """Where one signal goes; `otlp` and `file_path` are for the exporters of these names, `routes` say what of it."""
 
     exporter: Exporter
     otlp: Otlp
     file_path: str
+    routes: tuple[Rule, ...] = ()
 
 
 @struct(frozen=True, kw_only=True)
@@ -255,6 +282,7 @@ class Config:
     traces: Traces
     otlp: Otlp
     destinations: tuple[NamedDestination, ...]
+    routes: tuple[Rule, ...]
     batch: Batch
     queue: Queue
     spool: Spool
@@ -282,10 +310,10 @@ class Config:
         """
         for one in self.destinations:
             if one.name == name:
-                return Export("otlp", one.otlp[signal], "")
+                return Export("otlp", one.otlp[signal], "", one.routes)
         if signal == "logs":
-            return Export(self.logs.exporter, self.logs.otlp, self.logs.file_path)
-        return Export(self.traces.exporter, self.otlp, self.file_path)
+            return Export(self.logs.exporter, self.logs.otlp, self.logs.file_path, self.routes)
+        return Export(self.traces.exporter, self.otlp, self.file_path, self.routes)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Every setting as (name, value as it may be shown, source), in the table's order."""

@@ -299,44 +299,19 @@ def _parameters(setting: Setting, value: object, spec: bool) -> Parsed:
 
 def _destinations(setting: Setting, value: object, spec: bool) -> Parsed:
     # What they mean is in `otelagent.config.destinations`: it needs the loader.
-    value = _from_json(value)
-    if not is_mapping(value):
-        raise Invalid(f"must be a mapping of names to destinations, not {_type(value)}")
-    return Parsed(dict(value))
+    from otelagent.config.document import read_document
+
+    document = read_document(value)
+    if not is_mapping(document):
+        raise Invalid(f"must be a mapping of names to destinations, not {_type(document)}")
+    return Parsed(dict(document))
 
 
-def _from_json(value: object) -> object:
-    """What a JSON text, or a JSON file whose path is given, stands for; of anything else itself.
+def _routes(setting: Setting, value: object, spec: bool) -> Parsed:
+    from otelagent.config.document import read_document
+    from otelagent.config.routes import read_routes
 
-    Nothing of the text is quoted: there may be a secret in it.
-    """
-    if not isinstance(value, str):
-        return value
-    text = value
-    if not value.startswith(("{", "[")):
-        try:
-            with open(value, encoding="utf-8") as file:
-                text = file.read()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not a file of UTF-8 text"
-            raise Invalid(f"must be JSON or the path of a JSON file: {why}") from None
-    import json
-
-    try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
-    except json.JSONDecodeError as error:
-        raise Invalid(f"its JSON is wrong at line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise Invalid("its JSON is nested too deep") from None
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise Invalid(f"{key!r} is there twice")
-        found[key] = value
-    return found
+    return Parsed(read_routes(read_document(value)))
 
 
 def _encodable(text: str) -> None:
@@ -437,4 +412,5 @@ _PARSERS: dict[Kind, Callable[[Setting, object, bool], Parsed]] = {
     "secret": _secret,
     "parameters": _parameters,
     "destinations": _destinations,
+    "routes": _routes,
 }

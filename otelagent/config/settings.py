@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         "secret",
         "parameters",
         "destinations",
+        "routes",
     ]
 
 __all__ = [
@@ -217,6 +218,9 @@ SETTINGS: tuple[Setting, ...] = (
     *_OTLP,
     Setting("destinations", "destinations", "destinations",
             "More destinations beside this one, by name; JSON or a JSON file's path, see "
+            "[docs/routing.md](docs/routing.md).", ()),
+    Setting("routes", "routes", "routes",
+            "Which items go to the main destination, all without it; JSON or a JSON file's path, see "
             "[docs/routing.md](docs/routing.md).", ()),
 
     Setting("sampler", "traces.sampler", "choice", "Which traces are kept.", "parentbased_always_on",

@@ -19,7 +19,7 @@ from otelagent.delivery.payload import Payload
 from otelagent.delivery.signals import SIGNALS
 from otelagent.fork_gate import whole_imports
 
-__all__ = ["HIGH", "LOW", "NORMAL", "PRIORITIES", "Takes", "partition", "priority", "split"]
+__all__ = ["HIGH", "LOW", "NORMAL", "PRIORITIES", "Takes", "partition", "priority", "shares", "split"]
 
 _Result = TypeVar("_Result")
 
@@ -73,6 +73,27 @@ def partition(payload: Payload, takes: Takes) -> tuple[Payload | None, Payload |
     if not any(taken):
         return None, payload
     return _kept(payload, taken), _kept(payload, [not one for one in taken])
+
+
+def shares(payload: Payload, mark: Callable[[Any, Any], int], ways: int) -> list[Payload | None]:
+    """A request for each of some ways, with the items that go there; None where there are none.
+
+    As in `partition`. Each item is looked at once. An item may go several ways, or none; two ways that get the same
+    items get the same object.
+
+    :param mark: the ways that an item goes, bit by bit, the first one's the lowest; gets what `Takes` gets.
+    """
+    marks = _of_each(payload, mark)
+    if not marks:
+        return [payload] * ways
+    made: dict[tuple[bool, ...], Payload | None] = {(True,) * len(marks): payload, (False,) * len(marks): None}
+    found = []
+    for way in range(ways):
+        taken = tuple(bool(one >> way & 1) for one in marks)
+        if taken not in made:
+            made[taken] = _kept(payload, list(taken))
+        found.append(made[taken])
+    return found
 
 
 def split(payload: Payload) -> tuple[Payload, Payload] | None:

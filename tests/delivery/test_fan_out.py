@@ -42,7 +42,7 @@ class Fan:
             Destination(transport, {"traces": ledger}, policy, limits)
             for transport, ledger in zip(transports, self.ledgers, strict=True)
         ]
-        self.fan_out = FanOut(self.destinations)
+        self.fan_out = FanOut(list(zip(self.destinations, self.ledgers, strict=True)))
 
     def submit(self, *payloads: Payload) -> None:
         for one in payloads:
