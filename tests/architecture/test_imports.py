@@ -98,10 +98,15 @@ ALLOWED = {
 # Our own that wait for the first payload, for the library that they describe, or for a setting that needs them.
 LATE = (
     "otelagent.config.credentials",
+    "otelagent.config.destinations",
+    "otelagent.config.document",
     "otelagent.config.endpoint",
+    "otelagent.config.routes",
     "otelagent.config.table",
     "otelagent.delivery.auth",
+    "otelagent.delivery.items",
     "otelagent.delivery.otlp",
+    "otelagent.delivery.routing",
     "otelagent.delivery.transports.deadline",
     "otelagent.delivery.transports.grpc",
     "otelagent.delivery.transports.http_body",
