@@ -292,8 +292,8 @@ def test_what_goes_whole_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize("where", [0, 1])
-@pytest.mark.parametrize("method", ["_start_thread", "_refusal"])
-def test_an_interrupted_submit_counts_once_in_each(where: int, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_interrupted_submit_counts_once_in_each(where: int, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     fan_out, destinations, ledgers, _ = fan(ERRORS, REST)
     one = spans(0, 2, 0)
     for ledger in ledgers:
@@ -303,7 +303,8 @@ def test_an_interrupted_submit_counts_once_in_each(where: int, method: str, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(destinations[where], method, interrupt)
+        target = destinations[where] if taken else destinations[where]._intake
+        patched.setattr(target, "_start_thread" if taken else "_take", interrupt)
         for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 fan_out.submit(Payload("traces", one.body, 3))
