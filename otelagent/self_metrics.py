@@ -70,12 +70,14 @@ class _Metric:
 
     :ivar name: with ``{}`` for what the signal's items are called.
     :ivar kind: what creates it: ``counter``, ``up_down_counter``.
+    :ivar of_signal: of the signal, whose processor is one however many destinations there are.
     """
 
     name: str
     kind: str
     description: str
     values: Callable[[_Book], Values]
+    of_signal: bool = False
 
 
 def _exported(book: _Book) -> Values:
@@ -127,13 +129,14 @@ _METRICS = (
         "Items handed to the exporter whose export has not ended: in memory, being sent, or on disk.",
         _inflight,
     ),
-    _Metric("otel.sdk.processor.{}.processed", "counter", "Items that the processor is done with.", _processed),
-    _Metric("otel.sdk.processor.{}.queue.size", "up_down_counter", "Items that wait to be encoded.", _queue_size),
+    _Metric("otel.sdk.processor.{}.processed", "counter", "Items that the processor is done with.", _processed, True),
+    _Metric("otel.sdk.processor.{}.queue.size", "up_down_counter", "Items that wait to be encoded.", _queue_size, True),
     _Metric(
         "otel.sdk.processor.{}.queue.capacity",
         "up_down_counter",
         "Items that may wait to be encoded.",
         _queue_capacity,
+        True,
     ),
     _Metric(
         "otelagent.ledger.{}",
@@ -159,7 +162,7 @@ def _register(metrics: Any, config: Config, paths: Sequence[SignalPath]) -> None
     for signal, (item, unit) in _ITEMS.items():
         for metric in _METRICS:
             create = getattr(meter, f"create_observable_{metric.kind}")
-            observe = _observer(metrics.Observation, config, paths, signal, metric.values)
+            observe = _observer(metrics.Observation, config, paths, signal, metric)
             create(metric.name.format(item), [observe], unit, metric.description)
 
 
@@ -168,7 +171,7 @@ def _observer(
     config: Config,
     paths: Sequence[SignalPath],
     signal: str,
-    values: Callable[[_Book], Values],
+    metric: _Metric,
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(options: CallbackOptions) -> Iterable[Observation]:
         return [
@@ -176,7 +179,8 @@ def _observer(
             for path in tuple(paths)
             if path.signal == signal
             for book in _books(config, path)
-            for value, attributes in values(book)
+            if book.key == signal or not metric.of_signal
+            for value, attributes in metric.values(book)
         ]
 
     return observe

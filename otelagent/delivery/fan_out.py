@@ -61,7 +61,7 @@ class FanOut:
             self._steps[-1]()
             # Interrupted in the step, the caller comes again with the same body, and the destination knows it.
             del self._steps[-1]
-        self._body = None
+        # The body stays known: an interruption between this and the caller's next line brings it once more.
 
     def after_fork_in_child(self) -> None:
         """Starts over: what was being handed on is the parent's."""

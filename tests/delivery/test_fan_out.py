@@ -144,6 +144,17 @@ def test_an_interrupted_submit_may_be_made_again_and_counts_once_in_each(
     assert fan.delivered() == [5, 5, 5]
 
 
+def test_a_submit_that_was_interrupted_on_its_way_back_counts_once(open_fan: OpenFan) -> None:
+    fan = open_fan(FakeTransport(), FakeTransport())
+    one = payload(3)
+    fan.recorded.ended(3)
+    for _ in range(2):
+        fan.fan_out.submit(Payload("traces", one.body, 3))
+    fan.submit(payload(2))
+    assert flush_all(fan.destinations, time.monotonic() + 5)
+    assert fan.delivered() == [5, 5]
+
+
 def test_a_stalling_destination_delays_nothing_for_another(open_fan: OpenFan) -> None:
     with FaultServer("http", {"do": "stall"}) as dead, FaultServer("http", {"status": 200, "quiet": True}) as live:
         fan = open_fan(HttpTransport(otlp(dead.endpoint)), HttpTransport(otlp(live.endpoint)))

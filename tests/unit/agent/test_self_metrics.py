@@ -131,6 +131,9 @@ told(reader)
         "otlp_http_exporter/traces:other": 0,
     }
     assert values(metrics["otel.sdk.exporter.log.exported"]) == {"": 1}
+    # One processor, whatever the number of destinations.
+    assert [value for value, _ in metrics["otel.sdk.processor.span.processed"]] == [2]
+    assert len(metrics["otel.sdk.processor.span.queue.capacity"]) == 1
 
 
 def test_a_program_without_metrics_does_not_import_them(tmp_path: Path) -> None:
