@@ -24,7 +24,7 @@ from otelagent.record.values import (
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
-__all__ = ["GuardedAttributes", "collected", "exception_attributes", "is_plain"]
+__all__ = ["GuardedAttributes", "all_plain", "collected", "exception_attributes", "is_plain"]
 
 _LEAST_INT, _BEYOND_INT = -(1 << 63), 1 << 63
 
@@ -39,6 +39,24 @@ def is_plain(key: Any, value: Any, max_length: int | None) -> bool:
     if kind is int:
         return _LEAST_INT <= value < _BEYOND_INT  # type: ignore[no-any-return]
     return kind is bool or kind is float
+
+
+def all_plain(attributes: Mapping[Any, Any], max_length: int | None) -> bool:
+    """Whether `is_plain` holds for each: without its calls, which would be a tenth of a span's cost."""
+    most = MAX_BYTES if max_length is None else max_length
+    for key, value in list(attributes.items()):
+        if type(key) is not str or not key or not key.isascii() or len(key) > MAX_BYTES:
+            return False
+        kind = type(value)
+        if kind is str:
+            if len(value) > most or not value.isascii():
+                return False
+        elif kind is int:
+            if not _LEAST_INT <= value < _BEYOND_INT:
+                return False
+        elif kind is not bool and kind is not float:
+            return False
+    return True
 
 
 class GuardedAttributes(BoundedAttributes):
@@ -99,8 +117,8 @@ class GuardedAttributes(BoundedAttributes):
 
     def clean(self) -> None:
         """Makes fit what was set while these were stock attributes."""
-        items = list(self._dict.items())
-        if not all(is_plain(key, value, self.max_value_len) for key, value in items):
+        if not all_plain(self._dict, self.max_value_len):
+            items = list(self._dict.items())
             self._dict.clear()
             for key, value in items:
                 self[key] = value

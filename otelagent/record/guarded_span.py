@@ -27,7 +27,7 @@ from opentelemetry.sdk.trace import Event, Span, SpanLimits, Tracer, _Span
 from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, SpanKind, Status, StatusCode, TraceState, use_span
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
-from otelagent.record.guarded_attributes import GuardedAttributes, collected, exception_attributes, is_plain
+from otelagent.record.guarded_attributes import GuardedAttributes, all_plain, collected, exception_attributes, is_plain
 from otelagent.record.isolation import ISOLATED
 from otelagent.record.values import (
     MAX_BYTES,
@@ -75,7 +75,8 @@ class GuardedSpan(_Span):
         context: Any = span._context
         if type(context.trace_state) is not TraceState:
             _fit_trace_state(span)
-        if span._links:
+        links: Any = span._links
+        if links._dq:
             _fit_links(span)
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
@@ -261,7 +262,12 @@ class GuardedTracer(Tracer):
         span = self.start_span(
             name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
         )
-        with use_span(span, end_on_exit=truthy(end_on_exit), record_exception=False, set_status_on_exception=False):
+        with use_span(
+            span,
+            end_on_exit=end_on_exit is True or truthy(end_on_exit),
+            record_exception=False,
+            set_status_on_exception=False,
+        ):
             try:
                 yield span
             except Exception as error:
@@ -284,13 +290,17 @@ class GuardedTracer(Tracer):
         limits = self._span_limits
         dropped, refused = 0, 0
         linked: list[Link] = []
-        if attributes is not None and not _all_plain(attributes, limits):
+        if attributes is not None and not _may_start(attributes, limits):
             kept = collected((attributes,), limits.max_span_attributes, limits.max_span_attribute_length)
             attributes, dropped = kept._dict, kept.dropped
-        if links is not None and truthy(links):
+        if links is not None and (type(links) is not tuple or links) and truthy(links):
             linked, refused = self._fit_links(links)
         kept_of = [link._attributes for link in linked]
-        flags = (truthy(record_exception), truthy(set_status_on_exception))
+        if type(record_exception) is not bool:
+            record_exception = truthy(record_exception)
+        if type(set_status_on_exception) is not bool:
+            set_status_on_exception = truthy(set_status_on_exception)
+        flags = (record_exception, set_status_on_exception)
         try:
             span = super().start_span(name, context, kind, attributes, linked, start_time, *flags)
         except ISOLATED as error:
@@ -336,10 +346,11 @@ class GuardedTracer(Tracer):
         return fit, refused
 
 
-def _all_plain(attributes: object, limits: SpanLimits) -> bool:
+def _may_start(attributes: object, limits: SpanLimits) -> bool:
     # Whether the attributes of a start may be passed on as they are.
+    most = limits.max_span_attributes
     return (
         type(attributes) is dict
-        and (limits.max_span_attributes is None or len(attributes) <= limits.max_span_attributes)
-        and all(is_plain(key, value, limits.max_span_attribute_length) for key, value in list(attributes.items()))
+        and (most is None or len(attributes) <= most)
+        and all_plain(attributes, limits.max_span_attribute_length)
     )

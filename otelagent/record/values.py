@@ -317,7 +317,7 @@ class _Cleaner:
 
     def _replace(self, value: object, lost: Lost) -> str:
         self._lose(lost)
-        return _replacement(value)
+        return _replacement(value)[: self._max_length]
 
     def _enter(self, value: object, depth: int) -> str | None:
         # What stands for a container that may not be looked into.

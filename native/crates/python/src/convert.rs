@@ -41,6 +41,7 @@ pub fn complain_of(
 /// The text of a name: a string as it is, anything else as its `str()`.
 ///
 /// :param what: as it is called in messages.
+#[cold]
 pub fn text(value: &Bound<'_, PyAny>, what: &str, complain: &Complain<'_>) -> PyResult<String> {
     let (text, lost) = values::text(value)?;
     lost.map_or(Ok(()), |lost| complain_of(value, "text", what, lost, complain))?;
@@ -50,8 +51,16 @@ pub fn text(value: &Bound<'_, PyAny>, what: &str, complain: &Complain<'_>) -> Py
 /// A time in nanoseconds since the Unix epoch; what is none, or doesn't fit 64 bits, is now.
 ///
 /// :param what: as it is called in messages.
+#[inline]
 pub fn time_ns(value: Option<&Bound<'_, PyAny>>, what: &str, complain: &Complain<'_>) -> PyResult<u64> {
-    let Some(value) = value.filter(|value| !value.is_none()) else { return Ok(clock::now_ns()) };
+    match value.filter(|value| !value.is_none()) {
+        None => Ok(clock::now_ns()),
+        Some(value) => given_time_ns(value, what, complain),
+    }
+}
+
+#[cold]
+fn given_time_ns(value: &Bound<'_, PyAny>, what: &str, complain: &Complain<'_>) -> PyResult<u64> {
     let error = match value.cast::<PyFloat>() {
         Ok(value) if value.value() >= 0.0 && value.value() < 2f64.powi(64) => return Ok(value.value() as u64),
         Ok(_) => None,

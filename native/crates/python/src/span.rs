@@ -307,7 +307,7 @@ impl Span {
         let recorder = this.recorder();
         let end_ns = match end_time.filter(|time| !time.is_none()) {
             None => clock::now_ns(),
-            time => convert::time_ns(time, "A span's end", &recorder.complaints())?,
+            time => given_end_ns(recorder, time)?,
         };
         let mut early = false;
         let news = this.state.with(py, |state| {
@@ -324,7 +324,7 @@ impl Span {
             Some(recorder.offer(py, this.tracer.get().scope_index, &EndedSpan { ids: &this.ids, record }))
         });
         if early {
-            recorder.complain(py, "end", "A span ends before it starts: it ends with its start", None)?;
+            complain_of_end(py, recorder)?;
         }
         let told = match news {
             None => return recorder.complain(py, "ended", "end() on an ended span changes nothing", None),
@@ -372,6 +372,16 @@ impl Span {
         let _none = self.state.with(py, |state| state.context.replace(made));
         Ok(context)
     }
+}
+
+#[cold]
+fn given_end_ns(recorder: &Recorder, time: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+    convert::time_ns(time, "A span's end", &recorder.complaints())
+}
+
+#[cold]
+fn complain_of_end(py: Python<'_>, recorder: &Recorder) -> PyResult<()> {
+    recorder.complain(py, "end", "A span ends before it starts: it ends with its start", None)
 }
 
 impl Drop for Span {

@@ -211,29 +211,30 @@ fn ask<'py>(sampler: &Bound<'py, PyAny>, trace_id: u128, start: &Start<'_, 'py>)
 
 /// The valid span context in a Context; None for what is no Context.
 pub fn parent(api: &Api, context: &Bound<'_, PyAny>) -> PyResult<Option<SpanContext>> {
-    match read_parent(api, context) {
-        Err(error) if convert::isolated(context.py(), &error) => Ok(None),
-        parent => parent,
-    }
-}
-
-fn read_parent(api: &Api, context: &Bound<'_, PyAny>) -> PyResult<Option<SpanContext>> {
     let py = context.py();
     let key = api.span_key.bind(py);
     let span = match context.cast::<PyDict>() {
         Ok(context) if context.is_empty() => return Ok(None),
         Ok(context) => context.get_item(key)?,
-        Err(_) => Some(context.call_method1("get", (key,))?),
+        Err(_) => isolated(py, context.call_method1("get", (key,)))?,
     };
     let Some(span) = span else { return Ok(None) };
     if let Ok(span) = span.cast_exact::<Span>() {
         return Ok(Some(span.get().context_parts(py)));
     }
-    if span.is_none() || !span.is_instance(api.span_type.bind(py))? {
+    if span.is_none() || !isolated(py, span.is_instance(api.span_type.bind(py)))?.unwrap_or(false) {
         return Ok(None);
     }
-    let context = span.call_method0("get_span_context")?;
+    let Some(context) = isolated(py, span.call_method0("get_span_context"))? else { return Ok(None) };
     Ok(api.read_span_context(&context).filter(SpanContext::is_valid))
+}
+
+/// None for an error that is to be kept from the application.
+fn isolated<T>(py: Python<'_>, answer: PyResult<T>) -> PyResult<Option<T>> {
+    match answer {
+        Err(error) if convert::isolated(py, &error) => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 #[pymethods]

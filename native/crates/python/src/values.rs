@@ -329,7 +329,8 @@ impl Writer {
     /// What stands for a value that can't be kept: its type's name.
     fn replace(&mut self, value: &Bound<'_, PyAny>, lost: Lost, out: &mut Vec<u8>) {
         self.lose(lost);
-        AnyValue::Str(&replacement(value)).write(out);
+        let limits = AttributeLimits { count: None, value_length: self.value_length };
+        AnyValue::Str(cut_str(&replacement(value), &limits)).write(out);
     }
 
     /// Whether a container may be looked into; replaced if not.
