@@ -202,6 +202,30 @@ def start() -> Any:
     return Otelagent(setup["subject"], setup["settings"])
 
 
+worker: Any = None
+"""What `start_worker` has started in this process or one that it was forked from."""
+
+
+def start_worker() -> Any:
+    """As `start`, for one process of many: what it tells last is told when otelagent has ended in it, and the child of
+    a fork has made no spans yet."""
+    global worker
+    agent = worker = start()
+    os.register_at_fork(after_in_child=agent.made.clear)
+    if agent.ours:
+        from otelagent.process import ProcessWatch
+
+        call = ProcessWatch._call
+
+        def and_tell(watch: Any, function: Callable[[], object]) -> None:
+            call(watch, function)
+            if function == watch._on_exit:
+                agent.tell()
+
+        ProcessWatch._call = and_tell  # type: ignore[assignment, method-assign]
+    return agent
+
+
 def prepare() -> None:
     """Imports what the subject needs, so that the children of a fork have it."""
     setup = json.loads(os.environ[SETUP])
