@@ -35,26 +35,30 @@ class FailureLog:
         # fill the log either.
         self._news: dict[str, float] = {}
         self._failing = 0
+        # Whether anything was said of the outage that is going on.
+        self._told = False
 
-    def failed(self, kind: str, consequence: str, message: str = "", level: int = logging.WARNING) -> None:
-        """Reports one failure.
+    def failed(self, kind: str, consequence: str, message: str = "", level: int = logging.WARNING) -> bool:
+        """Reports one failure, at most once a minute for each kind.
 
         :param kind: the ledger's reason.
         :param consequence: what that means for the data, such as ``will be retried``.
         :param message: details for a person, without secrets; empty for none.
+        :returns: whether it was said.
         """
         with self._lock:
             now = self._clock()
             last, repeats = self._said.get(kind, (None, 0))
             if last is not None and now - last < INTERVAL_S:
                 self._said[kind] = (last, repeats + 1)
-                return
+                return False
             self._said[kind] = (now, 0)
         detail = f": {message}" if message else ""
         again = f" ({repeats} more since the last message)" if repeats else ""
         _log(
             level, "otelagent: telemetry to %s failed: %s%s; %s%s", self._destination, kind, detail, consequence, again
         )
+        return True
 
     def news(self, kind: str, message: str, level: int = logging.WARNING) -> bool:
         """Reports, at most once a minute, what is no failure.
@@ -73,16 +77,17 @@ class FailureLog:
     def retried(self, kind: str, consequence: str, message: str = "") -> None:
         """Reports a try that failed and will be repeated; the next `succeeded` is a recovery. As `failed`."""
         self._failing += 1
-        self.failed(kind, consequence, message)
+        self._told = self.failed(kind, consequence, message) or self._told
 
     def succeeded(self) -> None:
-        """Notes a success and reports it if the tries before it failed."""
-        if not self._failing:
-            return
+        """Notes a success and reports it if it ends an outage that was reported.
+
+        Of a server that fails and works in turns, one outage a minute is.
+        """
         failing, self._failing = self._failing, 0
-        with self._lock:
-            # What was said of the outage is over: the next one is news, whatever its kind.
-            self._said.clear()
+        told, self._told = self._told, False
+        if not told:
+            return
         # As visible as the failures were, or those who read of the outage never read of its end.
         message = "otelagent: telemetry to %s is delivered again after %d failed tries"
         _log(logging.WARNING, message, self._destination, failing)
