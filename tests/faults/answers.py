@@ -84,7 +84,7 @@ def larger_than_a_request(bench: Bench, _: None) -> None:
     server = bench.server(OK)
     program = "agent.spans(80, 1_000_000); agent.spans(1, 70_000_000); agent.spans(19, 1_000_000); agent.settle(40)"
     # Of memory there is enough: what is too much for the queue is not this fault.
-    told = bench.run(program, to=server, queue_max_bytes=2**30)
+    told = bench.run(program, to=server, queue_max_bytes=2**30, batch_queue_max_bytes=2**30)
     largest = max((request["bytes"] for request in server.requests), default=0)
     bench.expect(largest <= 64 * 1024 * 1024, f"sends a request of {largest} bytes")
     expect_one_lost(bench, told)
@@ -95,8 +95,8 @@ def larger_than_the_collector_takes(bench: Bench, protocol: str) -> None:
     # 20 MiB over HTTP, which it answers with 400, and 4 MiB over gRPC.
     size = 1_000_000 if protocol == "http" else 200_000
     program = f"agent.spans(20, {size}); agent.spans(1, 22_000_000); agent.spans(20, {size}); agent.settle()"
-    # What the memory has no room for comes back from disk at a limited rate, which is not this fault.
-    quick = {"spool_replay_bytes_per_s": 2**28}
+    # What the queues have no room for, or get back from disk at a limited rate, is not this fault.
+    quick = {"spool_replay_bytes_per_s": 2**28, "batch_queue_max_bytes": 2**30}
     expect_one_lost(bench, bench.run(program, to=bench.collector(), protocol=protocol, **quick))
 
 
