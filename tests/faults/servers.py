@@ -300,7 +300,7 @@ agent.say(exporting=sorted({"httpcore", "httpx", "urllib3", "requests", "grpc"} 
 """
 
 
-@fault(36, "client libraries instrumented, root logger at DEBUG", cases={"HTTP": "http", "gRPC": "grpc"})
+@fault(36, "client libraries traced, root log at DEBUG", cases={"HTTP": "http", "gRPC": "grpc"})
 def loud(bench: Bench, protocol: str) -> None:
     server = bench.server(OK, protocol=protocol)
     settings: dict[str, Any] = {"logs_exporter": "file", "logs_file": str(bench.directory / "logs.jsonl")}
