@@ -51,7 +51,7 @@ def test_a_lie_is_found(
 
 
 def test_an_application_that_raises_and_one_that_does_not_end(tmp_path: Path) -> None:
-    bench = Bench("native", tmp_path)
+    bench = Bench("sdk", tmp_path)
     try:
         server = bench.server(OK)
         bench.run("agent.spans(3); agent.settle(); 1 / 0", to=server)
