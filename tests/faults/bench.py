@@ -83,6 +83,10 @@ class Application:
                     self.told[told["pid"]] = told
         return self.told.get(self.process.pid, {})
 
+    def lines(self) -> list[str]:
+        """All that it has said."""
+        return self._output.read_text(errors="replace").splitlines()
+
     @property
     def errors(self) -> str:
         """Its standard error."""

@@ -12,7 +12,7 @@ from tests.faults.bench import Bench
 
 __all__ = ["Case", "Fault", "fault", "load"]
 
-MODULES = ("answers", "outages", "disk", "restarts", "input", "extension", "servers")
+MODULES = ("answers", "outages", "disk", "restarts", "input", "extension", "processes", "servers")
 """Where the faults are."""
 
 Run: TypeAlias = Callable[..., None]
