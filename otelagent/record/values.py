@@ -233,7 +233,8 @@ class _Cleaner:
         try:
             return self._cut(key if issubclass(type(key), str) else self._text_of(key), None)
         except ISOLATED as error:
-            return self._replace(key, Lost("its own code raised", error))
+            self._lose(Lost("its own code raised", error))
+            return _replacement(key)
 
     def _other(self, value: Any, kind: type, depth: int) -> AnyValue:
         if not issubclass(kind, dict) and isinstance(value, (Sequence, AbstractSet)):
@@ -307,6 +308,9 @@ class _Cleaner:
 
     def _text_of(self, value: object) -> str:
         kind = type(value)
+        if issubclass(kind, int) and int.bit_length(cast("int", value)) > _MAX_INT_BITS:
+            self._lose(Lost("an int is too long"))
+            return _replacement(value)
         if kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__:
             return str(value)
         self._lose(Lost("its class doesn't say how it is written"))

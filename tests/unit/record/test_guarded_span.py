@@ -210,3 +210,81 @@ def test_tracers_are_still_the_stock_kind_and_remembered(record: Record) -> None
     tracer = provider.get_tracer("a")
     assert isinstance(tracer, Tracer)
     assert provider.get_tracer("a") is tracer
+
+
+class Reentrant:
+    """Sets an attribute of the very span that it becomes one of."""
+
+    def __init__(self, span: Any) -> None:
+        self._span = span
+
+    def __str__(self) -> str:
+        self._span.set_attribute("inner", 1)
+        return "outer"
+
+
+def test_a_value_may_use_its_span_while_it_is_written(record: Record) -> None:
+    recorder = record()
+    span = recorder.tracer.start_span("a")
+    span.set_attribute("one", Reentrant(span))
+    span.set_attributes({"two": Reentrant(span)})
+    span.add_event("event", {"k": Reentrant(span)})
+    span.update_name(Reentrant(span))
+    span.end()
+    (got,) = recorder.spans()
+    assert attributes(got.attributes) == {"inner": 1, "one": "outer", "two": "outer"}
+    assert got.name == "outer"
+
+
+class Truthless:
+    def __bool__(self) -> bool:
+        raise ValueError("neither")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": RaisingStr()},
+        {"kind": "client"},
+        {"start_time": "noon"},
+        {"record_exception": 1, "set_status_on_exception": Truthless()},
+        {"attributes": Truthless()},
+        {"links": Truthless()},
+        {"links": [Link(SpanContext(1, 1, False), 7)]},  # type: ignore[arg-type]
+    ],
+)
+def test_a_start_with_any_arguments_is_delivered(record: Record, options: dict[str, Any]) -> None:
+    recorder = record()
+    with recorder.tracer.start_as_current_span(**{"name": "a", **options}):
+        pass
+    recorder.tracer.start_span(**{"name": "a", **options}).end()
+    assert len(recorder.spans()) == 2
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        (RaisingStr(),),
+        ("\ud800", 7, RaisingStr()),
+        ("a", "1", None, {"cycle": cycle(), 7: RaisingStr(), "\ud800": 2**70}),
+        ("a", "1", None, RaisingMapping()),
+        (["unhashable"], {}),
+    ],
+)
+def test_a_scope_of_any_parts_has_its_spans_delivered(record: Record, scope: tuple[Any, ...]) -> None:
+    recorder = record()
+    for _ in range(2):
+        recorder.engine.provider.get_tracer(*scope).start_span("a").end()
+    assert len(recorder.spans()) == 2
+    (resource,) = recorder.decoded()[0].resource_spans
+    assert len(resource.scope_spans) == 1
+
+
+def test_one_bad_span_of_512_costs_no_other(record: Record) -> None:
+    recorder = record(batch_max_export_batch_size=512, batch_schedule_delay_ms=60_000)
+    for number in range(512):
+        name: Any = RaisingStr() if number == 200 else str(number)
+        span = recorder.tracer.start_span(name, attributes={"bad": cycle(), "\udfff": RaisingStr()})
+        span.end(-1)
+    assert len(recorder.spans()) == 512
+    assert recorder.dropped() == {}

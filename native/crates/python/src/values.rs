@@ -227,13 +227,13 @@ impl Writer {
             AnyValue::Int(number).write(out);
             return Ok(());
         }
-        // The type's own methods: a subclass may have others.
-        let int = number.py().get_type::<PyInt>();
-        if int.call_method1("bit_length", (number,))?.extract::<u64>()? > MAX_INT_BITS {
+        if is_long(number)? {
             self.replace(number.as_any(), Lost::LongInt, out);
             return Ok(());
         }
-        self.str(&int.call_method1("__repr__", (number,))?.cast_into()?, out)
+        // The type's own method: a subclass may have another.
+        let text = number.py().get_type::<PyInt>().call_method1("__repr__", (number,))?;
+        self.str(&text.cast_into()?, out)
     }
 
     fn str(&mut self, text: &Bound<'_, PyString>, out: &mut Vec<u8>) -> PyResult<()> {
@@ -304,10 +304,11 @@ impl Writer {
 
     /// The text of any object.
     fn text_of<'py>(&mut self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
-        if has_text(value)? {
+        let long = value.cast::<PyInt>().map_or(Ok(false), is_long)?;
+        if !long && has_text(value)? {
             return value.str();
         }
-        self.lose(Lost::NoText);
+        self.lose(if long { Lost::LongInt } else { Lost::NoText });
         Ok(PyString::new(value.py(), &replacement(value)))
     }
 
@@ -447,6 +448,11 @@ pub fn first_pairs<'py>(
     }
     let pairs = mapping.call_method0("items")?.try_iter()?;
     Ok(Box::new(pairs.take(most).map(|pair| pair?.extract())))
+}
+
+fn is_long(number: &Bound<'_, PyInt>) -> PyResult<bool> {
+    let bits = number.py().get_type::<PyInt>().call_method1("bit_length", (number,))?;
+    Ok(bits.extract::<u64>()? > MAX_INT_BITS)
 }
 
 /// `<module.Class object>`.
