@@ -118,8 +118,10 @@ class SignalPath:
         kept: list[tuple[bytes, int]] = []
         if inherit and self.recording is not None:
             self._kept = kept
-            self.recording.flush(time.monotonic() + _INHERITING_S)
-            self._kept = None
+            try:
+                self.recording.flush(time.monotonic() + _INHERITING_S)
+            finally:
+                self._kept = None
         self._losses.after_fork_in_child()
         if self.recording is not None:
             self.recording.after_fork_in_child()

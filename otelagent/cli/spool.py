@@ -203,7 +203,7 @@ def _replay(options: _Options, config: Config, directory: str) -> int:
             lost = f"; {result['lost']:,} lost" if result["lost"] else ""
             print(f"{one.key}: delivered {result['delivered']:,} of {result['items']:,} items{lost}{left}")
         if not found:
-            print("nothing waits for what is configured; otelagent spool list shows the rest")
+            print("nothing waits for what is configured; otelagent spool list shows the rest, replay KEY sends it")
     return int(any(result["left"] or result["lost"] for result in results))
 
 

@@ -227,8 +227,12 @@ class Batch:
         try:
             self._deliver(self._signal, body, count)
         except Exception:
-            # Against the contract of Deliver; counted all the same, because nothing is lost in silence.
-            self._ledger.dropped(count, "deliver_error")
-            self._request = None
-            _log.warning("deliver", "Delivery refused a batch by raising", exc_info=True)
+            try:
+                # A signal handler's exception may have come in between: the same body is taken once.
+                self._deliver(self._signal, body, count)
+            except Exception:
+                # Against the contract of Deliver; counted all the same, because nothing is lost in silence.
+                self._request = None
+                self._ledger.dropped(count, "deliver_error")
+                _log.warning("deliver", "Delivery refused a batch by raising", exc_info=True)
         self._request = None

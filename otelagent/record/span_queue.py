@@ -193,7 +193,6 @@ class SpanQueue:
                 self._take_into(taken, min(self._max_batch_items, self._fitting), until)
                 if not taken:
                     return None
-                self._encoding_bytes = _bytes(taken)
                 body = self._encode_some(taken)
                 if body is not None:
                     return body, len(taken)
@@ -211,6 +210,8 @@ class SpanQueue:
     def _encode_some(self, taken: list[_Entry]) -> bytes | None:
         # Of `taken`, leaves those that are in the returned request; None if none can be encoded.
         while taken:
+            # Each time anew: what is put back counts in its lane again.
+            self._encoding_bytes = _bytes(taken)
             try:
                 body = self._encode([item for *_, item in sorted(taken, key=_number)])
             except EncoderMissing:

@@ -272,10 +272,11 @@ class _Cleaner:
 
     def _head_of_buffer(self, value: bytearray | memoryview) -> bytes:
         view, most = memoryview(value), self._bytes_wanted()
-        if view.nbytes > most and view.c_contiguous:
+        if view.nbytes > most:
             try:
-                view = view.cast("B")[:most]
-            except (TypeError, ValueError):
+                # Items of one dimension, if it isn't contiguous: each has a byte at least.
+                view = (view.cast("B") if view.c_contiguous else view)[:most]
+            except (TypeError, ValueError, NotImplementedError):
                 pass
         return view.tobytes()[:most]
 

@@ -203,7 +203,7 @@ agent.spans(5)
 """
 
 
-@fault(32, "spans and flushes in atexit, __del__, handlers", cases={"__del__ and a handler": LATE})
+@fault(32, "spans in atexit, __del__, signal handlers", cases={"__del__ and a handler": LATE})
 def late(bench: Bench, program: str) -> None:
     bench.run(program, to=bench.server(OK), timeout_s=90)
 

@@ -23,6 +23,7 @@ from otelagent.delivery.retry import parse_retry_after, uniform
 from otelagent.delivery.transports.deadline import DeadlineNetwork
 from otelagent.delivery.transports.http_body import MalformedBody, lower_headers, read_body
 from otelagent.fork_gate import whole_imports
+from otelagent.forks import at_fork
 from otelagent.struct import struct
 from otelagent.threads import Lock
 
@@ -93,7 +94,8 @@ class ClientCredentials:
         if token is not None and valid and now_s < self._renew_at_s:
             return token.headers
         left_s = max(deadline_s - now_s, 0.0)
-        if not (self._fetching.acquire(blocking=False) if valid else self._fetching.acquire(timeout=left_s)):
+        fetching = self._fetching  # A fork's child gets another.
+        if not (fetching.acquire(blocking=False) if valid else fetching.acquire(timeout=left_s)):
             if token is not None and valid:
                 return token.headers
             raise Unavailable(f"{self._where}: no answer within the time of a try")
@@ -105,7 +107,7 @@ class ClientCredentials:
             assert self._token is not None
             return self._token.headers
         finally:
-            self._fetching.release()
+            fetching.release()
 
     def refused(self, sent: Headers) -> bool:
         token = self._token
@@ -274,6 +276,15 @@ def _read_secret(path: str) -> str:
 
 
 _clients: weakref.WeakValueDictionary[object, ClientCredentials] = weakref.WeakValueDictionary()
+_opening = Lock()
+
+
+def _renew_lock() -> None:
+    global _opening
+    _opening = Lock()
+
+
+at_fork(in_child=_renew_lock)
 
 
 def client_credentials(settings: OAuth2, log: FailureLog) -> ClientCredentials:
@@ -283,5 +294,8 @@ def client_credentials(settings: OAuth2, log: FailureLog) -> ClientCredentials:
     """
     fields = {**vars(settings), "parameters": frozenset(settings.parameters.items())}
     key = tuple(fields.values())
-    # Atomic: of two threads that come together, both get the same.
-    return _clients.setdefault(key, ClientCredentials(settings, log))
+    with _opening:
+        client = _clients.get(key)
+        if client is None:
+            client = _clients[key] = ClientCredentials(settings, log)
+        return client

@@ -252,14 +252,17 @@ impl Writer {
     /// The first bytes of a bytearray or memoryview: one more than there is room for tells that there are more.
     fn head_of_buffer<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let py = value.py();
-        let most = self.value_length.unwrap_or(usize::MAX).min(self.bytes_left) + 1;
+        let wanted = self.value_length.unwrap_or(usize::MAX).min(self.bytes_left);
+        let most = wanted.saturating_add(1).min(isize::MAX as usize);
         let view = PyMemoryView::from(value)?;
         let mut view = view.into_any();
-        if view.getattr("nbytes")?.extract::<usize>()? > most
-            && view.getattr("c_contiguous")?.is_truthy()?
-            && let Ok(bytes) = view.call_method1("cast", ("B",))
-        {
-            view = bytes.get_item(PySlice::new(py, 0, most as isize, 1))?;
+        if view.getattr("nbytes")?.extract::<usize>()? > most {
+            let contiguous = view.getattr("c_contiguous")?.is_truthy()?;
+            // Items of one dimension, if it isn't contiguous: each has a byte at least.
+            let whole = if contiguous { view.call_method1("cast", ("B",)) } else { Ok(view.clone()) };
+            if let Ok(head) = whole.and_then(|whole| whole.get_item(PySlice::new(py, 0, most as isize, 1))) {
+                view = head;
+            }
         }
         Ok(view.call_method0("tobytes")?.cast_into::<PyBytes>()?)
     }
