@@ -140,8 +140,8 @@ def odd_keys(bench: Bench, keys: str) -> None:
         bench.expect(found.keys() == {"work", "start", "set", "event"}, f"delivers {sorted(found)}")
         events = [event for span in found.values() for event in span.events]
         bench.expect(len(events) == 1, f"delivers {len(events)} events")
-        holders = {name: found[name].attributes for name in ("start", "set") if name in found}
-        for name, attributes in {**holders, **{"the event": event.attributes for event in events}}.items():
+        holders: list[tuple[str, Any]] = [(name, found[name].attributes) for name in ("start", "set") if name in found]
+        for name, attributes in [*holders, *(("the event", event.attributes) for event in events)]:
             names = {pair.key for pair in attributes}
             bench.expect(names >= {"before", "after"}, f"loses the others on {name}")
 
