@@ -34,7 +34,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo needs-rust native sdk-serves test e2e faults lint lint-python lint-rust format bench fuzz corpus wheels backends settings clean
+.PHONY: help demo needs-rust native sdk-serves test e2e browser faults lint lint-python lint-rust format bench fuzz corpus wheels backends settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,10 +64,13 @@ sdk-serves:
 	@echo "$(NO_RUST): the native engine is not built, the sdk engine serves"
 
 test: $(READY) $(BUILT)  ## unit, instrumentation and delivery tests; ENGINE=sdk: in an environment without the native engine
-	@$(BIN)/python -m pytest --ignore=tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/browser $(ARGS)
 
 e2e: $(READY) $(BUILT) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+browser: $(READY) $(BUILT)  ## the viewer's page in a headless Chromium, with real telemetry; needs Chromium
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 faults: $(READY) $(BUILT) backends  ## the faults that every release survives, with the ledger of each, beside the stock SDK
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -1,0 +1,88 @@
+"""A headless Chromium, a viewer with real telemetry in it, and pages of it that are watched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.browser.viewer import Viewer
+from tests.browser.watch import Watch
+
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+NO_CHROMIUM = f"""no Chromium: install it so that {", ".join(CHROMIUMS[:-1])} or {CHROMIUMS[-1]} is on PATH
+(Debian: apt-get install chromium), or name its program in OTELAGENT_CHROMIUM"""
+WAIT_MS = 15_000
+
+expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The browser. Without one there is nothing to test, and the run ends."""
+    names = [os.environ["OTELAGENT_CHROMIUM"]] if "OTELAGENT_CHROMIUM" in os.environ else CHROMIUMS
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.exit(NO_CHROMIUM, returncode=2)
+    with sync_playwright() as playwright:
+        # No name of any other machine is found; and as root Chromium has no sandbox.
+        arguments = ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
+        sandbox = os.geteuid() != 0
+        started = playwright.chromium.launch(executable_path=program, args=arguments, chromium_sandbox=sandbox)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
+    """The viewer that tests share; what a test sends to it has a service name of its own."""
+    started = Viewer(tmp_path_factory.mktemp("viewer"))
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """Fails a test that has done everything else right if a page of it did what no page may."""
+    watch = Watch()
+    yield watch
+    assert not watch.faults
+
+
+@pytest.fixture
+def new_context(browser: Browser, watch: Watch) -> Iterator[Callable[..., BrowserContext]]:
+    """Opens browser contexts that are watched: each like a browser of its own, without cookies."""
+    opened: list[BrowserContext] = []
+
+    def open_one(viewer: Viewer | None, **options: Any) -> BrowserContext:
+        """One whose pages may talk to a viewer, or to nobody."""
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
+        context.set_default_timeout(WAIT_MS)
+        opened.append(context)
+        if viewer is not None:
+            watch.hosts.add(urlsplit(viewer.base).netloc)
+        watch.over(context)
+        return context
+
+    yield open_one
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def context(new_context: Callable[..., BrowserContext], viewer: Viewer) -> BrowserContext:
+    """The browser context of most tests."""
+    return new_context(viewer)
+
+
+@pytest.fixture
+def page(context: BrowserContext, viewer: Viewer) -> Page:
+    """A page of the shared viewer, opened by the address that it printed."""
+    page = context.new_page()
+    page.goto(viewer.address)
+    return page
