@@ -33,9 +33,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"OTLP/HTTP is taken on {endpoints['http']}", flush=True)
         if endpoints["grpc"]:
             print(f"OTLP/gRPC is taken on {endpoints['grpc']}", flush=True)
+        else:
+            print(f"OTLP/gRPC is not taken: {viewer.without_grpc}", flush=True)  # type: ignore[attr-defined]
 
     try:
-        serve(options.port, path=options.store, on_ready=ready)
+        serve(options.port, grpc_port=options.grpc_port, path=options.store, on_ready=ready)
     except (OSError, WrongFile) as error:
         print(f"otelagent ui: {error}", file=sys.stderr)
         return 2
@@ -52,5 +54,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--port", type=int, default=4318, help="of the page and of OTLP/HTTP [4318, or the next free one]"
     )
+    parser.add_argument("--grpc-port", type=int, help="of OTLP/gRPC [4317, or the next free one]")
     parser.add_argument("--store", metavar="FILE", help="keep everything in this file [a temporary one]")
     return parser.parse_args(arguments)

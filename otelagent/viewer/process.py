@@ -41,6 +41,7 @@ def bind(port: int) -> socket.socket:
 def serve(
     port: int = DEFAULT_PORT,
     *,
+    grpc_port: int | None = None,
     path: str | None = None,
     max_age_s: float = 7 * 86_400,
     max_bytes: int = 4 * 2**30,
@@ -50,6 +51,7 @@ def serve(
     """Runs a viewer until SIGINT or SIGTERM.
 
     :param port: of the page and of OTLP/HTTP; the next one if it is busy, any for 0.
+    :param grpc_port: of OTLP/gRPC; the next one if it is busy, any for 0; None for 4317, or any where `port` is any.
     :param path: of the store's file; None for a temporary one.
     :param max_age_s: of a trace, seconds.
     :param max_bytes: of the store.
@@ -65,12 +67,15 @@ def serve(
     import uvicorn
 
     from otelagent.viewer.server.app import Viewer
+    from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT as DEFAULT_GRPC_PORT
     from otelagent.viewer.store.store import Store
 
     listener = bind(port)
     store = Store(path, max_age_s=max_age_s, max_bytes=max_bytes)
     try:
-        viewer = Viewer(store, listener.getsockname()[1], token=token)
+        if grpc_port is None:
+            grpc_port = DEFAULT_GRPC_PORT if port else 0
+        viewer = Viewer(store, listener.getsockname()[1], grpc_port, token=token)
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:

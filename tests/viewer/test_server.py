@@ -6,64 +6,24 @@ import gzip
 import hashlib
 import json
 import re
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import otelagent
 from tests.viewer.requests import Traces, logs
+from tests.viewer.running import Viewer
 
 VENDOR = Path(otelagent.__file__).parent / "viewer" / "page" / "vendor"
-PROTOBUF = {"Content-Type": "application/x-protobuf"}
-
-
-class Viewer:
-    """A running one."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        found = re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)", self.process.stdout.readline())
-        assert found is not None
-        self.base, self.token = found.groups()
-
-    def ask(self, path: str, body: bytes | None = None, *, token: bool = True, **headers: str) -> tuple[int, bytes]:
-        """The status and the body of an answer; header names with underscores."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token:
-            sent["Authorization"] = f"Bearer {self.token}"
-        try:
-            with urllib.request.urlopen(urllib.request.Request(self.base + path, body, sent), timeout=20) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-
-    def json(self, path: str, **options: Any) -> Any:
-        status, body = self.ask(path, **options)
-        assert status == 200, body
-        return json.loads(body)
-
-    def send(self, signal_name: str, body: bytes, **headers: str) -> tuple[int, bytes]:
-        return self.ask(
-            f"/v1/{signal_name}", body, token=False, **{"Content_Type": PROTOBUF["Content-Type"], **headers}
-        )
 
 
 @pytest.fixture(scope="module")
 def viewer() -> Iterator[Viewer]:
-    viewer = Viewer()
-    yield viewer
-    viewer.process.send_signal(signal.SIGINT)
-    viewer.process.communicate(timeout=20)
+    with Viewer() as viewer:
+        yield viewer
 
 
 def test_what_is_sent_is_there_when_it_is_answered(viewer: Viewer) -> None:

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from otelagent.viewer.server.api import PAGE, Api
 from otelagent.viewer.server.events import Changes
+from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT, GrpcReceiver, NoGrpc
 from otelagent.viewer.server.receiver import Receiver
 from otelagent.viewer.server.safety import Gate
 from otelagent.viewer.store.store import Store
@@ -25,15 +26,17 @@ class Viewer:
     """The parts of one viewer.
 
     :param port: that is listened on.
-    :param grpc_port: where OTLP/gRPC is taken; None for nowhere.
+    :param grpc_port: where OTLP/gRPC is to be taken, see `GrpcReceiver.start`.
     :ivar app: the ASGI application.
     :ivar token: for the page's address.
+    :ivar without_grpc: why OTLP/gRPC is not taken, once the application has started; empty where it is.
     """
 
-    def __init__(self, store: Store, port: int, grpc_port: int | None = None, token: str | None = None) -> None:
+    def __init__(self, store: Store, port: int, grpc_port: int = DEFAULT_PORT, token: str | None = None) -> None:
         self.store = store
         self.port = port
-        self.grpc_port = grpc_port
+        self._grpc_port = grpc_port
+        self.without_grpc = "not started"
         self.token = token or secrets.token_urlsafe(18)
         self.receiver = Receiver(store)
         self._changes = Changes()
@@ -58,7 +61,7 @@ class Viewer:
 
     def endpoints(self) -> Mapping[str, str | None]:
         """Where telemetry is taken."""
-        grpc = f"http://127.0.0.1:{self.grpc_port}" if self.grpc_port is not None else None
+        grpc = None if self.without_grpc else f"http://127.0.0.1:{self._grpc_port}"
         return {"http": f"http://127.0.0.1:{self.port}", "grpc": grpc}
 
     def stop(self) -> None:
@@ -68,7 +71,14 @@ class Viewer:
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._changes.start()
+        grpc = GrpcReceiver(self.receiver)
+        try:
+            await grpc.start(self._grpc_port)
+            self._grpc_port, self.without_grpc = grpc.port, ""
+        except NoGrpc as error:
+            self.without_grpc = str(error)
         yield
+        await grpc.stop()
         self.stop()
         self._unwatch()
         self.receiver.close()

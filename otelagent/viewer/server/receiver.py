@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -56,14 +58,11 @@ class Receiver:
                 raise Refused(404, "unknown_signal", f"there is no /v1/{signal[:40]}: {', '.join(SIGNALS)}")
             if media not in (_PROTOBUF, _JSON):
                 raise Refused(415, "unknown_type", f"Content-Type must be {_PROTOBUF} or {_JSON}, not {media[:60]!r}")
-            expected = self._reserve(request)
-            try:
+            with self.room(_expected_bytes(request)):
                 body = await read_body(request.stream(), request.headers.get("content-encoding", ""))
                 batch = await self.take(signal, body, json=media == _JSON)
-            finally:
-                self._bytes -= expected
         except Refused as error:
-            self.refused[error.code] = self.refused.get(error.code, 0) + 1
+            self.count(error.code)
             return _status(error, media)
         return _answer(signal, batch, media)
 
@@ -86,15 +85,30 @@ class Receiver:
             raise Refused(503, "store_failed", f"the store could not write it: {error}") from None
         return batch
 
-    def _reserve(self, request: Request) -> int:
-        # What a body may come to isn't known when it is compressed or chunked.
-        length = request.headers.get("content-length", "")
-        plain = length.isdecimal() and not request.headers.get("content-encoding")
-        expected = min(int(length[:12]), MAX_BODY_BYTES) if plain else 4 * 2**20
-        if self._bytes and self._bytes + expected > _MAX_BODIES_BYTES:
+    @contextmanager
+    def room(self, expected_bytes: int) -> Iterator[None]:
+        """Keeps room for a body while it is taken.
+
+        :raises Refused: those that are being taken leave none.
+        """
+        if self._bytes and self._bytes + expected_bytes > _MAX_BODIES_BYTES:
             raise Refused(429, "busy", "too many requests at once: send it again")
-        self._bytes += expected
-        return expected
+        self._bytes += expected_bytes
+        try:
+            yield
+        finally:
+            self._bytes -= expected_bytes
+
+    def count(self, code: str) -> None:
+        """Counts a request that is refused."""
+        self.refused[code] = self.refused.get(code, 0) + 1
+
+
+def _expected_bytes(request: Request) -> int:
+    # What a body may come to isn't known when it is compressed or chunked.
+    length = request.headers.get("content-length", "")
+    plain = length.isdecimal() and not request.headers.get("content-encoding")
+    return min(int(length[:12]), MAX_BODY_BYTES) if plain else 4 * 2**20
 
 
 def _answer(signal: str, batch: Batch, media: str) -> Response:
