@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from otelagent.viewer.ingest.values import attributes_of, to_json
+from otelagent.viewer.ingest.values import MAX_INT64, attributes_of, name_of, to_json
 from otelagent.viewer.rows import Batch, Metric
 
 __all__ = ["add_metrics"]
@@ -15,7 +15,6 @@ __all__ = ["add_metrics"]
 _KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _MAX_BUCKETS = 1024
 _MAX_EXEMPLARS = 16
-_MAX_INT64 = 2**63 - 1
 
 
 def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int) -> None:
@@ -35,10 +34,10 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
             Metric(
                 resource,
                 scope,
-                metric.name[:1024],
+                name_of(metric.name),
                 kind,
-                metric.unit[:64],
-                metric.description[:1024],
+                name_of(metric.unit),
+                name_of(metric.description),
                 getattr(data, "aggregation_temporality", 0),
                 getattr(data, "is_monotonic", False),
             )
@@ -52,7 +51,7 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
                 (
                     number,
                     to_json(attributes),
-                    min(point.time_unix_nano, _MAX_INT64),
+                    min(point.time_unix_nano, MAX_INT64),
                     value,
                     to_json(distribution) if distribution is not None else None,
                     to_json(exemplars) if exemplars else None,

@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-__all__ = ["MAX_ATTRIBUTES", "MAX_TEXT", "attributes_of", "to_json", "value_of"]
+__all__ = ["MAX_ATTRIBUTES", "MAX_INT64", "MAX_TEXT", "attributes_of", "name_of", "text_of", "to_json", "value_of"]
 
 MAX_ATTRIBUTES = 1024
 """Of one span, event, link, log record, point, resource or scope; those after it are left out, counted."""
@@ -21,6 +20,10 @@ MAX_ATTRIBUTES = 1024
 MAX_TEXT = 64 * 1024
 """Characters of one text; the rest is cut off, and the cut is marked."""
 
+MAX_INT64 = 2**63 - 1
+"""What SQLite holds of the protocol's unsigned times."""
+
+_MAX_NAME = 1024
 _MAX_ITEMS = 4096
 _MAX_DEPTH = 16
 _CUT = "… (cut)"
@@ -35,12 +38,21 @@ def attributes_of(pairs: Any) -> tuple[dict[str, Any], int]:
     return {pair.key: value_of(pair.value) for pair in pairs}, 0
 
 
+def text_of(text: str) -> str:
+    """A text, cut where it is too long."""
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + _CUT
+
+
+def name_of(text: str) -> str:
+    """A name, cut where it is too long for one."""
+    return text if len(text) <= _MAX_NAME else text[:_MAX_NAME] + _CUT
+
+
 def value_of(value: Any, depth: int = 0) -> Any:
     """An `AnyValue` as JSON has it."""
     kind = value.WhichOneof("value")
     if kind == "string_value":
-        text = value.string_value
-        return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + _CUT
+        return text_of(value.string_value)
     if kind == "int_value":
         return value.int_value
     if kind == "bool_value":
@@ -51,16 +63,20 @@ def value_of(value: Any, depth: int = 0) -> Any:
     if kind is None:
         return None
     if kind == "bytes_value":
-        return {"$bytes": base64.b64encode(value.bytes_value[:MAX_TEXT]).decode()}
+        raw = value.bytes_value
+        known = {"$bytes": base64.b64encode(raw[:MAX_TEXT]).decode()}
+        return known if len(raw) <= MAX_TEXT else {**known, _CUT: len(raw) - MAX_TEXT}
     if depth >= _MAX_DEPTH:
         return _CUT
     if kind == "array_value":
         return _list(value.array_value.values, depth + 1)
     if kind == "kvlist_value":
         pairs = value.kvlist_value.values
-        return {pair.key: value_of(pair.value, depth + 1) for pair in islice(pairs, _MAX_ITEMS)}
+        found = {pair.key: value_of(pair.value, depth + 1) for pair in islice(pairs, _MAX_ITEMS)}
+        return found if len(pairs) <= _MAX_ITEMS else {**found, _CUT: len(pairs) - _MAX_ITEMS}
     return None
 
 
-def _list(values: Iterable[Any], depth: int) -> list[Any]:
-    return [value_of(value, depth) for value in islice(values, _MAX_ITEMS)]
+def _list(values: Any, depth: int) -> list[Any]:
+    found = [value_of(value, depth) for value in islice(values, _MAX_ITEMS)]
+    return found if len(values) <= _MAX_ITEMS else [*found, _CUT]
