@@ -38,6 +38,7 @@ class Body:
 
     def __init__(self, spans_per_trace: int, spans: int = BATCH) -> None:
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
         self.spans = spans
         request = ExportTraceServiceRequest()
@@ -70,7 +71,7 @@ class Body:
                 end_time_unix_nano=start + 1_000 * (1 + number * 7919 % 2_000),
             )
             if number % 100 == 99:
-                span.status.code = 2
+                span.status.code = Status.STATUS_CODE_ERROR
             put = span.attributes.add
             put(key="http.request.method").value.string_value = "GET"
             put(key="url.path").value.string_value = f"/items/{number % OPERATIONS}"
