@@ -29,12 +29,16 @@ else
 BUILT := $(NATIVE)
 endif
 
+NPM := $(shell command -v npm)
+NO_NPM := no Node with npm here (https://nodejs.org)
+NODE_MODULES := .ci/npm/node_modules/.ready
+
 FUZZ_SECONDS ?= 30
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo needs-rust native sdk-serves test e2e browser faults lint lint-python lint-rust format bench fuzz corpus wheels backends settings clean
+.PHONY: help demo needs-npm needs-rust native sdk-serves test e2e browser faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -69,13 +73,20 @@ test: $(READY) $(BUILT)  ## unit, instrumentation and delivery tests; ENGINE=sdk
 e2e: $(READY) $(BUILT) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
-browser: $(READY) $(BUILT)  ## the viewer's page in a headless Chromium, with real telemetry; needs Chromium
+needs-npm:
+	@$(if $(NPM),:,echo "$(NO_NPM)" >&2; exit 1)
+
+$(NODE_MODULES): .ci/npm/package.json .ci/npm/package-lock.json | needs-npm
+	@cd .ci/npm && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+browser: $(READY) $(BUILT) $(NODE_MODULES)  ## the viewer's page in a headless Chromium, with real telemetry; needs Chromium and Node
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 faults: $(READY) $(BUILT) backends  ## the faults that every release survives, with the ledger of each, beside the stock SDK
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-lint: lint-python lint-rust  ## ruff, mypy, import-linter; rustfmt, clippy, cargo test, stubtest
+lint: lint-python lint-page lint-rust  ## ruff, mypy, import-linter; the page's types; rustfmt, clippy, cargo test, stubtest
 
 lint-python: $(READY)
 	@$(BIN)/ruff check .
@@ -83,6 +94,15 @@ lint-python: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --config pyproject.toml
 	@$(BIN)/python -m otelagent.config.table --check README.md
+
+ifeq ($(NPM),)
+lint-page:
+	@echo "$(NO_NPM): left out the check of the types in the viewer's page"
+	@test -z "$$CI"
+else
+lint-page: $(NODE_MODULES)
+	@.ci/npm/node_modules/.bin/tsc -p .ci/npm
+endif
 
 ifeq ($(RUST),)
 lint-rust:
@@ -146,4 +166,4 @@ settings: $(READY)  ## write the settings table into the README
 	@$(BIN)/python -m otelagent.config.table --write README.md
 
 clean:  ## remove the environments and caches, not the backends
-	rm -rf .venv .venv-sdk build dist native/target native/fuzz/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-sdk build dist native/target native/fuzz/target .ci/npm/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

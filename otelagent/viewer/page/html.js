@@ -6,4 +6,4 @@ import htm from "./vendor/htm.js";
 export const html = htm.bind(h);
 export { Fragment, render };
 export { useEffect, useLayoutEffect, useMemo, useRef, useState, useCallback } from "./vendor/hooks.js";
-export { batch, computed, effect, signal, useSignal, useComputed } from "./vendor/signals.js";
+export { batch, computed, effect, signal } from "./vendor/signals.js";

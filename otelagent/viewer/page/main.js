@@ -16,6 +16,7 @@ const PAGES = [
   ["logs", "Logs"],
   ["metrics", "Metrics"],
 ];
+/** @type {Record<string, [string, string]>} its sign, and which comes after it */
 const THEMES = { auto: ["◐", "light"], light: ["☀", "dark"], dark: ["☾", "auto"] };
 
 function App() {

@@ -50,7 +50,6 @@ export const changed = signal(/** @type {Map<string, number>} */ (new Map()));
 export const connected = signal(true);
 export const live = signal(true);
 
-/** @type {import("./html.js").signal} */
 export const theme = signal(stored("theme") ?? "auto");
 
 /** @param {string} name */

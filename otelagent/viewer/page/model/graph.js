@@ -31,7 +31,7 @@ export function layout(nodes, edges, { width, height, gapX, gapY }) {
   for (let round = 0; round < 4; round++) {
     for (const level of round % 2 ? [...layers].reverse() : layers) {
       const weight = new Map(level.map((node) => [node, mean(forward.flatMap(({ from, to }) => (from === node ? [row.get(to)] : to === node ? [row.get(from)] : [])), row.get(node))]));
-      level.sort((a, b) => weight.get(a) - weight.get(b));
+      level.sort((a, b) => (weight.get(a) ?? 0) - (weight.get(b) ?? 0));
       settle();
     }
   }

@@ -131,12 +131,13 @@ export class Trace {
         .filter((child) => this.start[child] < until && this.end[child] > from)
         .sort((a, b) => this.end[b] - this.end[a]);
       let at = until;
+      /** @type {[number, number][]} */
       const segments = [];
       for (const child of byEnd) {
         if (at <= from) break;
         if (this.start[child] >= at) continue;
         const end = Math.min(this.end[child], at);
-        if (end < at) segments.push(/** @type {[number, number]} */ ([end, at]));
+        if (end < at) segments.push([end, at]);
         const begin = Math.max(this.start[child], from);
         if (begin < end) stack.push([child, begin, end]);
         at = begin;

@@ -63,6 +63,7 @@ export function TraceList() {
 
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const rows = found?.traces ?? [];
+    /** @type {Record<string, number>} */
     const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 };
     if (event.key in steps) {
       event.preventDefault();
@@ -104,7 +105,7 @@ export function TraceList() {
               (/** @type {any} */ one, /** @type {number} */ number) => html`<div role="row" id=${`row-${number}`} key=${one.id} class=${`line ${one.errors ? "failed" : ""} ${changed.value.has(one.id) ? "new" : ""}`}>
                 <span role="cell" class="c-mark"><input type="checkbox" aria-label=${`Mark ${one.name} to compare`} checked=${marked.includes(one.id)} onChange=${() => mark(one.id)} /></span>
                 <span role="cell" class="c-name"><a href=${address(["trace", one.id])}><i class="dot" style=${`background:${colour(one.service)}`}></i><b>${one.name || "(no name)"}</b><small>${one.service}${one.root ? "" : html` · <em title="The trace's root span has not come (yet)">root is missing</em>`}</small></a></span>
-                <span role="cell" class="c-services">${one.services.slice(0, 4).map(([name, spans]) => html`<span class="chip" title=${`${name}: ${count(spans)} spans`}><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}${one.services.length > 4 ? html`<span class="chip">+${one.services.length - 4}</span>` : ""}</span>
+                <span role="cell" class="c-services">${one.services.slice(0, 4).map((/** @type {[string, number]} */ [name, spans]) => html`<span class="chip" title=${`${name}: ${count(spans)} spans`}><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}${one.services.length > 4 ? html`<span class="chip">+${one.services.length - 4}</span>` : ""}</span>
                 <span role="cell" class="c-num">${count(one.spans)}</span>
                 <span role="cell" class=${`c-num ${one.errors ? "bad" : "dim"}`}>${one.errors ? count(one.errors) : "–"}</span>
                 <span role="cell" class="c-duration"><span class="meter"><i style=${`width:${Math.max(1, (100 * one.duration) / longest)}%`}></i></span>${duration(one.duration)}</span>
@@ -145,19 +146,19 @@ function Filters({ asked }) {
   };
   const names = [...new Set(operations.map((one) => one.name))];
   return html`<div class="filters" role="search" aria-label="Filter traces">
-    <label>Service<select value=${asked.service ?? ""} onChange=${(e) => set({ service: e.target.value, operation: "" })}>
+    <label>Service<select value=${asked.service ?? ""} onChange=${(/** @type {any} */ e) => set({ service: e.target.value, operation: "" })}>
       <option value="">All services</option>${services.map((name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}
     </select></label>
-    <label>Operation<select value=${asked.operation ?? ""} disabled=${!asked.service} onChange=${(e) => set({ operation: e.target.value })}>
+    <label>Operation<select value=${asked.operation ?? ""} disabled=${!asked.service} onChange=${(/** @type {any} */ e) => set({ operation: e.target.value })}>
       <option value="">All operations</option>${names.map((name) => html`<option value=${name} selected=${name === asked.operation}>${name}</option>`)}
     </select></label>
-    <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(e) => set({ q: e.target.value }, true)} /></label>
+    <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {any} */ e) => set({ q: e.target.value }, true)} /></label>
     <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3, key" list="operators" autocomplete="off" spellcheck=${false} /></label></form>
-    <label class="short">At least, ms<input type="number" min="0" step="any" value=${asked.min_ms ?? ""} onChange=${(e) => set({ min_ms: e.target.value })} /></label>
-    <label class="short">At most, ms<input type="number" min="0" step="any" value=${asked.max_ms ?? ""} onChange=${(e) => set({ max_ms: e.target.value })} /></label>
+    <label class="short">At least, ms<input type="number" min="0" step="any" value=${asked.min_ms ?? ""} onChange=${(/** @type {any} */ e) => set({ min_ms: e.target.value })} /></label>
+    <label class="short">At most, ms<input type="number" min="0" step="any" value=${asked.max_ms ?? ""} onChange=${(/** @type {any} */ e) => set({ max_ms: e.target.value })} /></label>
     <button class=${`toggle ${asked.error ? "on" : ""}`} aria-pressed=${Boolean(asked.error)} onClick=${() => set({ error: asked.error ? "" : 1 })}>Errors only</button>
     ${Object.keys(asked).length > 0 && html`<button class="quiet" onClick=${() => go(["traces"], {})}>Clear</button>`}
     ${attributes.length > 0 &&
-    html`<div class="chips">${attributes.map((text) => html`<span class="chip on">${text}<button aria-label=${`Remove ${text}`} onClick=${() => set({ attr: attributes.filter((one) => one !== text) })}>×</button></span>`)}</div>`}
+    html`<div class="chips">${attributes.map((/** @type {string} */ text) => html`<span class="chip on">${text}<button aria-label=${`Remove ${text}`} onClick=${() => set({ attr: attributes.filter((/** @type {string} */ one) => one !== text) })}>×</button></span>`)}</div>`}
   </div>`;
 }

@@ -35,6 +35,7 @@ export function Minimap({ trace, range, onRange, found }) {
   const right = 100 - (100 * range[1]) / trace.duration;
   const key = (/** @type {KeyboardEvent} */ event) => {
     const width = range[1] - range[0];
+    /** @type {Record<string, [number, number]>} */
     const moves = { ArrowLeft: [-0.1, -0.1], ArrowRight: [0.1, 0.1], "+": [0.1, -0.1], "-": [-0.125, 0.125] };
     if (!(event.key in moves)) return;
     event.preventDefault();

@@ -56,8 +56,8 @@ function Loaded({ trace }) {
   const reveal = (span) => {
     const above = trace.path(span).slice(0, -1);
     if (above.some((one) => collapsed.has(one))) setCollapsed(new Set([...collapsed].filter((one) => !above.includes(one))));
-    const folded = rows.filter((row) => row.type === "group" && !row.open && row.spans.some((one) => one === span || above.includes(one)));
-    if (folded.length) setOpen(new Set([...open, ...folded.map((row) => row.key)]));
+    const folded = rows.flatMap((row) => (row.type === "group" && !row.open && row.spans.some((one) => one === span || above.includes(one)) ? [row.key] : []));
+    if (folded.length) setOpen(new Set([...open, ...folded]));
     choose(span);
   };
   const step = (/** @type {number} */ by) => {

@@ -50,6 +50,7 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const row = rows[cursor];
     const page = Math.max(1, Math.floor(height / ROW) - 2);
+    /** @type {Record<string, number>} */
     const moves = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -rows.length, End: rows.length };
     if (event.key in moves) {
       const next = Math.max(0, Math.min(rows.length - 1, cursor + moves[event.key]));
@@ -128,8 +129,8 @@ function SpanRow({ row, trace, at, chosen, found, collapsed, critical, percent, 
     </span>
     <span class="w-time" role="gridcell">
       <i class="bar" style=${`left:${start}%;width:max(2px,${width}%);background:${paint}`}></i>
-      ${segments?.map(([a, b]) => html`<i class="crit" style=${`left:${percent(a)}%;width:max(1px,${(b - a) * scale}%)`}></i>`)}
-      ${logs?.slice(0, 50).map(([when, severity]) => html`<i class=${`mark ${severity >= 17 ? "bad" : ""}`} style=${`left:${percent(when)}%`}></i>`)}
+      ${segments?.map((/** @type {[number, number]} */ [a, b]) => html`<i class="crit" style=${`left:${percent(a)}%;width:max(1px,${(b - a) * scale}%)`}></i>`)}
+      ${logs?.slice(0, 50).map((/** @type {[number, number, string, number]} */ [when, severity]) => html`<i class=${`mark ${severity >= 17 ? "bad" : ""}`} style=${`left:${percent(when)}%`}></i>`)}
       <span class=${start + width > 82 ? "label before" : "label"} style=${start + width > 82 ? `right:${100 - Math.min(start, 100)}%` : `left:${Math.max(start + width, 0)}%`}>${duration(trace.end[span] - trace.start[span])}</span>
     </span>
   </div>`;
