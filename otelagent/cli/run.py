@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "traced_environment"]
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def main() -> int:
 
         return _refuse(f"there is no command to run\n{USAGE}\nsee otelagent-run --help")
 
-    environ = _traced(os.environ, line.values)
+    environ = traced_environment(os.environ, line.values)
     try:
         quiet = load({}, environ).quiet
     except ConfigError as error:
@@ -73,7 +73,11 @@ def main() -> int:
     return _become(line.command, environ)
 
 
-def _traced(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+def traced_environment(environ: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a command and its children are traced.
+
+    :param values: of options, by the setting's name.
+    """
     result = dict(environ)
     for name, value in values.items():
         result[SETTINGS_BY_NAME[name].variable] = value

@@ -1,0 +1,56 @@
+"""The findings for a person and for a program."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import Any
+
+from otelagent.doctor.check import Result, Status
+from otelagent.version import VERSION
+
+__all__ = ["as_json", "as_text"]
+
+_COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip": "2"}
+_MARGIN = " " * 8
+
+
+def as_json(results: Sequence[Result], **more: Any) -> dict[str, Any]:
+    """Plain JSON values: the checks, how many came to what, and whatever else is given."""
+    counts = Counter(result.status for result in results)
+    return {
+        "version": VERSION,
+        "ok": not counts["fail"],
+        "counts": {status: counts[status] for status in _COLOURS},
+        "checks": [result.to_dict() for result in results],
+        **more,
+    }
+
+
+def as_text(results: Sequence[Result], *, colour: bool, width: int = 100) -> str:
+    """A line for each finding, with its detail below where it is long, and what to do.
+
+    :param width: of the terminal, in characters.
+    """
+    title_width = max((len(result.check.title) for result in results), default=0)
+    lines = []
+    for result in results:
+        finding = result.finding
+        word = finding.status.upper() if finding.status == "fail" else finding.status
+        if colour:
+            word = f"\x1b[{_COLOURS[finding.status]}m{word}\x1b[0m"
+        about = f"{finding.about}: " if finding.about else ""
+        head = f"  {word}  {result.check.title:{title_width}}  "
+        indent = " " * (8 + title_width + 2)
+        detail = wrap(about + finding.detail, max(width - len(indent), 40), break_long_words=False) or [""]
+        lines.append((head + detail[0]).rstrip())
+        lines += [indent + more for more in detail[1:]]
+        if finding.advice and finding.status in ("warn", "fail"):
+            advice = wrap(finding.advice, max(width - len(indent) - 2, 40), break_long_words=False)
+            lines.append(f"{indent}→ {advice[0]}")
+            lines += [f"{indent}  {more}" for more in advice[1:]]
+    counts = Counter(result.status for result in results)
+    words: dict[Status, str] = {"fail": "failed", "warn": "to look at", "pass": "passed", "skip": "skipped"}
+    told = ", ".join(f"{counts[status]} {said}" for status, said in words.items() if counts[status])
+    return "\n".join([*lines, "", f"{told}."])

@@ -1,0 +1,69 @@
+"""`otelagent doctor` as a user runs it, and what it said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import ENGINE
+
+__all__ = ["Report", "clean_environ", "doctor"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report.
+
+    :ivar out: what was on standard output before it.
+    """
+
+    code: int
+    json: dict[str, Any]
+    out: str
+    err: str
+
+    def of(self, check: str) -> list[dict[str, str]]:
+        """The findings of a check."""
+        return [one for one in self.json["checks"] if one["id"] == check]
+
+    def status(self, check: str) -> str:
+        """The worst that a check came to; empty where its question didn't arise."""
+        found = {one["status"] for one in self.of(check)}
+        return next((status for status in ("fail", "warn", "pass", "skip") if status in found), "")
+
+    def said(self, check: str) -> str:
+        """The detail and the advice of what is wrong with it."""
+        return " ".join(f"{one['detail']} → {one['advice']}" for one in self.of(check) if one["status"] != "pass")
+
+
+def clean_environ(**changes: str) -> dict[str, str]:
+    """A user's environment with no setting of whoever runs the tests but the engine."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL", "PYTHON")) and "proxy" not in name.lower()
+    }
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    return {**kept, **ENGINE, "PATH": path, "OTEL_SERVICE_NAME": "shop", **changes}
+
+
+def doctor(*options: str, command: Sequence[str] = (), cwd: Path | None = None, **environ: str) -> Report:
+    """Runs it with ``--json``, which is the last line of its standard output."""
+    words = [sys.executable, "-m", "otelagent.cli.main", "doctor", "--json", "--timeout", "3", *options]
+    done = subprocess.run(
+        [*words, *(("--", *command) if command else ())],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=cwd,
+        env=clean_environ(**environ),
+    )
+    *before, last = done.stdout.splitlines() or [""]
+    assert last.startswith("{"), (done.returncode, done.stdout, done.stderr)
+    return Report(done.returncode, json.loads(last), "".join(f"{line}\n" for line in before), done.stderr)
