@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 _numbers = count()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def outer_state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of a wider scope start has no place in the user's own directories either."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+        environment.delenv("XDG_RUNTIME_DIR", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

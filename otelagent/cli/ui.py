@@ -3,57 +3,106 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from otelagent.viewer import process
+from otelagent.viewer.process import DEFAULT_PORT, Running, ViewerError
+
+if TYPE_CHECKING:
+    from otelagent.viewer.server.app import Viewer
 
 __all__ = ["main"]
 
-_EXTRA = "otelagent ui needs what the extra brings: pip install 'otelagent[ui]'"
-
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs it until Ctrl-C.
+    """Runs it until Ctrl-C, tells of one that runs, or ends it.
 
-    :returns: the exit code; 2 if it can't start.
+    :returns: the exit code; 1 if there is none to tell of or to end, 2 if it can't start.
     """
     options = _options(arguments)
     try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
+        if options.stop:
+            return _tell(process.stop(options.port), "ended", as_json=options.json)
+        if options.status:
+            return _tell(process.find(options.port), "", as_json=options.json)
+        if options.port is None and options.store is None and (found := process.find()):
+            print("a viewer runs already; otelagent ui --stop ends it, --port starts another one", file=sys.stderr)
+            return _tell(found[:1], "", as_json=options.json)
+        process.need_extra()
+    except ViewerError as error:
+        return _refuse(str(error))
+    return _run(options)
 
-        from otelagent.viewer.process import serve
-        from otelagent.viewer.store.schema import WrongFile
-    except ImportError as error:
-        print(f"{_EXTRA} ({error.name} is missing)", file=sys.stderr)
-        return 2
 
-    def ready(viewer: object) -> None:
-        endpoints = viewer.endpoints()  # type: ignore[attr-defined]
-        print(f"traces on {viewer.address}", flush=True)  # type: ignore[attr-defined]
+def _run(options: argparse.Namespace) -> int:
+    from otelagent.viewer.serving import serve
+    from otelagent.viewer.store.schema import WrongFile
+
+    def ready(viewer: Viewer, state: object) -> None:
+        endpoints = viewer.endpoints()
+        print(f"traces on {viewer.address}", flush=True)
         print(f"OTLP/HTTP is taken on {endpoints['http']}", flush=True)
         if endpoints["grpc"]:
             print(f"OTLP/gRPC is taken on {endpoints['grpc']}", flush=True)
         else:
-            print(f"OTLP/gRPC is not taken: {viewer.without_grpc}", flush=True)  # type: ignore[attr-defined]
+            print(f"OTLP/gRPC is not taken: {viewer.without_grpc}", flush=True)
 
     try:
-        serve(options.port, grpc_port=options.grpc_port, path=options.store, on_ready=ready)
+        serve(
+            DEFAULT_PORT if options.port is None else options.port,
+            grpc_port=options.grpc_port,
+            path=options.store,
+            idle_s=options.idle * 60 if options.idle else None,
+            on_ready=ready,
+        )
     except (OSError, WrongFile) as error:
-        print(f"otelagent ui: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         return 130
     return 0
 
 
+def _tell(found: list[Running], what: str, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([asdict(one) for one in found]))
+    elif not found:
+        print("no viewer of yours runs")
+    for one in () if as_json else found:
+        print(f"{what} {one.http}" if what else f"traces on {one.address}")
+        if not what:
+            print(f"OTLP/HTTP is taken on {one.http}")
+            if one.grpc is not None:
+                print(f"OTLP/gRPC is taken on {one.grpc}")
+    return 0 if found else 1
+
+
+def _refuse(problem: str) -> int:
+    print(f"otelagent ui: {problem}", file=sys.stderr)
+    return 2
+
+
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="otelagent ui",
-        description="Takes telemetry of any OpenTelemetry SDK on this machine, keeps it in SQLite and shows it.",
+        description=(
+            "Takes telemetry of any OpenTelemetry SDK on this machine, keeps it in SQLite and shows it. If a viewer of "
+            "yours runs already, its address is printed instead, unless --port or --store asks for another one."
+        ),
     )
-    parser.add_argument(
-        "--port", type=int, default=4318, help="of the page and of OTLP/HTTP [4318, or the next free one]"
-    )
+    parser.add_argument("--port", type=int, help=f"of the page and of OTLP/HTTP [{DEFAULT_PORT}, or the next free one]")
     parser.add_argument("--grpc-port", type=int, help="of OTLP/gRPC [4317, or the next free one]")
     parser.add_argument("--store", metavar="FILE", help="keep everything in this file [a temporary one]")
+    parser.add_argument(
+        "--idle",
+        type=float,
+        metavar="MINUTES",
+        help="end after so long with neither telemetry nor an open page [never]",
+    )
+    parser.add_argument("--stop", action="store_true", help="end your viewers, or the one on --port")
+    parser.add_argument("--status", action="store_true", help="print where your viewers are")
+    parser.add_argument("--json", action="store_true", help="with --status and --stop: as JSON, for scripts")
     return parser.parse_args(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT, GrpcReceiver, No
 from otelagent.viewer.server.receiver import Receiver
 from otelagent.viewer.server.safety import Gate
 from otelagent.viewer.store.store import Store
+from otelagent.viewer.store.tables import Touched
 
 __all__ = ["Viewer"]
 
@@ -40,7 +42,8 @@ class Viewer:
         self.token = token or secrets.token_urlsafe(18)
         self.receiver = Receiver(store)
         self._changes = Changes()
-        self._unwatch = store.watch(self._changes.written)
+        self._used_s = time.monotonic()
+        self._unwatch = store.watch(self._written)
         api = Api(store, self.receiver, self._changes, lambda: self.gate, self.endpoints)
         inner = Starlette(
             routes=[
@@ -61,8 +64,24 @@ class Viewer:
 
     def endpoints(self) -> Mapping[str, str | None]:
         """Where telemetry is taken."""
-        grpc = None if self.without_grpc else f"http://127.0.0.1:{self._grpc_port}"
+        grpc = f"http://127.0.0.1:{self.grpc_port}" if self.grpc_port is not None else None
         return {"http": f"http://127.0.0.1:{self.port}", "grpc": grpc}
+
+    @property
+    def grpc_port(self) -> int | None:
+        """Of OTLP/gRPC; None where it isn't taken."""
+        return None if self.without_grpc else self._grpc_port
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it took telemetry last; 0 while a page is open."""
+        if self._changes.watched:
+            self._used_s = time.monotonic()
+        return time.monotonic() - self._used_s
+
+    def _written(self, touched: Touched) -> None:
+        self._used_s = time.monotonic()
+        self._changes.written(touched)
 
     def stop(self) -> None:
         """Ends the streams, so that the server can end."""

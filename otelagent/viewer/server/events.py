@@ -38,6 +38,11 @@ class Changes:
         for watcher in self._watchers:
             watcher.changed.set()
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._watchers)
+
     def written(self, touched: Touched) -> None:
         """Called on the writer's thread."""
         if self._watchers and self._loop is not None and not self._loop.is_closed():
