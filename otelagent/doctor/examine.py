@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otelagent.config import Config, load
-from otelagent.doctor import check, destination, setup
+from otelagent.doctor import check, destination, receiving, setup
 from otelagent.doctor.check import Check, Finding, Result
 from otelagent.doctor.destination import Target, targets
 from otelagent.doctor.setup import Setup
@@ -56,4 +56,4 @@ def _place(target: Target) -> tuple[object, ...]:
 
 def all_checks() -> tuple[Check, ...]:
     """Every check there is, in the order in which they are told."""
-    return (*setup.CHECKS, *destination.CHECKS)
+    return (*setup.CHECKS, *destination.CHECKS, *receiving.CHECKS)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from otelagent.version import VERSION
 from otelagent.viewer.server import share
 from otelagent.viewer.server.bodies import Refused, read_body
+from otelagent.viewer.server.checks import checks
 from otelagent.viewer.store import detail, export, listing, overview
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Api:
     """The routes.
 
     :param endpoints: gives where telemetry is taken: ``http``, ``grpc`` (None where it isn't).
+    :param without_grpc: gives why it isn't.
     :param gate: whose refusals `status` tells, and whose token `session` checks.
     """
 
@@ -58,17 +60,20 @@ class Api:
         changes: Changes,
         gate: Callable[[], Gate],
         endpoints: Callable[[], Mapping[str, str | None]],
+        without_grpc: Callable[[], str],
     ) -> None:
         self._store = store
         self._receiver = receiver
         self._changes = changes
         self._gate = gate
         self._endpoints = endpoints
+        self._without_grpc = without_grpc
 
     def routes(self) -> list[Route]:
         """All of them."""
         get: Mapping[str, Callable[[Request], Any]] = {
             "/api/status": self.status,
+            "/api/checks": self.checks,
             "/api/traces": self.traces,
             "/api/traces/{trace}": partial(self._one, detail.trace),
             "/api/traces/{trace}/spans/{span}": self.span,
@@ -117,6 +122,11 @@ class Api:
             "store": await run_in_threadpool(self._store.status),
             "refused": {**self._receiver.refused, **self._gate().refused},
         }
+
+    async def checks(self, request: Request) -> Any:
+        """Why the page is empty, or lacks something; see `otelagent.doctor.check.Result.to_dict`."""
+        arguments = self._store, self._receiver, self._endpoints(), self._without_grpc(), dict(self._gate().refused)
+        return {"checks": await run_in_threadpool(checks, *arguments)}
 
     async def traces(self, request: Request) -> dict[str, Any]:
         """The list; see `listing.traces`."""

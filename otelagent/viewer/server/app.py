@@ -44,12 +44,13 @@ class Viewer:
         self._changes = Changes()
         self._used_s = time.monotonic()
         self._unwatch = store.watch(self._written)
-        api = Api(store, self.receiver, self._changes, lambda: self.gate, self.endpoints)
+        api = Api(store, self.receiver, self._changes, lambda: self.gate, self.endpoints, lambda: self.without_grpc)
         inner = Starlette(
             routes=[
                 Route("/v1/{signal}", self.receiver.receive, methods=["POST"]),
                 *api.routes(),
                 Route("/", _index),
+                Route("/{path:path}", self.receiver.miss, methods=["POST"]),
                 Mount("/", StaticFiles(directory=PAGE, check_dir=False)),
             ],
             lifespan=self._lifespan,

@@ -94,6 +94,7 @@ class GrpcReceiver:
                 body = await self._read(messages)
             with self._receiver.room(len(body)):
                 batch = await self._receiver.take(signal, body, json=False)
+            self._receiver.arrivals.took(batch)
         except Refused as error:
             self._receiver.count(error.code)
             await self._abort(context, error)

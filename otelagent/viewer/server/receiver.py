@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from otelagent.viewer.ingest import SIGNALS, Malformed, decode, empty_response
+from otelagent.viewer.server.arrivals import Arrivals
 from otelagent.viewer.server.bodies import MAX_BODY_BYTES, Refused, read_body
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Receiver:
         self._decoding = ThreadPoolExecutor(1, "otelagent-viewer-decode")
         self._bytes = 0
         self.refused: dict[str, int] = {}
+        self.arrivals = Arrivals()
 
     def close(self) -> None:
         """Ends the thread."""
@@ -61,10 +63,19 @@ class Receiver:
             with self.room(_expected_bytes(request)):
                 body = await read_body(request.stream(), request.headers.get("content-encoding", ""))
                 batch = await self.take(signal, body, json=media == _JSON)
+            self.arrivals.took(batch)
         except Refused as error:
             self.count(error.code)
             return _status(error, media)
         return _answer(signal, batch, media)
+
+    async def miss(self, request: Request) -> Response:
+        """``POST`` to a path that nothing takes."""
+        self.arrivals.missed(request.url.path)
+        self.count("wrong_path")
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        paths = ", ".join(f"/v1/{signal}" for signal in SIGNALS)
+        return _status(Refused(404, "wrong_path", f"OTLP/HTTP is taken on {paths}"), media)
 
     async def take(self, signal: str, body: bytes, *, json: bool) -> Batch:
         """Decodes a request and waits until it is in the store.

@@ -1,0 +1,27 @@
+"""What the store should have and hasn't."""
+
+from __future__ import annotations
+
+import sqlite3
+
+__all__ = ["logs_without_spans"]
+
+# The latest, so that the answer is quick however many there are.
+_LOOKED_AT = 10_000
+
+
+def logs_without_spans(connection: sqlite3.Connection, before_s: int) -> dict[str, int]:
+    """By service, log records of a trace of which there is no span.
+
+    :param before_s: Unix time: what came since doesn't count, because its spans may be on their way.
+    """
+    rows = connection.execute(
+        "SELECT resource.service, count(*) FROM"
+        " (SELECT trace_id, resource, arrived_s FROM log ORDER BY id DESC LIMIT ?) AS late"
+        " JOIN resource ON resource.id = late.resource"
+        " WHERE late.trace_id IS NOT NULL AND late.arrived_s <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM trace WHERE trace.trace_id = late.trace_id)"
+        " GROUP BY resource.service ORDER BY 2 DESC LIMIT 20",
+        (_LOOKED_AT, before_s),
+    )
+    return dict(rows.fetchall())
