@@ -1,4 +1,4 @@
-"""The options of ``otelagent-run``: one for every setting, read from the table of settings.
+"""The options of ``otelagent-run``: one for every setting, read from the table of settings, and ``--ui``.
 
 `argparse` would import twice what the whole command needs otherwise, and would take options out of the command's own
 words.
@@ -29,11 +29,13 @@ class CommandLine:
     :ivar values: by the setting's name, as its environment variable takes it; of a repeated option the last one.
     :ivar command: the command and its arguments.
     :ivar show: ``help`` or ``version`` instead of a command.
+    :ivar ui: whether a viewer is wanted.
     """
 
     values: dict[str, str]
     command: list[str]
     show: str | None = None
+    ui: bool = False
 
 
 def read_command_line(words: Sequence[str]) -> CommandLine:
@@ -45,6 +47,7 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     negations = {"--no-" + setting.option[2:]: setting for setting in SETTINGS if setting.kind == "bool"}
     values: dict[str, str] = {}
     position = 0
+    ui = False
     while position < len(words):
         word = words[position]
         if word == "--":
@@ -56,12 +59,16 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
         option, equals, value = word.partition("=")
         if option in ("--help", "-h", "--version") and not equals:
             return CommandLine(values, [], "version" if option == "--version" else "help")
-        if option in negations:
+        if option == "--ui":
+            if equals:
+                raise UsageError(f"{option} takes no value")
+            ui = True
+        elif option in negations:
             if equals:
                 raise UsageError(f"{option} takes no value")
             values[negations[option].name] = "false"
         elif option not in options:
-            raise UsageError(_unknown(option, [*options, *negations, "--help", "--version"]))
+            raise UsageError(_unknown(option, [*options, *negations, "--ui", "--help", "--version"]))
         elif equals:
             values[options[option].name] = value
         elif options[option].kind == "bool":
@@ -69,7 +76,7 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
         else:
             values[options[option].name] = _following(options[option], words[position : position + 1])
             position += 1
-    return CommandLine(values, list(words[position:]))
+    return CommandLine(values, list(words[position:]), ui=ui)
 
 
 def _following(setting: Setting, words: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from otelagent.bootstrap.interpreter import read_program
 from otelagent.bootstrap.start import ANNOUNCED, UNTRACED, with_bootstrap, without_bootstrap
 from otelagent.cli.options import UsageError, read_command_line
 from otelagent.config import load
-from otelagent.config.settings import OPTIONS_VARIABLE, REFUSED_VARIABLE, SETTINGS_BY_NAME
+from otelagent.config.settings import EXPORTERS, OPTIONS_VARIABLE, REFUSED_VARIABLE, SETTINGS_BY_NAME, VIEWER_VARIABLE
 from otelagent.errors import ConfigError
 from otelagent.version import VERSION
 
@@ -23,6 +23,8 @@ TYPE_CHECKING = False  # typing's own costs an import
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
+
+    from otelagent.config import Config
 
 __all__ = ["main", "traced_environment"]
 
@@ -55,7 +57,7 @@ def main() -> int:
 
     environ = traced_environment(os.environ, line.values)
     try:
-        quiet = load({}, environ).quiet
+        config = load({}, environ)
     except ConfigError as error:
         # Whoever gave the option stands before the terminal. Whoever set the variable may be a deployment away, and an
         # application that doesn't start is worse than one that isn't traced.
@@ -68,7 +70,9 @@ def main() -> int:
         _say(f"cannot read the configuration ({type(error).__name__}: {error}); running the command without telemetry")
         environ = _untraced(os.environ)
     else:
-        if not quiet:
+        if line.ui and (problem := _view(config, environ)):
+            return _refuse(problem)
+        if not config.quiet:
             _warn_of_isolation(line.command)
     return _become(line.command, environ)
 
@@ -90,6 +94,25 @@ def traced_environment(environ: Mapping[str, str], values: Mapping[str, str]) ->
     for name in (ANNOUNCED, UNTRACED, REFUSED_VARIABLE):
         result.pop(name, None)
     return result
+
+
+def _view(config: Config, environ: dict[str, str]) -> str:
+    """Has everything sent to a viewer as well. Says what is wrong if there can be none."""
+    if not config.enabled:
+        _say(f"--ui has nothing to show: enabled is false (from {config.sources['enabled']})")
+        return ""
+    from otelagent.viewer.process import ViewerError, find_or_start
+
+    try:
+        viewer = find_or_start()
+    except ViewerError as error:
+        return f"--ui: {error}"
+    environ[VIEWER_VARIABLE] = viewer.http
+    _say(f"traces on {viewer.address}")
+    for signal, exporter in EXPORTERS.items():
+        if config.export(signal).exporter == "none" and config.sources[exporter].kind != "default":
+            _say(f"no {signal} will be there: {exporter} is none (from {config.sources[exporter]})")
+    return ""
 
 
 def _untraced(environ: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ USAGE = "usage: otelagent-run [options] command [arguments…]"
 _INTRODUCTION = """\
 Runs a command with OpenTelemetry tracing in it and in every Python process it starts.
 
-  otelagent-run python app.py
+  otelagent-run --ui python app.py
   otelagent-run --service-name shop uvicorn shop:app --workers 4
   otelagent-run --exporter console gunicorn shop.wsgi
 
@@ -28,6 +28,13 @@ parent's environment (sudo, env -i), and an interpreter of another environment t
 
 Exit codes: the command's own; 2 for a wrong option, 126 if the command can't be executed, 127 if there is none. A wrong
 variable is reported and the command runs untraced: telemetry keeps no application from starting."""
+
+_MORE = """\
+Also: --help (-h), --version, and
+
+  --ui
+        Shows the traces in the browser: finds your viewer or starts one in the background, prints its address and sends
+        everything there, beside an endpoint that is set. `otelagent ui --stop` ends it."""
 
 _TITLES = {
     "": "Agent",
@@ -68,7 +75,7 @@ def help_text() -> str:
         f"{_TITLES.get(name, name.capitalize())}:\n\n" + "\n".join(map(_option, group))
         for name, group in groupby(settings, section)
     ]
-    return "\n\n".join([USAGE, _INTRODUCTION, *sections, "Also: --help (-h), --version", _LIMITS])
+    return "\n\n".join([USAGE, _INTRODUCTION, *sections, _MORE, _LIMITS])
 
 
 def _option(setting: Setting) -> str:

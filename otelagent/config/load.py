@@ -36,6 +36,8 @@ from otelagent.config.settings import (
     PREFIX,
     SETTINGS,
     SETTINGS_BY_NAME,
+    VIEWER_VARIABLE,
+    WITH_VIEWER,
     Setting,
 )
 from otelagent.errors import ConfigError, UnknownSettingError
@@ -61,6 +63,7 @@ _RANK: dict[SourceKind, int] = {
     "default": 5,
 }
 _DEFAULT = Source("default", "default")
+_UI = Source("default", "--ui")
 # What is in another section stands before it.
 _SECTIONS: dict[str, Any] = {
     "service": Service,
@@ -109,6 +112,7 @@ class _Loader:
         self.settings = settings
         self.environ = environ
         self.options = {name.strip().replace("-", "_") for name in environ.get(OPTIONS_VARIABLE, "").split(",")}
+        self.viewer = environ.get(VIEWER_VARIABLE, "")
         self.values: dict[str, Any] = {}
         self.sources: dict[str, Source] = {}
         self.ignored: list[tuple[Setting, str, str]] = []
@@ -124,10 +128,11 @@ class _Loader:
         self.settle_service()
         self.settle_sampler()
         self.settle_pairs()
+        beside = [signal for signal in EXPORTERS if not self.settle_viewer(signal)] if self.viewer else []
         for signal in ("traces", "logs"):
             self.settle_endpoint(signal)
             self.settle_credentials(signal)
-        self.settle_destinations()
+        self.settle_destinations(beside)
         if path := self.environ.get(CONFIG_FILE, "").strip():
             self.warnings.append(
                 f"{CONFIG_FILE}={path!r} is not read yet: settings come from keywords and variables alone"
@@ -204,7 +209,10 @@ class _Loader:
         )
 
     def take_first(self, setting: Setting) -> None:
-        self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), (setting.default, _DEFAULT))
+        default = (setting.default, _DEFAULT)
+        if self.viewer and setting.name in WITH_VIEWER:
+            default = (WITH_VIEWER[setting.name], _UI)
+        self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), default)
 
     def merge(self, setting: Setting) -> None:
         """A mapping each of whose keys comes from the strongest source that has it."""
@@ -274,6 +282,22 @@ class _Loader:
             self.warnings.append(f"{source.name}={value} exceeds {limit}, which is {bound}; using {bound}")
         self.values[name] = bound
 
+    def settle_viewer(self, signal: str) -> bool:
+        """The viewer is the main destination of a signal that nobody has sent anywhere.
+
+        :returns: whether it is; if not, it is one beside the main one.
+        """
+        prefix = "" if signal == "traces" else f"{signal}_"
+        given = self.sources[EXPORTERS[signal]] is not _UI and self.values[f"{prefix}endpoint"] is not None
+        if given or self.values[EXPORTERS[signal]] != "otlp":
+            return False
+        section = "otlp." if signal == "traces" else f"{signal}.otlp."
+        for setting in SETTINGS:
+            if setting.path.startswith(section):  # headers and certificates are for another one
+                self.values[setting.name], self.sources[setting.name] = setting.default, _UI
+        self.values[f"{prefix}endpoint"] = f"{self.viewer}/v1/{signal}"
+        return True
+
     def settle_endpoint(self, signal: str) -> None:
         prefix = "" if signal == "traces" else f"{signal}_"
         setting = SETTINGS_BY_NAME[f"{prefix}endpoint"]
@@ -291,7 +315,7 @@ class _Loader:
                 protocol,
                 insecure=bool(self.values[f"{prefix}insecure"]),
                 signal_specific=source.name == setting.otel[0],
-                own=_own(source),
+                own=_own(source) or source is _UI,
                 signal=signal,
             )
         except Invalid as error:
@@ -323,15 +347,18 @@ class _Loader:
                 setting = SETTINGS_BY_NAME[prefix + name]
                 self.values[setting.name], self.sources[setting.name] = setting.default, _DEFAULT
 
-    def settle_destinations(self) -> None:
-        if not self.values["destinations"]:
+    def settle_destinations(self, viewed: list[str]) -> None:
+        """The destinations beside the main one, with the viewer for those signals that it isn't the main one of."""
+        off = [signal for signal, exporter in EXPORTERS.items() if self.values[exporter] == "none"]
+        given = dict(self.values["destinations"])
+        if signals := [signal for signal in viewed if signal not in off]:
+            name = next(name for name in ("ui", "otelagent-ui", "otelagent-ui-viewer") if name not in given)
+            given[name] = {"endpoint": self.viewer, "signals": signals}
+        if not given:
             return
         from otelagent.config.destinations import resolve_destinations
 
-        off = [signal for signal, exporter in EXPORTERS.items() if self.values[exporter] == "none"]
-        self.values["destinations"], warnings = resolve_destinations(
-            self.values["destinations"], self.sources["destinations"], off
-        )
+        self.values["destinations"], warnings = resolve_destinations(given, self.sources["destinations"], off)
         self.warnings += warnings
 
     def fail(self, setting: Setting, value: object, source: Source, problem: str, hint: str = "") -> NoReturn:

@@ -44,6 +44,8 @@ __all__ = [
     "REFUSED_VARIABLE",
     "SETTINGS",
     "SETTINGS_BY_NAME",
+    "VIEWER_VARIABLE",
+    "WITH_VIEWER",
     "Setting",
 ]
 
@@ -54,6 +56,16 @@ INTERNAL_PREFIX = "OTELAGENT_INTERNAL_"
 OPTIONS_VARIABLE = "OTELAGENT_INTERNAL_OPTIONS"
 # What the launcher or the bootstrap found wrong with the environment before it let the application run all the same.
 REFUSED_VARIABLE = "OTELAGENT_INTERNAL_REFUSED"
+
+# The viewer that `otelagent-run --ui` has found or started, as an endpoint for all signals.
+VIEWER_VARIABLE = "OTELAGENT_INTERNAL_VIEWER"
+
+# What isn't set otherwise, where there is a viewer: all there is to show, at once.
+WITH_VIEWER: dict[str, object] = {
+    "logs_exporter": "otlp",
+    "batch_schedule_delay_ms": 250,
+    "logs_batch_schedule_delay_ms": 250,
+}
 
 # The specification's declarative file. Not read yet; its place in the order of precedence is after OTEL_*.
 CONFIG_FILE = "OTEL_CONFIG_FILE"

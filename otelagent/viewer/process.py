@@ -163,7 +163,8 @@ def need_extra() -> None:
         except ModuleNotFoundError:
             missing = True
         if missing:
-            raise ViewerError(f"it needs what an extra brings: pip install 'otelagent[ui]' ({name} is missing)")
+            extra = "the viewer needs an extra: pip install 'otelagent[ui]'"
+            raise ViewerError(f"{extra} ({name} is missing)")
 
 
 def _start(directory: str, port: int, idle_s: float, timeout_s: float) -> Running:
