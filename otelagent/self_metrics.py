@@ -35,6 +35,7 @@ _COMPONENTS = {
     ("otlp", "grpc"): "otlp_grpc_exporter",
     ("console", ""): "console_exporter",
     ("file", ""): "otelagent_file_exporter",
+    ("terminal", ""): "otelagent_terminal_exporter",
     ("none", ""): "otelagent_no_exporter",
 }
 _PROCESSORS = {"traces": "batching_span_processor", "logs": "batching_log_processor"}

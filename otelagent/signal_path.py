@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from otelagent.config.model import CONSOLE
 from otelagent.delivery import Destination, FanOut, Ledger, Ledgers, Payload, flush_all, open_delivery
 from otelagent.loss import LossReport
 
@@ -36,7 +37,7 @@ class SignalPath:
     :param signal: ``traces`` or ``logs``.
     :param resource: gives the resource attributes that the signal is exported with, once there is something to export.
     :ivar ledgers: by the names that `status` has for the destinations: ``traces`` is the main one, ``traces:<name>``
-        another.
+        another, ``traces:console`` the terminal.
     :ivar destinations: as `ledgers`, but none for the exporter ``none``.
     :ivar ledger: what records the signal counts in.
     """
@@ -51,16 +52,23 @@ class SignalPath:
             ledger = self.ledgers.setdefault(key, Ledger(signal))
             self.destinations[key] = open_delivery(config, ledger, resource, name)
             routes.append(config.export(signal, name).routes)
-        self.ledger = Ledgers(signal, tuple(self.ledgers.values()))
         self._fan_out = FanOut([(self.destinations[key], self.ledgers[key]) for key in self.destinations], routes)
+        # The terminal is beside them: it takes what they don't, and no route knows of it.
+        self._fan_outs = [self._fan_out]
+        if signal == "traces" and config.console != "off":
+            key = f"{signal}:{CONSOLE}"
+            self.ledgers[key] = Ledger(signal)
+            self.destinations[key] = open_delivery(config, self.ledgers[key], resource, CONSOLE)
+            self._fan_outs.append(FanOut([(self.destinations[key], self.ledgers[key])]))
+        self.ledger = Ledgers(signal, tuple(self.ledgers.values()))
         self.recording: Recording | None = None
         self._kept: list[tuple[bytes, int]] | None = None
         self._losses = LossReport(lambda: self.ledger.lost)
 
     def describe(self) -> dict[str, str]:
         """Where the signal goes, by destination, secrets masked."""
-        described = {key: destination.describe() for key, destination in self.destinations.items()}
-        return described or {self.signal: "nowhere, exporter is none"}
+        nowhere = {} if self.signal in self.destinations else {self.signal: "nowhere, exporter is none"}
+        return nowhere | {key: destination.describe() for key, destination in self.destinations.items()}
 
     def status(self) -> dict[str, dict[str, object] | None]:
         """By destination; see `Destination.status`."""
@@ -85,9 +93,10 @@ class SignalPath:
         if self._kept is not None:
             self._kept.append((body, items))
             return
-        if self.destinations:
-            self._fan_out.submit(Payload(signal, body, items))
-        else:
+        payload = Payload(signal, body, items)
+        for fan_out in self._fan_outs:
+            fan_out.submit(payload)
+        if signal not in self.destinations:
             self.ledgers[signal].dropped(items, "exporter_none")
 
     def flush_delivery(self, deadline_s: float) -> bool:
@@ -126,10 +135,11 @@ class SignalPath:
         if self.recording is not None:
             self.recording.after_fork_in_child()
         self.ledger.after_fork_in_child()
-        self._fan_out.after_fork_in_child()
+        for fan_out in self._fan_outs:
+            fan_out.after_fork_in_child()
         for destination in self.destinations.values():
             destination.after_fork_in_child()
-        if not self.destinations:
+        if self.signal not in self.destinations:
             self.ledgers[self.signal].after_fork_in_child()
         for body, items in kept:
             self.ledger.ended(items)

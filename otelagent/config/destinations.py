@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from otelagent.config.load import KEYWORD, load
 from otelagent.config.mask import is_mapping, quoted
-from otelagent.config.model import NamedDestination, Source
+from otelagent.config.model import CONSOLE, NamedDestination, Source
 from otelagent.config.parse import Invalid, parse, suggest
 from otelagent.config.settings import EXPORTERS, SETTINGS, Setting
 from otelagent.errors import ConfigError, UnknownSettingError
@@ -45,6 +45,9 @@ def resolve_destinations(
     for name, values in given.items():
         if not isinstance(name, str) or not re.fullmatch(_NAME, name):
             problem = "a destination's name must be 1 to 32 of the characters a-z, 0-9, _ and -"
+            raise ConfigError("destinations", quoted("text", name), source.name, problem)
+        if name == CONSOLE:
+            problem = "is the name of what the setting console shows"
             raise ConfigError("destinations", quoted("text", name), source.name, problem)
         if not is_mapping(values):
             raise ConfigError(f"destinations.{name}", "***", source.name, "must be a mapping of its settings")

@@ -87,6 +87,8 @@ _SERVICE_ATTRIBUTES = {
     "service_namespace": "service.namespace",
     "deployment_environment": "deployment.environment.name",
 }
+# What a batch waits at most with `console`, unless it is said.
+_CONSOLE_DELAY_MS = 100
 _LISTED = "otelagent-run --help lists them all"
 
 
@@ -127,6 +129,7 @@ class _Loader:
                 self.take_first(setting)
         self.settle_service()
         self.settle_sampler()
+        self.settle_console()
         self.settle_pairs()
         beside = [signal for signal in EXPORTERS if not self.settle_viewer(signal)] if self.viewer else []
         for signal in ("traces", "logs"):
@@ -257,6 +260,12 @@ class _Loader:
         if stronger:
             self.warnings.append(f"{source.name}={arg} has no effect: sampler {sampler} takes none")
         self.sources["sampler_arg"] = _DEFAULT
+
+    def settle_console(self) -> None:
+        """Who looks at the terminal is shown what ends at once."""
+        name = "batch_schedule_delay_ms"
+        if self.values["console"] != "off" and self.sources[name].kind == "default":
+            self.values[name] = _CONSOLE_DELAY_MS
 
     def settle_pairs(self) -> None:
         self.at_most("batch_max_export_batch_size", "batch_max_queue_size")

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
-    Exporter = Literal["otlp", "console", "file", "none"]
+    Exporter = Literal["otlp", "console", "file", "none", "terminal"]
+    Console = Literal["off", "lines", "tree", "json"]
     SourceKind = Literal["keyword", "option", "otelagent_env", "otel_env", "file", "default"]
 
 __all__ = [
+    "CONSOLE",
     "Batch",
     "Config",
     "Export",
@@ -32,6 +34,10 @@ __all__ = [
     "Spool",
     "Traces",
 ]
+
+
+CONSOLE = "console"
+"""The name of the terminal among the destinations; no other may have it."""
 
 
 @struct(frozen=True)
@@ -245,12 +251,14 @@ class NamedDestination:
 
 @struct(frozen=True)
 class Export:
-    """Where one signal goes; `otlp` and `file_path` are for the exporters of these names, `routes` say what of it."""
+    """Where one signal goes; `otlp`, `file_path` and `console` are for the exporters ``otlp``, ``file`` and
+    ``terminal``, `routes` say what of it."""
 
     exporter: Exporter
     otlp: Otlp
     file_path: str
     routes: tuple[Rule, ...] = ()
+    console: Console = "off"
 
 
 @struct(frozen=True, kw_only=True)
@@ -277,6 +285,7 @@ class Config:
     quiet: bool
     exit_timeout_ms: int
     file_path: str
+    console: Console
     propagators: tuple[str, ...]
     service: Service
     traces: Traces
@@ -306,8 +315,10 @@ class Config:
         """Where a signal goes.
 
         :param signal: ``traces`` or ``logs``.
-        :param name: one of `destination_names`.
+        :param name: one of `destination_names`, or `CONSOLE`.
         """
+        if name == CONSOLE:
+            return Export("terminal", self.otlp, "", console=self.console)
         for one in self.destinations:
             if one.name == name:
                 return Export("otlp", one.otlp[signal], "", one.routes)

@@ -225,6 +225,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("exporter", "traces.exporter", "choice", "Where spans go.", "otlp", ("OTEL_TRACES_EXPORTER",),
             choices=("otlp", "console", "file", "none"), aliases={"logging": "console"},
             refused={"zipkin": _TO_COLLECTOR.format("Zipkin"), "jaeger": "Jaeger takes OTLP: use 'otlp'"}),
+    Setting("console", "console", "choice",
+            "What standard error shows of traces beside the export: a line for each, errors and slow ones as a tree "
+            "too, or JSON; see [docs/terminal.md](docs/terminal.md).", "off",
+            choices=("off", "lines", "tree", "json")),
     Setting("file", "file_path", "text", "The file that the `file` exporter appends to, one OTLP/JSON request a line.",
             "otelagent-traces.jsonl"),
     *_OTLP,
@@ -288,7 +292,7 @@ SETTINGS: tuple[Setting, ...] = (
             ()),
 
     Setting("batch_schedule_delay_ms", "batch.schedule_delay_ms", "int", "Longest wait before a batch is exported.",
-            5_000, ("OTEL_BSP_SCHEDULE_DELAY",), "ms", minimum=1),
+            5_000, ("OTEL_BSP_SCHEDULE_DELAY",), "ms", minimum=1, default_text="`5000`; with `console` `100`"),
     Setting("batch_export_timeout_ms", "batch.export_timeout_ms", "int", "How long exporting a batch may take.", 30_000,
             ("OTEL_BSP_EXPORT_TIMEOUT",), "ms", minimum=1),
     Setting("batch_max_queue_size", "batch.max_queue_size", "int", "Spans that may wait to be encoded.", 2_048,

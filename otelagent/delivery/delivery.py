@@ -31,12 +31,16 @@ _CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential
 
 _FILE_SETTINGS: Mapping[str, str] = {"traces": "file", "logs": "logs_file"}
 
+# What the terminal is behind with is nobody's loss, and nobody waits for it.
+_TERMINAL_LIMITS = Limits(queue_max_bytes=8 * 1024 * 1024, try_timeout_s=1.0)
+
 # (exporter, OTLP protocol or "") -> module of `transports`, its class, and what the class is made from. The module is
 # imported when it is chosen; what it needs of other libraries, it imports at the first send.
 _TRANSPORTS: Mapping[tuple[str, str], tuple[str, str, Callable[[Export, str], tuple[object, ...]]]] = {
     ("otlp", "http/protobuf"): ("http", "HttpTransport", lambda export, signal: (export.otlp, signal)),
     ("otlp", "grpc"): ("grpc", "GrpcTransport", lambda export, signal: (export.otlp, signal)),
     ("console", ""): ("console", "ConsoleTransport", lambda export, signal: ()),
+    ("terminal", ""): ("terminal", "TerminalTransport", lambda export, signal: (export.console,)),
     ("file", ""): ("file", "FileTransport", lambda export, signal: (export.file_path, _FILE_SETTINGS[signal])),
 }
 
@@ -69,16 +73,20 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
     :param name: see `open_transport`.
     :raises ValueError: see `open_transport`.
     """
+    export = config.export(ledger.signal, name)
+    limits = _TERMINAL_LIMITS
+    if export.exporter != "terminal":
+        limits = Limits(
+            queue_max_bytes=config.queue.max_bytes,
+            try_timeout_s=export.otlp.timeout_ms / 1000,
+            export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
+            replay_bytes_per_s=config.spool.replay_bytes_per_s,
+        )
     return Destination(
         open_transport(config, ledger.signal, name),
         {ledger.signal: ledger},
         RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
-        Limits(
-            queue_max_bytes=config.queue.max_bytes,
-            try_timeout_s=config.export(ledger.signal, name).otlp.timeout_ms / 1000,
-            export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
-            replay_bytes_per_s=config.spool.replay_bytes_per_s,
-        ),
+        limits,
         spool=spool_at(config, ledger.signal, spool, name),
     )
 

@@ -1,0 +1,62 @@
+"""Traces on the terminal, for a developer to look at; see ``docs/terminal.md``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otelagent.delivery.payload import Payload
+from otelagent.delivery.result import Accepted, Rejected, Result
+from otelagent.fork_gate import whole_imports
+
+if TYPE_CHECKING:
+    from otelagent.terminal import LocalTraces, Output
+
+__all__ = ["TerminalTransport"]
+
+_PROBLEMS = {
+    "terminal_blocked": "nobody reads what is written to standard error",
+    "terminal_closed": "standard error is closed",
+    "terminal_replaced": "standard error has become another file",
+}
+
+
+class TerminalTransport:
+    """Shows what ends on standard error. What it has taken counts as delivered, be it shown now or with its root.
+
+    :param mode: ``lines``, ``tree`` or ``json``.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._traces: LocalTraces | None = None
+        self._output: Output | None = None
+
+    def describe(self) -> str:
+        return f"standard error ({self._mode})"
+
+    def send(self, payload: Payload, timeout_s: float) -> Result:
+        if payload.signal != "traces":
+            return Rejected("unsupported_signal", f"the terminal shows no {payload.signal}")
+        with whole_imports():
+            from google.protobuf.message import DecodeError
+
+            from otelagent.terminal import LocalTraces, Output, read_request, show
+
+        self._traces = self._traces or LocalTraces()
+        self._output = self._output or Output()
+        try:
+            spans = read_request(payload.body)
+        except DecodeError:
+            return Rejected("encode_error", "the payload is no OTLP request")
+        texts = show(self._mode, self._traces.take(spans), self._output.style())
+        problem = self._output.write(texts, timeout_s) if texts else ""
+        return Rejected(problem, _PROBLEMS[problem]) if problem else Accepted()
+
+    def close(self) -> None:
+        """Standard error is the application's and stays open."""
+
+    def after_fork_in_child(self) -> None:
+        """What waits for its root is the parent's."""
+        self._traces = None
+        if self._output is not None:
+            self._output.after_fork_in_child()

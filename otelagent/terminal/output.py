@@ -1,0 +1,166 @@
+"""Standard error as a place to show things: what it can, and writing to it without ever waiting for it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Sequence
+
+from otelagent.terminal.view import Style
+from otelagent.threads import Thread
+
+__all__ = ["Output"]
+
+_STDERR = 2
+# Where it isn't a terminal and nothing says how wide it is.
+_COLUMNS = 120
+_MIN_COLUMNS = 40
+# Writes up to this are whole in a pipe (POSIX, PIPE_BUF of Linux): smaller texts go together, a larger one goes alone.
+_PIPE_BYTES = 4096
+# Signals that a write could raise in the application: of a pipe without reader, of a terminal that another job has.
+_SIGNALS = ("SIGPIPE", "SIGTTOU")
+
+
+class Output:
+    """Standard error of the process: the descriptor itself, for Python's own stream has a lock that an application may
+    need while a write hangs.
+
+    A write happens in a thread of its own, so that one that hangs (a pager that reads no more, Ctrl-S) holds up nobody;
+    until it ends, what comes is refused. The descriptor is left alone when it is another file than at first: an
+    application that closes its standard streams may have opened its own file there.
+    """
+
+    def __init__(self, descriptor: int = _STDERR) -> None:
+        self._descriptor = descriptor
+        self._file: tuple[int, int] | None = None
+        self._hanging: Thread | None = None
+
+    def style(self) -> Style:
+        """How to draw there now: in colours and lines on a terminal, in ASCII elsewhere.
+
+        ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM=dumb`` say otherwise (no-color.org, force-color.org).
+        """
+        terminal = self.is_terminal()
+        colour = terminal and os.environ.get("TERM") != "dumb"
+        if os.environ.get("FORCE_COLOR"):
+            colour = True
+        if os.environ.get("NO_COLOR"):
+            colour = False
+        return Style(colour, terminal and self._encoding() == "utf-8", self._columns(), clipped=terminal)
+
+    def is_terminal(self) -> bool:
+        """Whether a person sits before it."""
+        try:
+            return os.isatty(self._descriptor)
+        except OSError:
+            return False
+
+    def write(self, texts: Sequence[str], timeout_s: float) -> str:
+        """Writes texts, each with one write at most, so that those of several processes don't mix.
+
+        :param timeout_s: how long to wait for its end, seconds.
+        :returns: why it could not be done, a token; empty if it was.
+        """
+        if self._hanging is not None and self._hanging.is_alive():
+            return "terminal_blocked"
+        self._hanging = None
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError:
+            return "terminal_closed"
+        file = (status.st_dev, status.st_ino)
+        if self._file is None:
+            self._file = file
+        if file != self._file:
+            return "terminal_replaced"
+        encoding = self._encoding()
+        task = _Write(self._descriptor, _together([text.encode(encoding, "backslashreplace") for text in texts]))
+        thread = Thread(task.run, "otelagent-terminal")
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter ends, or there can be no more threads: this one writes, if it won't have to wait.
+            task.run_at_once()
+        else:
+            thread.join(timeout_s)
+            if thread.is_alive():
+                self._hanging = thread
+                return "terminal_blocked"
+        return task.problem
+
+    def after_fork_in_child(self) -> None:
+        """The child may have a standard error of its own by the time it writes."""
+        self._file = None
+        self._hanging = None
+
+    def _encoding(self) -> str:
+        encoding = getattr(sys.__stderr__, "encoding", None) or "ascii"
+        return encoding.lower() if isinstance(encoding, str) else "ascii"
+
+    def _columns(self) -> int:
+        try:
+            columns = os.get_terminal_size(self._descriptor).columns
+        except OSError:
+            text = os.environ.get("COLUMNS", "")
+            columns = int(text) if text.isdecimal() and len(text) < 5 else 0
+        return max(columns or _COLUMNS, _MIN_COLUMNS)
+
+
+class _Write:
+    """One or several writes to a descriptor.
+
+    :ivar problem: why they could not be done; empty if they were.
+    """
+
+    def __init__(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+        self._descriptor = descriptor
+        self._pieces = pieces
+        self.problem = ""
+
+    def run(self) -> None:
+        """Writes, in a thread that ends with it: signals that it causes wait in there, and go with it."""
+        blocked = {getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)}
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        self._write()
+
+    def run_at_once(self) -> None:
+        """Writes in the caller's thread what won't wait, if the reader is there."""
+        if self._ready(0):
+            self._pieces = [b"".join(self._pieces)[:_PIPE_BYTES]]
+            self._write()
+        else:
+            self.problem = self.problem or "terminal_blocked"
+
+    def _write(self) -> None:
+        try:
+            for piece in self._pieces:
+                rest = memoryview(piece)
+                while rest:
+                    try:
+                        rest = rest[os.write(self._descriptor, rest) :]
+                    except BlockingIOError:  # Somebody has made it so for all that have it.
+                        if not self._ready(1000):
+                            self.problem = self.problem or "terminal_blocked"
+                            return
+        except OSError:
+            self.problem = "terminal_closed"
+
+    def _ready(self, timeout_ms: int) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        events = [event for _, event in poll.poll(timeout_ms)]
+        if any(event & (select.POLLERR | select.POLLNVAL | select.POLLHUP) for event in events):
+            self.problem = "terminal_closed"
+            return False
+        return bool(events)
+
+
+def _together(pieces: Sequence[bytes]) -> list[bytes]:
+    joined = [b""]
+    for piece in pieces:
+        if joined[-1] and len(joined[-1]) + len(piece) > _PIPE_BYTES:
+            joined.append(b"")
+        joined[-1] += piece
+    return [piece for piece in joined if piece]
