@@ -55,9 +55,12 @@ class LocalTraces:
     A process exports spans in the order of their end, so that what is below a root is there when the root comes. What
     ends later is given as late. Memory is bounded: of a trace with too many spans they are counted only, and of too
     many traces those that were quiet for the longest are forgotten.
+
+    :param inherited: the id of a span that only the process has that this one was forked from; empty for none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inherited: bytes = b"") -> None:
+        self._inherited = inherited
         self._waiting: OrderedDict[bytes, _Waiting] = OrderedDict()
         self._waiting_spans = 0
         self._shown: OrderedDict[bytes, set[bytes]] = OrderedDict()
@@ -76,7 +79,7 @@ class LocalTraces:
     def _add(self, span: Span) -> None:
         waiting = self._waiting.setdefault(span.trace_id, _Waiting())
         self._waiting.move_to_end(span.trace_id)
-        if len(waiting.spans) >= _MAX_WAITING_OF_TRACE and not span.local_root:
+        if len(waiting.spans) >= _MAX_WAITING_OF_TRACE and not self._is_root(span):
             waiting.left_out += 1
             waiting.errors_left_out += span.failed
             return
@@ -96,16 +99,20 @@ class LocalTraces:
         taken: set[int] = set()
         shown = self._shown.get(trace_id, set())
         for span in waiting.spans:
-            late = not span.local_root and span.parent_id in shown
-            if not late and not span.local_root:
+            late = not self._is_root(span) and span.parent_id in shown
+            if not late and not self._is_root(span):
                 continue
-            members = _with_descendants(span, below, taken)
+            members = self._with_descendants(span, below, taken)
             if not members:
                 continue
             left_out = errors = 0
-            if not late:
+            if waiting.left_out and not late:
                 left_out, waiting.left_out = waiting.left_out, 0
                 errors, waiting.errors_left_out = waiting.errors_left_out, 0
+                # What lies between the root and these may be among those.
+                orphans = [one for one in waiting.spans if id(one) not in taken and not self._is_root(one)]
+                taken.update(id(one) for one in orphans)
+                members += orphans
             errors += sum(member.failed for member in members)
             yield LocalTrace(span, members, late, left_out, errors)
             self._remember(trace_id, members)
@@ -116,6 +123,22 @@ class LocalTraces:
         if not waiting.spans and not waiting.left_out:
             del self._waiting[trace_id]
 
+    def _is_root(self, span: Span) -> bool:
+        return span.local_root or (bool(self._inherited) and span.parent_id == self._inherited)
+
+    def _with_descendants(self, root: Span, below: dict[bytes, list[Span]], taken: set[int]) -> list[Span]:
+        """A span and what is below it but other local roots, each once, whatever the ids say."""
+        members: list[Span] = []
+        next_ones = [root]
+        while next_ones:
+            span = next_ones.pop()
+            if id(span) in taken:
+                continue
+            taken.add(id(span))
+            members.append(span)
+            next_ones += [child for child in reversed(below.get(span.span_id, ())) if not self._is_root(child)]
+        return members
+
     def _remember(self, trace_id: bytes, members: Sequence[Span]) -> None:
         ids = self._shown.setdefault(trace_id, set())
         before = len(ids)
@@ -124,17 +147,3 @@ class LocalTraces:
         self._shown_spans += len(ids) - before
         while self._shown_spans > _MAX_SHOWN:
             self._shown_spans -= len(self._shown.popitem(last=False)[1])
-
-
-def _with_descendants(root: Span, below: dict[bytes, list[Span]], taken: set[int]) -> list[Span]:
-    """A span and what is below it but other local roots, each once, whatever the ids say."""
-    members: list[Span] = []
-    next_ones = [root]
-    while next_ones:
-        span = next_ones.pop()
-        if id(span) in taken:
-            continue
-        taken.add(id(span))
-        members.append(span)
-        next_ones += [child for child in reversed(below.get(span.span_id, ())) if not child.local_root]
-    return members

@@ -30,6 +30,7 @@ class TerminalTransport:
         self._mode = mode
         self._traces: LocalTraces | None = None
         self._output: Output | None = None
+        self._inherited = b""
 
     def describe(self) -> str:
         return f"standard error ({self._mode})"
@@ -42,7 +43,7 @@ class TerminalTransport:
 
             from otelagent.terminal import LocalTraces, Output, read_request, show
 
-        self._traces = self._traces or LocalTraces()
+        self._traces = self._traces or LocalTraces(self._inherited)
         self._output = self._output or Output()
         try:
             spans = read_request(payload.body)
@@ -56,7 +57,11 @@ class TerminalTransport:
         """Standard error is the application's and stays open."""
 
     def after_fork_in_child(self) -> None:
-        """What waits for its root is the parent's."""
+        """What waits for its root is the parent's, and so is the span in which it has forked."""
+        from opentelemetry.trace import get_current_span  # there since the agent has started
+
         self._traces = None
+        span_id = get_current_span().get_span_context().span_id
+        self._inherited = span_id.to_bytes(8, "big") if span_id else b""
         if self._output is not None:
             self._output.after_fork_in_child()
