@@ -8,10 +8,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from otelagent.cli.options import UsageError, read_command_line
 from otelagent.cli.run import traced_environment
+from otelagent.config.settings import SETTINGS_BY_NAME
 from otelagent.errors import ConfigError
 
 __all__ = ["main"]
@@ -22,8 +23,12 @@ usage: otelagent doctor [options] [-- command [arguments…]]
 Looks at the settings, tries every destination with a span, a log record and a metric, and says what is wrong and what
 to do about it. With a command, runs it as otelagent-run does and looks at what becomes of its spans, too.
 
-  --json            the report as JSON on standard output
-  --timeout SECONDS for each thing that is tried [5]
+  --json[=FILE]      the report as JSON: the last line of standard output, or a file
+  --timeout SECONDS  for each thing that is tried [5]
+  --for SECONDS      ends the command after that, by SIGTERM; Ctrl-C ends it any time
+  --as-is            runs the command without otelagent-run, for one that calls otelagent.init() itself
+
+What the command prints goes where it always does; the report comes after it, on standard error.
 
 Every setting is an option too, as of otelagent-run: --service-name, --endpoint, --headers, …
 
@@ -42,7 +47,14 @@ class _Options:
         end = words.index("--") if "--" in words else len(words)
         own, self.command = list(words[:end]), tuple(words[end + 1 :])
         self.json = _take_flag(own, "--json")
-        self.timeout_s = _take_number(own, "--timeout", _DEFAULT_TIMEOUT_S)
+        self.json_file = _take_value(own, "--json=")
+        self.as_is = _take_flag(own, "--as-is")
+        self.for_s = _take_number(own, "--for", None)
+        self.timeout_s = _take_number(own, "--timeout", _DEFAULT_TIMEOUT_S) or _DEFAULT_TIMEOUT_S
+        if self.command and os.path.basename(self.command[0]) == "otelagent-run":
+            inner = read_command_line(self.command[1:])
+            own += [f"{SETTINGS_BY_NAME[name].option}={value}" for name, value in inner.values.items()]
+            self.command = tuple(inner.command)
         line = read_command_line(own)
         self.help = line.show == "help"
         self.settings = line.values
@@ -66,8 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     # What delivery would say about its tries, the report says.
     logging.getLogger("otelagent").setLevel(logging.CRITICAL + 1)
     from otelagent.config import load
-    from otelagent.doctor.examine import examine_destinations, examine_setup
-    from otelagent.doctor.report import as_json, as_text
+    from otelagent.doctor.examine import examine_command, examine_destinations, examine_setup
+    from otelagent.doctor.report import as_json, as_text, ledger_text
     from otelagent.doctor.setup import Setup
 
     environ = traced_environment(os.environ, options.settings)
@@ -76,12 +88,32 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         setup = Setup(None, error, environ, options.command, options.timeout_s)
     results = [*examine_setup(setup), *examine_destinations(setup)]
-    if options.json:
+    rows: list[dict[str, Any]] = []
+    if options.command and setup.config is not None:
+        from otelagent.doctor.application import ledger
+        from otelagent.doctor.observe import observe
+
+        try:
+            seen = observe(options.command, environ, for_s=options.for_s, as_is=options.as_is)
+        except OSError as error:
+            print(f"otelagent doctor: {options.command[0]}: {error.strerror or error}", file=sys.stderr)
+            return 2
+        results += examine_command(seen)
+        rows = ledger(seen)
+    if options.json or options.json_file:
         settings = [] if setup.config is None else setup.config.describe()
         told = [{"name": name, "value": value, "source": source} for name, value, source in settings]
-        print(json.dumps(as_json(results, settings=told), ensure_ascii=False))
-    else:
-        print(as_text(results, colour=_coloured(sys.stdout), width=shutil.get_terminal_size((100, 24)).columns))
+        text = json.dumps(as_json(results, settings=told, ledger=rows), ensure_ascii=False) + "\n"
+        if options.json_file:
+            with open(options.json_file, "w", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            sys.stdout.write(text)
+    if not options.json:
+        stream = sys.stderr if options.command else sys.stdout
+        width = shutil.get_terminal_size((100, 24)).columns
+        table = f"\n{ledger_text(rows)}\n" if rows else ""
+        print(as_text(results, colour=_coloured(stream), width=width) + table, file=stream)
     return int(any(result.status == "fail" for result in results))
 
 
@@ -95,7 +127,13 @@ def _take_flag(words: list[str], name: str) -> bool:
     return found
 
 
-def _take_number(words: list[str], name: str, default: float) -> float:
+def _take_value(words: list[str], prefix: str) -> str:
+    found = [word for word in words if word.startswith(prefix)]
+    words[:] = [word for word in words if not word.startswith(prefix)]
+    return found[-1].removeprefix(prefix) if found else ""
+
+
+def _take_number(words: list[str], name: str, default: float | None) -> float | None:
     for position, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option != name:

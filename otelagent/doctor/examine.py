@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from otelagent.config import Config, load
-from otelagent.doctor import check, destination, receiving, setup
+from otelagent.doctor import application, check, destination, receiving, setup
 from otelagent.doctor.check import Check, Finding, Result
 from otelagent.doctor.destination import Target, targets
+from otelagent.doctor.observe import Observation
 from otelagent.doctor.setup import Setup
 from otelagent.errors import ConfigError
 
-__all__ = ["examine_destinations", "examine_setup"]
+__all__ = ["all_checks", "examine_command", "examine_destinations", "examine_setup"]
 
 
 def examine_setup(given: Setup) -> list[Result]:
@@ -38,6 +39,11 @@ def examine_destinations(given: Setup) -> list[Result]:
     return results
 
 
+def examine_command(seen: Observation) -> list[Result]:
+    """A command that has run."""
+    return check.run(application.CHECKS, seen)
+
+
 def destination_requests(given: Setup) -> dict[str, bytes]:
     """One item of each signal, recorded whatever the sampler is."""
     from otelagent.doctor.synthetic import record
@@ -56,4 +62,4 @@ def _place(target: Target) -> tuple[object, ...]:
 
 def all_checks() -> tuple[Check, ...]:
     """Every check there is, in the order in which they are told."""
-    return (*setup.CHECKS, *destination.CHECKS, *receiving.CHECKS)
+    return (*setup.CHECKS, *destination.CHECKS, *application.CHECKS, *receiving.CHECKS)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
 from otelagent.doctor.check import Result, Status
 from otelagent.version import VERSION
 
-__all__ = ["as_json", "as_text"]
+__all__ = ["as_json", "as_text", "ledger_text"]
 
 _COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip": "2"}
 _MARGIN = " " * 8
@@ -26,6 +26,26 @@ def as_json(results: Sequence[Result], **more: Any) -> dict[str, Any]:
         "checks": [result.to_dict() for result in results],
         **more,
     }
+
+
+def ledger_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What became of each scope's items, as a table: from the first start to what each destination accepted."""
+    lines = [("scope", "started", "sampled", "queued", "sent", "accepted", "")]
+    for row in rows:
+        name = row["scope"] if row["signal"] == "traces" else f"{row['scope']} ({row['signal']})"
+        head = (name, f"{row['started']:,}", f"{row['sampled']:,}", f"{row['queued']:,}")
+        places = row["destinations"].items() or [("", {"sent": 0, "accepted": 0})]
+        for number, (place, counts) in enumerate(places):
+            begin = head if not number else ("", "", "", "")
+            lines.append((*begin, f"{counts['sent']:,}", f"{counts['accepted']:,}", place))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            [line[0].ljust(widths[0]), *(line[column].rjust(widths[column]) for column in range(1, 6)), line[6]]
+        ).rstrip()
+        for line in lines
+    )
 
 
 def as_text(results: Sequence[Result], *, colour: bool, width: int = 100) -> str:

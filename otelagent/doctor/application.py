@@ -1,0 +1,387 @@
+"""The checks of a command that has run: whether the agent was in it, and what became of its spans."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from otelagent.bootstrap.interpreter import read_program
+from otelagent.doctor.check import Check, Finding
+from otelagent.doctor.contrib import PACKAGES
+from otelagent.doctor.journal import COLUMNS, Process
+from otelagent.doctor.observe import Observation
+
+__all__ = ["CHECKS", "ledger"]
+
+_SERVERS = {"uvicorn", "gunicorn", "werkzeug", "wsgiref"}
+_ISOLATED = {
+    "I": "isolates Python from its environment",
+    "E": "has Python ignore its environment",
+    "S": "leaves out sitecustomize",
+}
+# Ended by the agent's delivery, or never meant to have one.
+_STATES_WITHOUT_END = {"INIT", "DISABLED"}
+
+
+def _command(seen: Observation) -> Iterator[Finding]:
+    name = os.path.basename(seen.command[0])
+    if name.rstrip("t").rstrip("0123456789.") in ("python", "pypy"):
+        for flag in read_program(seen.command[1:]).flags:
+            if flag in _ISOLATED:
+                advice = f"leave out -{flag}, or call otelagent.init() in the application"
+                yield Finding("fail", f"python -{flag} {_ISOLATED[flag]}, by which otelagent comes in", advice)
+                return
+    how = f", ended by {seen.stopped}" if seen.stopped else ""
+    if seen.stopped == "SIGKILL":
+        advice = "find out what keeps it: what is killed delivers nothing"
+        yield Finding("fail", f"it didn't end by itself and was killed after {seen.seconds:.0f} s", advice)
+    elif seen.code and not seen.stopped:
+        advice = "look at what it printed: telemetry has no part in an exit code"
+        yield Finding("warn", f"it ended with {seen.code} after {seen.seconds:.1f} s", advice)
+    else:
+        yield Finding("pass", f"it ran for {seen.seconds:.1f} s{how}")
+
+
+def _started(seen: Observation) -> Iterator[Finding]:
+    if not seen.processes:
+        advice = "see the check above; else the command starts no Python, or without its environment (sudo, env -i)"
+        yield Finding("fail", "no Python process of it met otelagent", advice)
+        return
+    for process in seen.processes:
+        if without := process.last("without_agent"):
+            advice = f"install otelagent for {without['executable']}, or use the environment that has it"
+            yield Finding("fail", str(without["problem"]), advice, process.title)
+            continue
+        status = process.status
+        state, reason = status.get("state", "INIT"), status.get("reason", "")
+        if process.last("initialized"):
+            engine = (status.get("engine") or {}).get("name", "?")
+            yield Finding("pass", f'service "{status.get("service")}", engine {engine}', about=process.title)
+        elif process.last("started").get("forked") and status.get("ledger"):
+            yield Finding("pass", "forked from a process with an agent, has one of its own", about=process.title)
+        elif state == "INIT" and seen.as_is:
+            advice = "call otelagent.init() there, or run it without --as-is"
+            yield Finding("fail", "otelagent.init() was never called", advice, process.title)
+        else:
+            yield Finding("fail", reason or "the agent didn't start", "correct what the reason names", process.title)
+
+
+def _imports(seen: Observation) -> Iterator[Finding]:
+    any_start = False
+    for process in seen.processes:
+        for start in process.facts("initialized"):
+            any_start = True
+            late = [one for one in start["imported_before"] if one["kind"] == "contrib"]
+            missed = [one["name"] for one in late if one["state"] != "disabled"]
+            if missed:
+                advice = "call otelagent.init() before these imports, or start the application by otelagent-run"
+                names = ", ".join(missed)
+                yield Finding("warn", f"imported before the agent started: {names} (contrib)", advice, process.title)
+        for again in process.facts("init_again"):
+            where = again["where"]
+            detail = f"otelagent.init() at {where} changes nothing: the agent ran already"
+            yield Finding("pass", detail, about=process.title)
+    if any_start:
+        yield Finding("pass", "otelagent's own instrumentations don't depend on the order of imports")
+
+
+def _instrumented(seen: Observation) -> Iterator[Finding]:
+    told: dict[tuple[str, str], str] = {}
+    applied: set[str] = set()
+    for process in seen.agents:
+        fact = process.last("status")
+        imported = set(fact["imported"])
+        states = process.status["instrumentations"]
+        applied |= {one["name"] for one in states if one["state"] == "applied"}
+        for one in states:
+            if one["name"] in imported and one["state"] not in ("applied", "absent"):
+                told[one["name"], one["kind"]] = f"{one['state']}\0{one['reason']}"
+        for module in set(fact["modules"]) & set(PACKAGES) - set(fact["covered"]):
+            told[module, "missing"] = "missing\0"
+    for (name, kind), text in sorted(told.items()):
+        state, _, reason = text.partition("\0")
+        if name in applied and kind != "missing":
+            continue
+        yield _not_instrumented(name, state, reason)
+    if applied:
+        yield Finding("pass", f"instrumented: {', '.join(sorted(applied))}")
+    elif seen.agents and not told:
+        advice = "make spans yourself: otelagent.span, @otelagent.instrument"
+        yield Finding("warn", "no library that can be instrumented was imported", advice)
+
+
+def _not_instrumented(name: str, state: str, reason: str) -> Finding:
+    if state == "missing":
+        return Finding("warn", f"{name} is imported and nothing instruments it", f"pip install {PACKAGES[name]}")
+    if state == "waiting":
+        advice = "call otelagent.init() earlier, before the library is set up, or start by otelagent-run"
+        return Finding("fail", f"{name} is imported and still waited for: it was set up before the agent came", advice)
+    if state == "disabled":
+        return Finding("warn", f"{name} is imported and switched off {reason}", f"change that setting to trace {name}")
+    if state == "unsupported":
+        return Finding("fail", f"{name} is not instrumented: {reason}", "install a version that is supported")
+    return Finding("fail", f"{name} is {state}: {reason}", f"see the log; disabled_instrumentations={name} silences it")
+
+
+def _provider(seen: Observation) -> Iterator[Finding]:
+    for process in seen.processes:
+        others = [one for one in process.facts("provider") if not one["by_agent"]]
+        for one in others:
+            where = f"{one['type']} is set at {one['where']}"
+            if one["taken"]:
+                advice = "leave out the application's own TracerProvider: the agent sets one, with all settings"
+                detail = f"{where}, before the agent: its sampler, resource and limits apply"
+            else:
+                advice = "take that line out: OpenTelemetry keeps the first one, and what is added to this is lost"
+                detail = f"{where}, and not used: there is one already"
+            yield Finding("warn", detail, advice, process.title)
+        if process.last("initialized") and not others:
+            yield Finding("pass", "the agent's is the only one", about=process.title)
+
+
+def _workers(seen: Observation) -> Iterator[Finding]:
+    words = [os.path.basename(word) for word in seen.command]
+    uwsgi = any(word in ("uwsgi", "pyuwsgi") for word in words)
+    if uwsgi and not any("threads" in word for word in words):
+        advice = "add --enable-threads: without it telemetry is sent only while requests are handled"
+        yield Finding("warn", "uWSGI runs without --enable-threads", advice)
+    for process in seen.agents:
+        for key, books in process.status["ledger"].items():
+            if count := books["rejected"].get("grpc_after_fork"):
+                advice = "set protocol=http/protobuf: gRPC doesn't survive a fork of the process that uses it"
+                yield Finding("fail", f"{count} {key} were refused after a fork inside gRPC", advice, process.title)
+    forked = sum(bool(process.last("started").get("forked")) for process in seen.agents)
+    if len(seen.processes) > 1:
+        detail = f"{len(seen.processes)} Python processes, {forked} of them forked; each has an agent of its own"
+        if "--reload" in words or "--debug" in words:
+            detail += "; one of them only watches files"
+        without = [process for process in seen.processes if process not in seen.agents]
+        if without:
+            detail = f"{len(seen.processes)} Python processes, {len(without)} without an agent"
+            yield Finding("warn", detail, "see why above, where the agent starts")
+        else:
+            yield Finding("pass", detail)
+    elif seen.processes and not uwsgi:
+        yield Finding("pass", "one Python process")
+
+
+def _traffic(seen: Observation) -> Iterator[Finding]:
+    servers = {
+        one["name"]
+        for process in seen.agents
+        for one in process.status["instrumentations"]
+        if one["state"] == "applied" and one["name"] in _SERVERS
+    }
+    if not servers:
+        return
+    requests = sum(process.total("server") for process in seen.agents)
+    if requests:
+        yield Finding("pass", f"{requests:,} requests have reached the server")
+    else:
+        advice = "send one while it runs; look at the port, the host (0.0.0.0 in a container) and excluded_urls"
+        yield Finding("warn", f"no request has reached the server ({', '.join(sorted(servers))})", advice)
+
+
+def _parent(seen: Observation) -> Iterator[Finding]:
+    left_out = sum(process.total("unsampled_parent") for process in seen.agents)
+    started = sum(process.total("started") for process in seen.agents)
+    sampled = sum(process.total("sampled") for process in seen.agents)
+    if left_out:
+        detail = f"{left_out:,} of {started:,} spans were left out because their caller's traceparent isn't sampled"
+        advice = "raise the caller's sampler (a gateway, a mesh, a load test), or set sampler=always_on here"
+        yield Finding("fail" if not sampled else "warn", detail, advice)
+    elif sampled:
+        yield Finding("pass", "no caller has a traceparent that isn't sampled")
+
+
+def _spans(seen: Observation) -> Iterator[Finding]:
+    if not seen.agents:
+        return
+    started = sum(process.total("started") for process in seen.agents)
+    sampled = sum(process.total("sampled") for process in seen.agents)
+    if not started:
+        advice = "see which libraries are instrumented, and whether anything was asked of them"
+        yield Finding("warn", "no span was started", advice)
+    elif not sampled:
+        yield Finding("fail", f"none of {started:,} spans was sampled", "see the sampler and the callers above")
+    else:
+        yield Finding("pass", f"{sampled:,} of {started:,} spans were sampled")
+
+
+def _exit(seen: Observation) -> Iterator[Finding]:
+    for process in seen.processes:
+        if process.last("without_agent") or not process.status.get("ledger"):
+            continue
+        yield _exit_of(process)
+
+
+def _exit_of(process: Process) -> Finding:
+    closed, os_exit = process.last("closed"), process.last("os_exit")
+    waiting = process.total("sampled") - process.total("queued")
+    if not closed and os_exit:
+        advice = "end by sys.exit or by returning; else call otelagent.flush() before os._exit"
+        detail = f"ended by os._exit at {os_exit['where']}: {waiting:,} spans were not handed over"
+        return Finding("fail", detail, advice, process.title)
+    if not closed:
+        advice = "end it by SIGTERM and leave it time (a longer grace period, no OOM): what is killed delivers nothing"
+        detail = f"killed, or it still runs: {waiting:,} spans were not handed over"
+        return Finding("fail", detail, advice, process.title)
+    if not closed["delivered_all"]:
+        advice = "raise exit_timeout_ms, or see why the destination doesn't take it; what is on disk is sent later"
+        return Finding("warn", "not everything was delivered when it ended", advice, process.title)
+    open_spans = process.total("sampled") - _ended(process)
+    if open_spans > 0:
+        threads = process.last("ended").get("daemon_threads")
+        where = f"; daemon threads: {', '.join(threads)}" if threads else ""
+        advice = "join threads and await tasks before the end: a span that never ends is never sent"
+        return Finding("warn", f"{open_spans:,} spans were open when it ended{where}", advice, process.title)
+    return Finding("pass", "ended with everything delivered", about=process.title)
+
+
+def _ended(process: Process) -> int:
+    books = process.status["ledger"].get("traces", {})
+    return int(books.get("ended", 0)) - int(books.get("sampled_out", 0))
+
+
+def _delivery(seen: Observation) -> Iterator[Finding]:
+    lost: dict[str, int] = {}
+    totals = {"delivered": 0, "spooled": 0, "queued": 0}
+    unbalanced, errors = [], []
+    for process in seen.agents:
+        for key, books in process.status["ledger"].items():
+            if not books["balanced"]:
+                unbalanced.append(f"{process.title} {key}")
+            for name in totals:
+                totals[name] += books[name]
+            for kind in ("rejected", "dropped"):
+                for reason, count in books[kind].items():
+                    lost[f"{kind} {reason}"] = lost.get(f"{kind} {reason}", 0) + count
+            error = (process.status["delivery"].get(key) or {}).get("last_error")
+            if error and error["message"]:
+                errors.append(f"{error['reason']}: {error['message']}")
+    if not seen.agents:
+        return
+    said = f"; the last error was {errors[-1]}" if errors else ""
+    if unbalanced:
+        yield Finding("fail", f"the books don't balance: {', '.join(unbalanced)}", "tell the maintainers")
+    if lost:
+        shown = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
+        yield Finding("fail", f"lost: {shown}{said}", "see the destination's checks above")
+    elif totals["spooled"] or totals["queued"]:
+        left = totals["spooled"] + totals["queued"]
+        advice = "they are sent when the destination is back; `otelagent spool list` shows them"
+        yield Finding("warn", f"{left:,} items wait for the destination{said}", advice)
+    else:
+        yield Finding("pass", f"{totals['delivered']:,} items delivered, none lost")
+
+
+def ledger(seen: Observation) -> list[dict[str, Any]]:
+    """What became of the items of each scope, over all processes: the columns, and those of each destination."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for process in seen.processes:
+        for row in process.rows:
+            one = found.setdefault(
+                (row.signal, row.scope),
+                {"signal": row.signal, "scope": row.scope, **dict.fromkeys(COLUMNS[:5], 0), "destinations": {}},
+            )
+            if not row.destination:
+                for name in COLUMNS[:5]:
+                    one[name] += row.counts[name]
+                continue
+            place = one["destinations"].setdefault(row.destination, dict.fromkeys(COLUMNS[5:], 0))
+            for name in COLUMNS[5:]:
+                place[name] += row.counts[name]
+    return [found[key] for key in sorted(found)]
+
+
+CHECKS = (
+    Check(
+        "command",
+        "The command runs",
+        "command",
+        "`python -I`, `-E`, `-S`; its exit code; whether it had to be killed",
+        "leave out the flag",
+        _command,
+    ),
+    Check(
+        "started",
+        "The agent starts in each process",
+        "command",
+        "every Python process of the command: whether the agent runs there, and why not",
+        "install otelagent where it is missing; call `otelagent.init()`",
+        _started,
+    ),
+    Check(
+        "imports",
+        "The agent comes before imports",
+        "command",
+        "libraries of contrib instrumentations that were imported before the agent started",
+        "`otelagent-run`, or `init()` first",
+        _imports,
+    ),
+    Check(
+        "instrumented",
+        "Imported libraries are instrumented",
+        "command",
+        "libraries that are imported and not instrumented: disabled, unsupported version, contrib missing, too late",
+        "the setting, the version or the package that is named",
+        _instrumented,
+    ),
+    Check(
+        "provider",
+        "There is one TracerProvider",
+        "command",
+        "`set_tracer_provider` called by the application, before the agent or after it",
+        "leave it to the agent",
+        _provider,
+    ),
+    Check(
+        "workers",
+        "Workers can send",
+        "command",
+        "reloaders, forked workers, uWSGI without threads, gRPC after a fork",
+        "`--enable-threads`; `protocol=http/protobuf`",
+        _workers,
+    ),
+    Check(
+        "traffic",
+        "Requests reach the server",
+        "command",
+        "whether a server that is instrumented got any request",
+        "send one; look at port and host",
+        _traffic,
+    ),
+    Check(
+        "spans",
+        "Spans are started and sampled",
+        "command",
+        "how many spans were started, and how many of them sampled",
+        "the sampler; what is instrumented",
+        _spans,
+    ),
+    Check(
+        "parent",
+        "Callers sample",
+        "command",
+        "spans left out because the inbound `traceparent` isn't sampled",
+        "the caller's sampler, or `sampler=always_on`",
+        _parent,
+    ),
+    Check(
+        "exit",
+        "Processes end with a last delivery",
+        "command",
+        "`os._exit`, a kill, spans still open in daemon threads, too little time",
+        "end by returning; `otelagent.flush()` before `os._exit`",
+        _exit,
+    ),
+    Check(
+        "delivery",
+        "Everything is delivered",
+        "command",
+        "the ledgers of all processes: what was lost or waits, and the last error",
+        "what the failing checks of the destination say",
+        _delivery,
+    ),
+)

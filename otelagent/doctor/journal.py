@@ -1,0 +1,154 @@
+"""What a process of an examined command tells: facts as lines, and counts in a table that outlives it however it ends.
+
+The counts are in a file that is mapped into memory, so that neither `os._exit` nor SIGKILL loses one.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from otelagent.struct import struct as frozen_struct
+from otelagent.threads import RLock
+
+__all__ = ["COLUMNS", "Journal", "Process", "Row", "read"]
+
+COLUMNS = ("started", "sampled", "server", "unsampled_parent", "queued", "sent", "accepted", "refused")
+"""What is counted of each signal, instrumentation scope and destination."""
+
+_ROWS = 512
+_KEY_BYTES = 400
+_ROW = struct.Struct(f"<H{_KEY_BYTES}s{len(COLUMNS)}Q")
+_COUNT = struct.Struct("<Q")
+_COUNTS_AT = _ROW.size - len(COLUMNS) * _COUNT.size
+
+
+class Journal:
+    """One process's own.
+
+    :param directory: where it is written.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._open()
+
+    def _open(self) -> None:
+        self._lock = RLock()
+        name = os.path.join(self._directory, f"{os.getpid()}-{time.time_ns()}")
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+        self._facts = os.open(name + ".jsonl", flags | os.O_APPEND, 0o600)
+        table = os.open(name + ".counts", flags, 0o600)
+        try:
+            os.ftruncate(table, _ROWS * _ROW.size)
+            self._table = mmap.mmap(table, _ROWS * _ROW.size)
+        finally:
+            os.close(table)
+        self._rows: dict[tuple[str, str, str], int] = {}
+        self._counts: dict[tuple[int, int], int] = {}
+
+    def tell(self, fact: str, **values: Any) -> None:
+        """Adds a fact."""
+        line = json.dumps({"fact": fact, "pid": os.getpid(), **values}, default=str) + "\n"
+        os.write(self._facts, line.encode())
+
+    def count(self, signal: str, scope: str, column: str, items: int = 1, destination: str = "") -> None:
+        """Adds to a count. The last row is for all that have none of their own."""
+        with self._lock:
+            key = (signal, scope, destination)
+            row = self._rows.get(key)
+            if row is None:
+                row = self._add(key)
+            place = row, COLUMNS.index(column)
+            self._counts[place] = value = self._counts.get(place, 0) + items
+            _COUNT.pack_into(self._table, row * _ROW.size + _COUNTS_AT + place[1] * _COUNT.size, value)
+
+    def _add(self, key: tuple[str, str, str]) -> int:
+        row = min(len(self._rows), _ROWS - 1)
+        text = json.dumps(key if row < _ROWS - 1 else (key[0], "others", "")).encode()
+        if len(text) > _KEY_BYTES:
+            text = json.dumps((key[0], key[1][:40], key[2][:40])).encode()[:_KEY_BYTES]
+        self._rows[key] = row
+        struct.pack_into(f"<H{_KEY_BYTES}s", self._table, row * _ROW.size, len(text), text)
+        return row
+
+    def after_fork_in_child(self) -> None:
+        """Starts one of the child's own; the parent goes on in its own."""
+        os.close(self._facts)
+        self._open()
+
+
+@frozen_struct(frozen=True)
+class Row:
+    """The counts of one signal, scope and destination; the destination is empty for what comes before one."""
+
+    signal: str
+    scope: str
+    destination: str
+    counts: Mapping[str, int]
+
+
+class Process:
+    """A process as its journal has it.
+
+    :ivar rows: its counts.
+    """
+
+    def __init__(self, facts: list[dict[str, Any]], rows: list[Row]) -> None:
+        self._facts = facts
+        self.rows = rows
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        return int(self._facts[0]["pid"]) if self._facts else 0
+
+    def facts(self, name: str) -> list[dict[str, Any]]:
+        """All of a name, in order."""
+        return [fact for fact in self._facts if fact["fact"] == name]
+
+    def last(self, name: str) -> dict[str, Any]:
+        """The last one of a name; empty for none."""
+        return next(iter(self.facts(name)[::-1]), {})
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The agent's, when it was last told."""
+        found: dict[str, Any] = self.last("status").get("status", {})
+        return found
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        words = [os.path.basename(word) for word in self.last("started").get("argv", [])[:2]]
+        return f"process {self.pid} ({' '.join(words)[:60]})" if words else f"process {self.pid}"
+
+    def total(self, column: str, signal: str = "traces") -> int:
+        """Of all scopes, before any destination."""
+        return sum(row.counts[column] for row in self.rows if row.signal == signal and not row.destination)
+
+
+def read(directory: str) -> list[Process]:
+    """The journals of all processes, in the order in which they began."""
+    found = []
+    paths = sorted(Path(directory).glob("*.jsonl"), key=lambda path: path.stem.partition("-")[2])
+    for path in paths:
+        facts = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+        if facts:
+            found.append(Process(facts, list(_rows(path.with_suffix(".counts")))))
+    return found
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    if not path.exists():
+        return
+    for length, key, *counts in _ROW.iter_unpack(path.read_bytes()):
+        if length:
+            signal, scope, destination = json.loads(key[:length])
+            yield Row(signal, scope, destination, dict(zip(COLUMNS, counts, strict=True)))
