@@ -76,6 +76,7 @@ def serve(
     import uvicorn
 
     from otelagent.viewer.server.app import Viewer
+    from otelagent.viewer.server.connections import Connection
     from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT as DEFAULT_GRPC_PORT
     from otelagent.viewer.store.store import Store
 
@@ -114,6 +115,8 @@ def serve(
 
         config = uvicorn.Config(
             viewer.app,
+            http=Connection,
+            ws="none",
             log_level="error",
             access_log=False,
             lifespan="on",

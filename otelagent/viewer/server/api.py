@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from otelagent.version import VERSION
 from otelagent.viewer.server import share
-from otelagent.viewer.server.bodies import Refused, read_body
+from otelagent.viewer.server.answers import Refused, refusal
+from otelagent.viewer.server.bodies import read_body
 from otelagent.viewer.server.checks import checks
 from otelagent.viewer.store import detail, export, listing, overview
 
@@ -31,18 +34,12 @@ __all__ = ["PAGE", "Api"]
 
 PAGE = Path(__file__).resolve().parent.parent / "page"
 
+_log = logging.getLogger(__name__)
+
 _MAX_LIMIT = 500
+_MAX_CONDITIONS = 16
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _SIGNAL_OF = {"resourceSpans": "traces", "resourceLogs": "logs", "resourceMetrics": "metrics"}
-
-
-class Answer(Exception):
-    """An answer that isn't the one hoped for."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class Api:
@@ -89,28 +86,36 @@ class Api:
         routes = [Route(path, self._guarded(handler)) for path, handler in get.items()]
         routes.append(Route("/api/session", self._guarded(self.session), methods=["POST"]))
         routes.append(Route("/api/import", self._guarded(self.take), methods=["POST"]))
-        routes.append(Route("/api/events", self.events))
-        routes.append(Route("/api/follow", self.follow))
+        routes.append(Route("/api/events", self._guarded(self.events)))
+        routes.append(Route("/api/follow", self._guarded(self.follow)))
         return routes
 
     def _guarded(self, handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             try:
                 found = await handler(request)
-            except (Answer, Refused) as error:
-                return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
-            return found if isinstance(found, Response) else _json(found)
+            except Refused as error:
+                refused = error
+            except sqlite3.Error as error:
+                refused = _failed(error)
+            except Exception as error:
+                _log.exception("%s failed", request.scope["path"])
+                refused = Refused(500, "failed", f"a defect of the viewer: {type(error).__name__}")
+            else:
+                return found if isinstance(found, Response) else _json(found)
+            self._receiver.count(refused.code)
+            return refusal(request, refused)
 
         return answer
 
     async def session(self, request: Request) -> Response:
         """Swaps the token for a cookie, so that it needn't stay in the address."""
-        body = await read_body(request.stream(), "", 4096)
+        body = await read_body(request, 4096)
         gate = self._gate()
         if not gate.right(body.decode("utf-8", "replace").strip()):
-            raise Answer(401, "no_token", "this is not the token of this run: open the address that otelagent printed")
+            raise Refused(401, "no_token", "this is not the token of this run: open the address that otelagent printed")
         response = Response(status_code=204)
-        response.set_cookie(gate.cookie, body.decode().strip(), path="/", httponly=True, samesite="strict")
+        response.set_cookie(gate.cookie, body.decode().strip(), path="/api", httponly=True, samesite="strict")
         return response
 
     async def status(self, request: Request) -> dict[str, Any]:
@@ -134,7 +139,9 @@ class Api:
         try:
             attributes = tuple(listing.attribute_filter(text) for text in asked.getlist("attr") if text.strip())
         except ValueError as error:
-            raise Answer(400, "bad_filter", str(error)) from None
+            raise Refused(400, "bad_filter", str(error)) from None
+        if len(attributes) > _MAX_CONDITIONS:
+            raise Refused(400, "bad_filter", f"at most {_MAX_CONDITIONS} conditions on attributes")
         wanted = listing.TraceFilter(
             service=asked.get("service", ""),
             operation=asked.get("operation", ""),
@@ -152,14 +159,14 @@ class Api:
     async def _one(self, query: Callable[..., Any], request: Request) -> Any:
         found = await self._read(query, _id(request, "trace", 16))
         if found is None:
-            raise Answer(404, "no_trace", "there is no such trace here, or not any more")
+            raise Refused(404, "no_trace", "there is no such trace here, or not any more")
         return found
 
     async def span(self, request: Request) -> Any:
         """One span in full."""
         found = await self._read(detail.span, _id(request, "trace", 16), _id(request, "span", 8))
         if found is None:
-            raise Answer(404, "no_span", "there is no such span here, or not any more")
+            raise Refused(404, "no_span", "there is no such span here, or not any more")
         return found
 
     async def otlp(self, request: Request) -> Response:
@@ -218,7 +225,7 @@ class Api:
 
     async def take(self, request: Request) -> Any:
         """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them."""
-        body = await read_body(request.stream(), request.headers.get("content-encoding", ""), _MAX_IMPORT_BYTES)
+        body = await read_body(request, _MAX_IMPORT_BYTES)
         taken = {"spans": 0, "logs": 0, "points": 0}
         lines = [line for line in body.splitlines() if line.strip()]
         if len(lines) > 1 and not lines[0].rstrip().endswith(b"}"):
@@ -227,7 +234,7 @@ class Api:
             head = line[:4096]
             signal = next((name for key, name in _SIGNAL_OF.items() if f'"{key}"'.encode() in head), None)
             if signal is None:
-                raise Answer(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
+                raise Refused(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
             batch = await self._receiver.take(signal, line, json=True)
             taken["spans"] += len(batch.spans)
             taken["logs"] += len(batch.logs)
@@ -236,12 +243,14 @@ class Api:
 
     async def events(self, request: Request) -> Response:
         """Notifications for the page."""
+        self._need_room()
         return StreamingResponse(
             self._changes.events(), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
 
     async def follow(self, request: Request) -> Response:
         """A line of JSON for each trace that is new or has grown, for terminals and scripts."""
+        self._need_room()
 
         async def lines() -> AsyncIterator[bytes]:
             async for change in self._changes.watch():
@@ -252,8 +261,19 @@ class Api:
 
         return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
 
+    def _need_room(self) -> None:
+        if self._changes.full:
+            raise Refused(429, "busy", "too many watch already: close a page or a script that does")
+
     async def _read(self, query: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return await run_in_threadpool(self._store.read, query, *arguments, **options)
+
+
+def _failed(error: sqlite3.Error) -> Refused:
+    if "interrupted" in str(error):
+        return Refused(503, "too_slow", "the search took too long: ask for less")
+    _log.error("the store can't be read: %s", error)
+    return Refused(500, "store_failed", f"the store can't be read: {error}")
 
 
 def _json(value: Any) -> Response:
@@ -271,7 +291,7 @@ def _hex(text: str, size: int, name: str) -> bytes:
     except ValueError:
         found = b""
     if len(found) != size:
-        raise Answer(400, "bad_id", f"{name}={text[:64]!r} must be {2 * size} hexadecimal digits")
+        raise Refused(400, "bad_id", f"{name}={text[:64]!r} must be {2 * size} hexadecimal digits")
     return found
 
 
@@ -280,7 +300,7 @@ def _integer(asked: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or len(text) > 19:
-        raise Answer(400, "bad_number", f"{name}={text[:40]!r} must be a whole number")
+        raise Refused(400, "bad_number", f"{name}={text[:40]!r} must be a whole number")
     return min(int(text), 2**63 - 1)
 
 
@@ -293,7 +313,7 @@ def _milliseconds(asked: Mapping[str, str], name: str) -> int | None:
     except ValueError:
         number = -1.0
     if not 0 <= number < 1e12:
-        raise Answer(400, "bad_number", f"{name}={text[:40]!r} must be milliseconds")
+        raise Refused(400, "bad_number", f"{name}={text[:40]!r} must be milliseconds")
     return int(number * 1e6)
 
 

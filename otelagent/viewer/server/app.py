@@ -8,11 +8,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from otelagent.viewer.server.answers import Refused, refusal
 from otelagent.viewer.server.api import PAGE, Api
 from otelagent.viewer.server.events import Changes
 from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT, GrpcReceiver, NoGrpc
@@ -53,6 +55,7 @@ class Viewer:
                 Route("/{path:path}", self.receiver.miss, methods=["POST"]),
                 Mount("/", StaticFiles(directory=PAGE, check_dir=False)),
             ],
+            exception_handlers={HTTPException: _unknown},
             lifespan=self._lifespan,
         )
         self.gate = Gate(inner, self.token, lambda: self.port)
@@ -102,6 +105,14 @@ class Viewer:
         self.stop()
         self._unwatch()
         self.receiver.close()
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    told = Refused(
+        error.status_code, error.detail.lower().replace(" ", "_"), f"{request.method} on this path: {error.detail}"
+    )
+    return refusal(request, told, dict(error.headers or {}))
 
 
 async def _index(request: Request) -> Response:

@@ -43,6 +43,11 @@ class Changes:
         """Whether anybody watches."""
         return bool(self._watchers)
 
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may watch."""
+        return len(self._watchers) >= _MAX_WATCHERS
+
     def written(self, touched: Touched) -> None:
         """Called on the writer's thread."""
         if self._watchers and self._loop is not None and not self._loop.is_closed():
@@ -55,10 +60,10 @@ class Changes:
     async def watch(self) -> AsyncIterator[dict[str, Any] | None]:
         """Notifications, at most four a second; None now and then when there are none.
 
-        :raises RuntimeError: too many watch already.
+        Ends at once where it is `full`.
         """
-        if len(self._watchers) >= _MAX_WATCHERS:
-            raise RuntimeError("too many watch already")
+        if self.full:
+            return
         watcher = _Watcher()
         self._watchers.add(watcher)
         try:

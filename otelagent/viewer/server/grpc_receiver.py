@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from otelagent.viewer.ingest import SIGNALS, empty_response
-from otelagent.viewer.server.bodies import MAX_BODY_BYTES, Refused
+from otelagent.viewer.server.answers import Refused
+from otelagent.viewer.server.bodies import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from otelagent.viewer.server.receiver import Receiver
@@ -92,7 +93,8 @@ class GrpcReceiver:
         try:
             async with self._reading:
                 body = await self._read(messages)
-            with self._receiver.room(len(body)):
+            with self._receiver.room() as keep:
+                keep(len(body))
                 batch = await self._receiver.take(signal, body, json=False)
             self._receiver.arrivals.took(batch)
         except Refused as error:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
 from otelagent.viewer.ingest import SIGNALS, Malformed, decode, empty_response
+from otelagent.viewer.server.answers import JSON, PROTOBUF, Refused, media_of, refusal
 from otelagent.viewer.server.arrivals import Arrivals
-from otelagent.viewer.server.bodies import MAX_BODY_BYTES, Refused, read_body
+from otelagent.viewer.server.bodies import MAX_BODY_BYTES, read_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiver"]
 
-_PROTOBUF = "application/x-protobuf"
-_JSON = "application/json"
 _MAX_BODIES_BYTES = 3 * MAX_BODY_BYTES
-_RETRY_AFTER_S = 1
 
 
 class Receiver:
@@ -54,28 +52,27 @@ class Receiver:
     async def receive(self, request: Request) -> Response:
         """``POST /v1/{signal}``."""
         signal = request.path_params["signal"]
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        media = media_of(request)
         try:
             if signal not in SIGNALS:
                 raise Refused(404, "unknown_signal", f"there is no /v1/{signal[:40]}: {', '.join(SIGNALS)}")
-            if media not in (_PROTOBUF, _JSON):
-                raise Refused(415, "unknown_type", f"Content-Type must be {_PROTOBUF} or {_JSON}, not {media[:60]!r}")
-            with self.room(_expected_bytes(request)):
-                body = await read_body(request.stream(), request.headers.get("content-encoding", ""))
-                batch = await self.take(signal, body, json=media == _JSON)
+            if media not in (PROTOBUF, JSON):
+                raise Refused(415, "unknown_type", f"Content-Type must be {PROTOBUF} or {JSON}, not {media[:60]!r}")
+            with self.room() as keep:
+                body = await read_body(request, keep=keep)
+                batch = await self.take(signal, body, json=media == JSON)
             self.arrivals.took(batch)
         except Refused as error:
             self.count(error.code)
-            return _status(error, media)
+            return refusal(request, error)
         return _answer(signal, batch, media)
 
     async def miss(self, request: Request) -> Response:
         """``POST`` to a path that nothing takes."""
-        self.arrivals.missed(request.url.path)
+        self.arrivals.missed(request.scope["path"])
         self.count("wrong_path")
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         paths = ", ".join(f"/v1/{signal}" for signal in SIGNALS)
-        return _status(Refused(404, "wrong_path", f"OTLP/HTTP is taken on {paths}"), media)
+        return refusal(request, Refused(404, "wrong_path", f"OTLP/HTTP is taken on {paths}"))
 
     async def take(self, signal: str, body: bytes, *, json: bool) -> Batch:
         """Decodes a request and waits until it is in the store.
@@ -97,54 +94,34 @@ class Receiver:
         return batch
 
     @contextmanager
-    def room(self, expected_bytes: int) -> Iterator[None]:
-        """Keeps room for a body while it is taken.
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Room for one body until it is stored; gives what is called with the bytes of each part that comes.
 
-        :raises Refused: those that are being taken leave none.
+        That raises `Refused` when those that are being taken leave no more room.
         """
-        if self._bytes and self._bytes + expected_bytes > _MAX_BODIES_BYTES:
-            raise Refused(429, "busy", "too many requests at once: send it again")
-        self._bytes += expected_bytes
+        kept = 0
+
+        def keep(size: int) -> None:
+            nonlocal kept
+            if self._bytes > kept and self._bytes + size > _MAX_BODIES_BYTES:
+                raise Refused(429, "busy", "too many requests at once: send it again")
+            self._bytes += size
+            kept += size
+
         try:
-            yield
+            yield keep
         finally:
-            self._bytes -= expected_bytes
+            self._bytes -= kept
 
     def count(self, code: str) -> None:
         """Counts a request that is refused."""
         self.refused[code] = self.refused.get(code, 0) + 1
 
 
-def _expected_bytes(request: Request) -> int:
-    # What a body may come to isn't known when it is compressed or chunked.
-    length = request.headers.get("content-length", "")
-    plain = length.isdecimal() and not request.headers.get("content-encoding")
-    return min(int(length[:12]), MAX_BODY_BYTES) if plain else 4 * 2**20
-
-
 def _answer(signal: str, batch: Batch, media: str) -> Response:
     response = empty_response(signal, batch)
-    if media == _JSON:
+    if media == JSON:
         from google.protobuf.json_format import MessageToDict
 
-        return Response(json.dumps(MessageToDict(response)), media_type=_JSON)
-    return Response(response.SerializeToString(), media_type=_PROTOBUF)
-
-
-def _status(error: Refused, media: str) -> Response:
-    """The error as google.rpc.Status: field 2 is the message (OTLP specification, "Failures")."""
-    headers: dict[str, Any] = {"retry-after": str(_RETRY_AFTER_S)} if error.status == 429 else {}
-    if media == _PROTOBUF:
-        text = str(error).encode()[:2000]
-        body = b"\x12" + _varint(len(text)) + text
-        return Response(body, error.status, headers, _PROTOBUF)
-    return Response(json.dumps({"message": str(error), "code": error.code}), error.status, headers, _JSON)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+        return Response(json.dumps(MessageToDict(response)), media_type=JSON)
+    return Response(response.SerializeToString(), media_type=PROTOBUF)

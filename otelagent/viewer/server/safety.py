@@ -7,9 +7,12 @@ loopback (DNS rebinding) by the Host header, which must be one of ours.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from otelagent.viewer.server.answers import Refused, refusal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -53,49 +56,47 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if refusal := self._refusal(scope["path"], headers, scope["headers"]):
-            status, code, message = refusal
-            self.refused[code] = self.refused.get(code, 0) + 1
-            from starlette.responses import JSONResponse
-
-            response = JSONResponse({"error": {"code": code, "message": message}}, status)
-            await response(scope, receive, send)
-            return
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 known = {name.lower() for name, _ in message["headers"]}
+                more = {**_HEADERS, "cache-control": "no-store" if scope["path"].startswith("/api/") else "no-cache"}
                 message["headers"] = [
                     *message["headers"],
-                    *((k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in known),
+                    *((k.encode(), v.encode()) for k, v in more.items() if k.encode() not in known),
                 ]
             await send(message)
 
-        await self._app(scope, receive, with_headers)
+        request = Request(scope, receive)
+        try:
+            self._check(request)
+        except Refused as error:
+            self.refused[error.code] = self.refused.get(error.code, 0) + 1
+            await refusal(request, error)(scope, receive, with_headers)
+        else:
+            await self._app(scope, receive, with_headers)
 
-    def _refusal(
-        self, path: str, headers: dict[str, str], pairs: Iterable[tuple[bytes, bytes]]
-    ) -> tuple[int, str, str] | None:
+    def _check(self, request: Request) -> None:
         port = self._port()
         hosts = [f"{host}:{port}" for host in _HOSTS]
-        if sum(name == b"host" for name, _ in pairs) != 1 or headers.get("host", "").lower() not in hosts:
-            return 421, "foreign_host", f"the Host header must be one of {', '.join(hosts)}"
-        origin = headers.get("origin")
-        if origin is not None and origin.lower() not in [f"http://{host}" for host in hosts]:
-            return 403, "foreign_origin", "a page of another origin may not talk to the viewer"
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return 403, "foreign_origin", "a page of another origin may not talk to the viewer"
-        if path.startswith("/api/") and path != "/api/session" and not self.knows(headers):
-            return 401, "no_token", "open the page by the address that otelagent printed, which has the token"
-        return None
+        told = request.headers.getlist("host")
+        if len(told) != 1 or told[0].lower() not in hosts:
+            raise Refused(421, "foreign_host", f"the Host header must be one of {', '.join(hosts)}")
+        origins = [f"http://{host}" for host in hosts]
+        if not all(origin.lower() in origins for origin in request.headers.getlist("origin")) or not all(
+            site in ("none", "same-origin") for site in request.headers.getlist("sec-fetch-site")
+        ):
+            raise Refused(403, "foreign_origin", "a page of another origin may not talk to the viewer")
+        path = request.scope["path"]
+        if path.startswith("/api/") and path != "/api/session" and not self.knows(request):
+            raise Refused(401, "no_token", "open the page by the address that otelagent printed, which has the token")
 
-    def knows(self, headers: dict[str, str]) -> bool:
+    def knows(self, request: Request) -> bool:
         """Whether the request shows the token, as a cookie or as a bearer."""
-        shown = headers.get("authorization", "").removeprefix("Bearer ")
+        shown = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not shown:
             try:
-                cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+                cookie = SimpleCookie(request.headers.get("cookie", "")).get(self.cookie)
             except CookieError:
                 return False
             shown = cookie.value if cookie is not None else ""

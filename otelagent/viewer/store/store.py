@@ -7,6 +7,7 @@ import queue
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from otelagent.viewer.store.writer import Writer
 __all__ = ["Store"]
 
 _READERS = 4
+_READ_S = 10.0
+"""For one read, so that a few questions that take forever don't leave the page without an answer to any."""
 
 Result = TypeVar("Result")
 
@@ -66,8 +69,13 @@ class Store:
         return written
 
     def read(self, query: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
-        """What a function of `listing`, `detail` or `overview` answers; waits for a free connection."""
+        """What a function of `listing`, `detail` or `overview` answers; waits for a free connection.
+
+        :raises sqlite3.OperationalError: ``interrupted``, when it reads for longer than any of them should.
+        """
         with self._reader() as connection:
+            until_s = time.monotonic() + _READ_S
+            connection.set_progress_handler(lambda: time.monotonic() > until_s, 100_000)
             return query(connection, *arguments, **options)
 
     def watch(self, listener: Callable[[Touched], object]) -> Callable[[], None]:

@@ -1,0 +1,84 @@
+"""Connections of HTTP, bounded in number and in time: a client that stops in the middle holds nothing for long.
+
+uvicorn has a time for connections that are kept alive between requests, and none for those on which a request begins
+and never ends, or whose answer nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+__all__ = ["Connection"]
+
+MAX_CONNECTIONS = 256
+_REQUEST_S = 30.0
+"""For a whole request to come in; also for what still comes of one that is answered already."""
+_UNREAD_S = 60.0
+"""For a client to go on reading an answer."""
+_IDLE_S = 75.0
+
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b'\r\n{"error": {"code": "busy", "message": "too many connections at once: send it again"}}\n'
+)
+_SLOW = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b'\r\n{"error": {"code": "too_slow", "message": "the request did not come in time"}}\n'
+)
+
+
+class Connection(H11Protocol):
+    """One of them. By h11, also where uvicorn finds a faster parser: that one holds headers without end."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.write(_FULL)
+            transport.close()
+        else:
+            self._wait(_REQUEST_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.transport.is_closing() or self.conn.their_state in (h11.DONE, h11.MUST_CLOSE, h11.ERROR):
+            self._wait(None)
+        elif self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
+            if self._waiting is None:
+                self._wait(_REQUEST_S)
+        elif self.timeout_keep_alive_task is None:
+            # What came last was the rest of a body that nobody wanted, and has ended uvicorn's timer.
+            self._wait(_IDLE_S)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(_UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _wait(self, seconds: float | None) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._waiting = self.loop.call_later(seconds, self._late) if seconds is not None else None
+
+    def _late(self) -> None:
+        self._waiting = None
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            self.transport.write(_SLOW)
+        self.transport.close()
