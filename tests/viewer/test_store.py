@@ -269,7 +269,8 @@ def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
             span = traces.span("work", trace=T[number], start_us=1000 * number, error=True, text="x" * 200)
             span.links.add(trace_id=T[90], span_id=b"l" * 8)
         put(store, "traces", traces.body)
-    store._writer._prune()
+    while store._writer._prune():
+        pass
     status = store.status()
     assert status["given_up_traces"] > 0
     assert status["bytes"] <= 600_000 + 100_000
@@ -277,7 +278,6 @@ def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
     assert kept
     assert kept == [T[number].hex() for number in reversed(range(40 - len(kept), 40))]
     with sqlite3.connect(store.path) as connection:
-        for table in ("span", "trace_operation"):
-            assert connection.execute(f"SELECT count(DISTINCT trace) FROM {table}").fetchone() == (len(kept),)
+        assert connection.execute("SELECT count(DISTINCT trace) FROM span").fetchone() == (len(kept),)
         assert connection.execute("SELECT count(*) FROM link").fetchone() == (50 * len(kept),)
     store.close()

@@ -6,18 +6,14 @@ import json
 import sqlite3
 from typing import Any
 
-__all__ = ["span", "trace", "trace_row"]
+from otelagent.viewer.store.trace_ids import row_of
+
+__all__ = ["span", "trace"]
 
 MAX_SPANS = 200_000
 """Of one trace on the page; the rest is left out, and the answer says so."""
 MAX_LOGS = 5_000
 _MAX_BODY = 300
-
-
-def trace_row(connection: sqlite3.Connection, trace_id: bytes) -> int | None:
-    """The id of a trace's row, None if there is no such trace."""
-    row = connection.execute("SELECT id FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
-    return int(row[0]) if row else None
 
 
 def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
@@ -27,12 +23,12 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
     -1 for a root and -2 for a parent that is not there, which ``missing`` then names; ``start`` is in nanoseconds since
     the trace's start.
     """
-    row = connection.execute(
-        "SELECT id, start_ns, end_ns, spans, errors FROM trace WHERE trace_id = ?", (trace_id,)
-    ).fetchone()
-    if row is None:
+    key = row_of(connection, trace_id)
+    if key is None:
         return None
-    key, start_ns, end_ns, spans, errors = row
+    start_ns, end_ns, spans, errors = connection.execute(
+        "SELECT start_ns, end_ns, spans, errors FROM trace WHERE id = ?", (key,)
+    ).fetchone()
     rows = connection.execute(
         "SELECT span.span_id, span.parent_id, span.resource, span.scope, operation.name, operation.kind, span.status,"
         " span.start_ns, span.duration_ns, span.events IS NOT NULL, span.links IS NOT NULL, span.status_message"
@@ -118,9 +114,9 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
     row = connection.execute(
         "SELECT span.parent_id, operation.name, operation.kind, span.status, span.status_message, span.start_ns,"
         " span.duration_ns, span.attributes, span.events, span.links, span.dropped, span.trace_state, span.resource,"
-        " span.scope FROM span JOIN trace ON trace.id = span.trace JOIN operation ON operation.id = span.operation"
-        " WHERE trace.trace_id = ? AND span.span_id = ?",
-        (trace_id, span_id),
+        " span.scope FROM span JOIN operation ON operation.id = span.operation"
+        " WHERE span.trace = ? AND span.span_id = ?",
+        (row_of(connection, trace_id), span_id),
     ).fetchone()
     if row is None:
         return None

@@ -6,6 +6,8 @@ import json
 import sqlite3
 from typing import Any
 
+from otelagent.viewer.store.trace_ids import row_of
+
 __all__ = ["traces_data"]
 
 
@@ -18,9 +20,9 @@ def traces_data(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, An
     for row in connection.execute(
         "SELECT span.span_id, span.parent_id, operation.name, operation.kind, span.status, span.status_message,"
         " span.start_ns, span.duration_ns, span.attributes, span.events, span.links, span.dropped, span.trace_state,"
-        " span.resource, span.scope FROM span JOIN trace ON trace.id = span.trace JOIN operation ON operation.id ="
-        " span.operation WHERE trace.trace_id = ? ORDER BY span.start_ns, span.id",
-        (trace_id,),
+        " span.resource, span.scope FROM span JOIN operation ON operation.id = span.operation"
+        " WHERE span.trace = ? ORDER BY span.start_ns, span.id",
+        (row_of(connection, trace_id),),
     ):
         groups.setdefault((row[13], row[14]), []).append(_span(trace_id, row))
     if not groups:

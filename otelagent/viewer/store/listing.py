@@ -1,7 +1,8 @@
 """The list of traces: the latest first, filtered, always in bounded time.
 
-Candidates come as descending ids of traces from whatever narrows them most; what else is asked is looked up for
-blocks of them. When the time is over, the answer says so and how far the search came.
+Candidates come as descending ids of traces: those of an operation or of words found, or all in the zones that can have
+what is asked. What else is asked is looked up for blocks of them. When the time is over, the answer says so and how far
+the search came.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ import json
 import re
 import sqlite3
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice, repeat
 from typing import Any
 
-from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG, OPERATION
+from otelagent.viewer.store.summaries import ZONE_BITS
+from otelagent.viewer.store.trace_ids import row_of
+from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
 
-__all__ = ["AttributeFilter", "TraceFilter", "attribute_filter", "summary", "traces"]
+__all__ = ["AttributeFilter", "TraceFilter", "attribute_filter", "latest", "summary", "traces"]
 
 _TIME_S = 0.25
 _MAX_ID = 2**63 - 1
-_BLOCKS = (64, 512, 2048)
-_MAX_WORDS_FOUND = 5_000
+# Traces that are looked at in one go: few at first, because most pages are full soon, and where spans have to be read.
+_MANY = (64, 256, 1024)
+_FEW = (64, 128)
+_MAX_NAMES_FOUND = 500
+_MAX_WORDS_FOUND = 2_000
 _OPERATORS = ("!=", ">=", "<=", "=", ">", "<", "~")
 
 
@@ -76,17 +83,16 @@ def traces(
         ``searched_to`` (start of the last trace looked at, as text; None if none was).
     """
     until_s = time.monotonic() + _TIME_S
-    candidates = _candidates(connection, asked, _MAX_ID if before is None else before)
     found: list[dict[str, Any]] = []
     last: int | None = None
     complete = True
-    for block in _blocks(candidates):
-        for row in _matching(connection, asked, block):
+    for lowest, rows in _matching(connection, asked, _MAX_ID if before is None else before):
+        for row in rows:
             if len(found) == limit:
                 return _page(found, last, True, connection)
             found.append(_summary(connection, row))
             last = row[0]
-        last = block[-1] if len(found) < limit else last
+        last = lowest if len(found) < limit else last
         if time.monotonic() > until_s:
             complete = False
             break
@@ -95,9 +101,16 @@ def traces(
     return _page(found, last, complete, connection)
 
 
+def latest(connection: sqlite3.Connection, from_ns: int, to_ns: int) -> Iterator[int]:
+    """The rows of the traces that began in a time, the latest first."""
+    for _, rows in _matching(connection, TraceFilter(from_ns=from_ns, to_ns=to_ns), _MAX_ID):
+        for row in rows:
+            yield row[0]
+
+
 def summary(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
     """One trace as the list has it; None if there is none."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
+    row = connection.execute(f"SELECT {_COLUMNS} FROM trace WHERE id = ?", (row_of(connection, trace_id),)).fetchone()
     return _summary(connection, row) if row is not None else None
 
 
@@ -106,45 +119,87 @@ def _page(
 ) -> dict[str, Any]:
     start = None
     if last is not None:
-        row = connection.execute("SELECT start_ns FROM trace WHERE id = ?", (last,)).fetchone()
+        row = connection.execute("SELECT start_ns FROM trace WHERE id >= ? ORDER BY id LIMIT 1", (last,)).fetchone()
         start = str(row[0]) if row else None
     return {"traces": found, "next": last, "complete": complete, "searched_to": start}
 
 
-def _blocks(candidates: Iterator[int]) -> Iterator[list[int]]:
-    sizes = list(_BLOCKS)
-    while block := list(islice(candidates, sizes[0])):
-        yield block
-        if len(sizes) > 1:
-            sizes.pop(0)
+def _matching(
+    connection: sqlite3.Connection, asked: TraceFilter, before: int
+) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+    """Rows of traces that are as asked, in blocks, the latest first; with each the lowest id that was looked at."""
+    conditions, values = _conditions(asked, _OF_TRACE)
+    sizes = _FEW if asked.attributes else _MANY
+    for lowest, block in _blocks(connection, asked, before, sizes):
+        sql = f"SELECT {_COLUMNS} FROM trace WHERE {' AND '.join([block, *conditions])} ORDER BY id DESC"
+        rows = connection.execute(sql, values).fetchall()
+        if asked.text and (asked.service or asked.operation):
+            rows = _with_operation(connection, asked, rows)
+        for one in asked.attributes:
+            condition, parameters = _condition(one)
+            rows = _keep(
+                connection,
+                rows,
+                "span JOIN resource ON resource.id = span.resource",
+                f"(({condition.format('span')}) OR ({condition.format('resource')}))",
+                [*parameters, *parameters],
+            )
+        yield lowest, rows
+
+
+def _blocks(
+    connection: sqlite3.Connection, asked: TraceFilter, before: int, sizes: Sequence[int]
+) -> Iterator[tuple[int, str]]:
+    """Conditions on the ids of traces, descending, with the lowest id of each."""
+    conditions, values = _conditions(asked, _OF_ZONE)
+    where = " AND ".join(["id <= ?", *conditions])
+    zones = connection.execute(
+        f"SELECT id FROM zone WHERE {where} ORDER BY id DESC", [(before - 1) >> ZONE_BITS, *values]
+    )
+    steps = chain(sizes, repeat(sizes[-1]))
+    if not (asked.text or asked.service or asked.operation):
+        for (zone,) in zones:
+            high = min((zone + 1) << ZONE_BITS, before)
+            while high > zone << ZONE_BITS:
+                low = max(high - next(steps), zone << ZONE_BITS)
+                yield low, f"id BETWEEN {low} AND {high - 1}"
+                high = low
+        return
+    candidates = _candidates(connection, asked, before)
+    if conditions:
+        possible = {zone for (zone,) in zones}
+        candidates = (one for one in candidates if one >> ZONE_BITS in possible)
+    while block := list(islice(candidates, next(steps))):
+        yield block[-1], f"id IN ({_list(block)})"
+
+
+def _conditions(asked: TraceFilter, columns: Sequence[str]) -> tuple[list[str], list[object]]:
+    known = zip(columns, (asked.min_ns, asked.max_ns, asked.from_ns, asked.to_ns), strict=True)
+    conditions = [(condition, value) for condition, value in known if value is not None]
+    texts = [condition for condition, _ in conditions] + ["errors > 0"] * asked.error
+    return texts, [value for _, value in conditions]
 
 
 def _candidates(connection: sqlite3.Connection, asked: TraceFilter, before: int) -> Iterator[int]:
     """Ids of traces, descending, each once."""
-    sources: list[Iterator[int]]
     if asked.text:
         sources = _by_words(connection, asked.text, before)
-    elif asked.service or asked.operation:
-        sources = [_of_operation(connection, one, before) for one in _operations(connection, asked)]
-    elif asked.error:
-        sources = [_ids(connection, "SELECT id FROM trace WHERE errors > 0 AND id < ? ORDER BY id DESC", (before,))]
-    elif asked.from_ns is not None or asked.to_ns is not None:
-        sql = "SELECT id FROM trace WHERE start_ns BETWEEN ? AND ? AND id < ? ORDER BY id DESC"
-        sources = [_ids(connection, sql, (*_times(asked), before))]
     else:
-        sources = [_ids(connection, "SELECT id FROM trace WHERE id < ? ORDER BY id DESC", (before,))]
+        sources = [_of_operation(connection, one, before) for one in _operations(connection, asked)]
     for trace, _ in groupby(heapq.merge(*sources, reverse=True)):
         yield trace
 
 
-def _ids(connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> Iterator[int]:
-    for (found,) in connection.execute(sql, values):
-        yield found
-
-
 def _of_operation(connection: sqlite3.Connection, operation: int, before: int) -> Iterator[int]:
-    sql = "SELECT trace FROM trace_operation WHERE operation = ? AND trace < ? ORDER BY trace DESC"
-    return _ids(connection, sql, (operation, before))
+    pending: list[int] = []
+    sql = "SELECT last, traces FROM posting WHERE operation = ? ORDER BY last DESC"
+    for last, traces in connection.execute(sql, (operation,)):
+        while pending and pending[-1] > last:
+            yield pending.pop()
+        # A transaction's list may reach back behind those before it, where a trace went on.
+        pending += [one for one in array("q", traces) if one < before]
+        pending.sort()
+    yield from reversed(pending)
 
 
 def _operations(connection: sqlite3.Connection, asked: TraceFilter) -> list[int]:
@@ -156,55 +211,33 @@ def _operations(connection: sqlite3.Connection, asked: TraceFilter) -> list[int]
 
 
 def _by_words(connection: sqlite3.Connection, text: str, before: int) -> list[Iterator[int]]:
-    sql = "SELECT rowid FROM word WHERE word MATCH ? ORDER BY rowid DESC LIMIT ?"
     # Words as they are, each may go on: what is typed is no query language.
     query = " ".join('"' + part.replace('"', '""') + '"*' for part in text.split())
-    of: dict[int, list[int]] = {OPERATION: [], LOG: [], EXCEPTION: []}
-    for (rowid,) in connection.execute(sql, (query, _MAX_WORDS_FOUND)):
+    sql = "SELECT rowid FROM {} WHERE {} MATCH ? ORDER BY rowid DESC LIMIT ?"
+    names = connection.execute(sql.format("name", "name"), (query, _MAX_NAMES_FOUND)).fetchall()
+    sources = [_of_operation(connection, one, before) for (one,) in names]
+    of: dict[int, list[int]] = {LOG: [], EXCEPTION: []}
+    for (rowid,) in connection.execute(sql.format("word", "word"), (query, _MAX_WORDS_FOUND)):
         of[rowid % KINDS].append(rowid // KINDS)
-    sources = [_of_operation(connection, one, before) for one in of[OPERATION]]
-    for kind, sql in (
-        (EXCEPTION, "SELECT DISTINCT trace FROM span WHERE id IN ({}) AND trace < ? ORDER BY trace DESC"),
-        (
-            LOG,
-            "SELECT DISTINCT trace.id FROM log JOIN trace ON trace.trace_id = log.trace_id"
-            " WHERE log.id IN ({}) AND trace.id < ? ORDER BY trace.id DESC",
-        ),
-    ):
-        if of[kind]:
-            sources.append(_ids(connection, sql.format(_list(of[kind])), (before,)))
+    found = [row[0] for row in connection.execute(f"SELECT trace FROM span WHERE id IN ({_list(of[EXCEPTION])})")]
+    logs = f"SELECT DISTINCT trace_id FROM log WHERE id IN ({_list(of[LOG])}) AND trace_id IS NOT NULL"
+    found += [row for (one,) in connection.execute(logs) if (row := row_of(connection, one)) is not None]
+    sources.append(iter(sorted({one for one in found if one < before}, reverse=True)))
     return sources
 
 
-def _matching(connection: sqlite3.Connection, asked: TraceFilter, block: list[int]) -> list[tuple[Any, ...]]:
-    """Rows of the traces of a block that are as asked, the latest first."""
-    conditions = [f"id IN ({_list(block)})"]
-    values: list[object] = []
-    for condition, value in (
-        ("end_ns - start_ns >= ?", asked.min_ns),
-        ("end_ns - start_ns <= ?", asked.max_ns),
-        ("start_ns >= ?", asked.from_ns),
-        ("start_ns <= ?", asked.to_ns),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    if asked.error:
-        conditions.append("errors > 0")
-    sql = f"SELECT {_COLUMNS} FROM trace WHERE {' AND '.join(conditions)} ORDER BY id DESC"
-    rows = connection.execute(sql, values).fetchall()
-    if asked.text and (asked.service or asked.operation):
-        rows = _keep(connection, rows, "trace_operation", f"operation IN ({_list(_operations(connection, asked))})")
-    for one in asked.attributes:
-        condition, parameters = _condition(one)
-        rows = _keep(
-            connection,
-            rows,
-            "span JOIN resource ON resource.id = span.resource",
-            f"(({condition.format('span')}) OR ({condition.format('resource')}))",
-            [*parameters, *parameters],
-        )
-    return rows
+def _with_operation(
+    connection: sqlite3.Connection, asked: TraceFilter, rows: list[tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    known = (("operation.service = ?", asked.service), ("operation.name = ?", asked.operation))
+    conditions = [one for one in known if one[1]]
+    return _keep(
+        connection,
+        rows,
+        "span JOIN operation ON operation.id = span.operation",
+        " AND ".join(condition for condition, _ in conditions),
+        [value for _, value in conditions],
+    )
 
 
 def _keep(
@@ -243,6 +276,10 @@ def _condition(asked: AttributeFilter) -> tuple[str, list[object]]:
     return f"{there} AND typeof({value}) != 'text' AND {value} {asked.operator} ?", [*values, path, path, number]
 
 
+# What a trace has to be for the shortest and longest duration and the first and last start that are asked; and what
+# a zone has to be to hold such a trace.
+_OF_TRACE = ("end_ns - start_ns >= ?", "end_ns - start_ns <= ?", "start_ns >= ?", "start_ns <= ?")
+_OF_ZONE = ("longest_ns >= ?", "shortest_ns <= ?", "latest_ns >= ?", "earliest_ns <= ?")
 _COLUMNS = "id, trace_id, start_ns, end_ns, spans, errors, root, first, services"
 
 
@@ -263,11 +300,6 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> dict[str, 
         "errors": errors,
         "services": sorted(json.loads(services).items(), key=lambda one: (-one[1], one[0])),
     }
-
-
-def _times(asked: TraceFilter) -> tuple[int, int]:
-    low, high = asked.from_ns, asked.to_ns
-    return 0 if low is None else low, _MAX_ID if high is None else high
 
 
 def _list(numbers: Sequence[int]) -> str:

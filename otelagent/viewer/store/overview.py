@@ -6,7 +6,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
+
+from otelagent.viewer.store.listing import latest
 
 __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
 
@@ -33,13 +36,7 @@ def service_map(connection: sqlite3.Connection, from_ns: int = 0, to_ns: int = 2
     span. ``traces`` says how many traces it was made from, ``complete`` whether those are all.
     """
     until_s = time.monotonic() + _MAP_S
-    ids = [
-        row[0]
-        for row in connection.execute(
-            "SELECT id FROM trace WHERE start_ns BETWEEN ? AND ? ORDER BY start_ns DESC LIMIT ?",
-            (from_ns, to_ns, _MAP_TRACES + 1),
-        )
-    ]
+    ids = list(islice(latest(connection, from_ns, to_ns), _MAP_TRACES + 1))
     nodes: dict[str, list[int]] = {}
     edges: dict[tuple[str, str], list[int]] = {}
     done = 0

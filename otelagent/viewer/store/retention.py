@@ -6,37 +6,43 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
+from otelagent.viewer.store.summaries import ZONE_BITS
+from otelagent.viewer.store.trace_ids import SEGMENT_BITS
 from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
 
-__all__ = ["Retention"]
+__all__ = ["Retention", "used_bytes"]
 
-_NEVER = 2**31 - 1
 _FILLED = 0.95
-_TRACES = 500
-"""In one transaction, so that new spans never wait long."""
-_ROUNDS = 40
+"""Of the bytes, when enough has been given up."""
+_ITEMS = 5_000
+"""Spans of one slice, about: new ones wait for as long as it takes."""
 
-
-# The names of its operations and of its services, as `Tables` has put them.
-_ITS_OPERATIONS = """
-SELECT operation FROM span WHERE trace = :trace UNION
-SELECT service.id FROM span JOIN operation ON operation.id = span.operation
-JOIN operation AS service ON service.service = operation.service AND service.name = '' WHERE span.trace = :trace
-"""
-_OF_TRACE = (
-    f"DELETE FROM word WHERE rowid IN"
-    f" (SELECT id * {KINDS} + {EXCEPTION} FROM span WHERE trace = :trace AND status = 2)",
-    f"DELETE FROM trace_operation WHERE trace = :trace AND operation IN ({_ITS_OPERATIONS})",
-    "DELETE FROM link WHERE span IN (SELECT id FROM span WHERE trace = :trace AND links IS NOT NULL)",
-    "DELETE FROM span WHERE trace = :trace",
-    f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {LOG} FROM log WHERE trace_id = :trace_id)",
-    "DELETE FROM log WHERE trace_id = :trace_id",
-    "DELETE FROM trace WHERE id = :trace",
+_OF_TRACES = (
+    f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {EXCEPTION} FROM span"
+    " WHERE trace <= :last AND status = 2)",
+    "DELETE FROM link WHERE span IN (SELECT id FROM span WHERE trace <= :last AND links IS NOT NULL)",
+    "DELETE FROM span WHERE trace <= :last",
+    f"DELETE FROM word WHERE rowid IN (SELECT log.id * {KINDS} + {LOG} FROM trace CROSS JOIN log"
+    " ON log.trace_id = trace.trace_id WHERE trace.id <= :last)",
+    "DELETE FROM log WHERE trace_id IN (SELECT trace_id FROM trace WHERE id <= :last)",
+    "DELETE FROM trace WHERE id <= :last",
+    # These go when the last of their traces does.
+    "DELETE FROM posting WHERE operation IN (SELECT id FROM operation) AND last <= :last",
+    f"DELETE FROM zone WHERE id < (:last + 1) >> {ZONE_BITS}",
+    f"DELETE FROM trace_key WHERE segment < (:last + 1) >> {SEGMENT_BITS}",
 )
+_WITHOUT_TRACES = ("DELETE FROM posting", "DELETE FROM zone", "DELETE FROM trace_key")
+_OLD_LOGS = "SELECT id FROM log WHERE arrived_s < :until_s ORDER BY arrived_s LIMIT :items"
 _OF_TIME = (
-    f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {LOG} FROM log WHERE arrived_s < :until_s)",
-    "DELETE FROM log WHERE arrived_s < :until_s",
-    "DELETE FROM point WHERE time_ns / 1000000000 < :until_s",
+    f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {LOG} FROM ({_OLD_LOGS}))",
+    f"DELETE FROM log WHERE id IN ({_OLD_LOGS})",
+    "DELETE FROM point WHERE (series, time_ns) IN"
+    " (SELECT series, time_ns FROM point WHERE time_ns < :until_s * 1000000000 ORDER BY time_ns LIMIT :items)",
+)
+# For a store without traces: when the oldest of what else there is came.
+_OLDEST_S = (
+    "SELECT min(arrived_s) FROM log",
+    "SELECT min(time_ns) / 1000000000 FROM point",
 )
 
 
@@ -47,54 +53,59 @@ class Retention:
     :param max_age_s: seconds since a trace came; when it began says nothing, it may be imported.
     :param max_bytes: of the database, without what is free inside it.
     :ivar given_up: traces that were deleted for it.
+    :ivar last: the row of the latest of them.
     """
 
     max_age_s: float
     max_bytes: int
     given_up: int = 0
+    last: int = 0
+    _full: bool = False
 
     def prune(self, connection: sqlite3.Connection) -> bool:
-        """Deletes what is too old or too much; bounded, the next call goes on. Whether anything was deleted."""
-        deleted = False
-        for _ in range(_ROUNDS):
-            if not (self._delete_old(connection) or self._delete_much(connection)):
-                return deleted
-            deleted = True
-        return deleted
-
-    def _delete_old(self, connection: sqlite3.Connection) -> int:
-        return self._delete(connection, int(time.time() - self.max_age_s), _TRACES)
-
-    def _delete_much(self, connection: sqlite3.Connection) -> int:
+        """Deletes a slice of what is too old or too much, the oldest first. Whether there was any: call it again."""
         used = used_bytes(connection)
-        if used <= self.max_bytes:
-            return 0
-        low, high = connection.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM trace").fetchone()
-        # Of as many traces as make up what is too much, if they are alike; a little more, so that it lasts.
-        share = 1 - _FILLED * self.max_bytes / used
-        return self._delete(connection, _NEVER, max(1, min(_TRACES, int(share * (high - low + 1)))))
-
-    def _delete(self, connection: sqlite3.Connection, before_s: int, limit: int) -> int:
-        rows = connection.execute(
-            "SELECT id, trace_id, arrived_s FROM trace WHERE arrived_s < ? ORDER BY id LIMIT ?", (before_s, limit)
-        ).fetchall()
-        # What belongs to no trace goes with those that came with it.
-        until_s = before_s if before_s != _NEVER else rows[-1][2] if rows else _NEVER
+        self._full = used > self.max_bytes * (_FILLED if self._full else 1)
+        items = (
+            min(_ITEMS, 1 + int(_spans(connection) * (1 - _FILLED * self.max_bytes / used))) if self._full else _ITEMS
+        )
+        until_s = int(time.time() - self.max_age_s)
+        last, traces, spans = 0, 0, 0
+        for row, count, arrived_s in connection.execute(
+            "SELECT id, spans, arrived_s FROM trace ORDER BY id LIMIT ?", (items,)
+        ):
+            if spans >= items or not (self._full or arrived_s < until_s):
+                break
+            last, traces, spans = row, traces + 1, spans + count
+            # What belongs to no trace goes with the traces that it came with.
+            until_s = max(until_s, arrived_s)
+        if self._full and not traces:
+            known = [row[0] for sql in _OLDEST_S if (row := connection.execute(sql).fetchone())[0] is not None]
+            until_s = max([until_s, *(one + 1 for one in known)])
         connection.execute("BEGIN IMMEDIATE")
         try:
             before = connection.total_changes
-            for trace, trace_id, _ in rows:
-                for statement in _OF_TRACE:
-                    connection.execute(statement, {"trace": trace, "trace_id": trace_id})
+            if traces:
+                for statement in _OF_TRACES:
+                    connection.execute(statement, {"last": last})
+                if connection.execute("SELECT NOT EXISTS (SELECT 1 FROM trace)").fetchone()[0]:
+                    for statement in _WITHOUT_TRACES:
+                        connection.execute(statement)
             for statement in _OF_TIME:
-                connection.execute(statement, {"until_s": until_s})
+                connection.execute(statement, {"until_s": until_s, "items": _ITEMS})
             changes = connection.total_changes - before
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-        self.given_up += len(rows)
-        return changes
+        self.given_up += traces
+        self.last = max(self.last, last)
+        return changes > 0
+
+
+def _spans(connection: sqlite3.Connection) -> int:
+    low, high = connection.execute("SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM span").fetchone()
+    return int(high - low + 1)
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

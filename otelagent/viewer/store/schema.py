@@ -10,7 +10,7 @@ import sqlite3
 
 __all__ = ["VERSION", "WrongFile", "open_reader", "open_writer"]
 
-VERSION = 1
+VERSION = 2
 """Of the schema, kept in the file's `user_version`."""
 
 # So that another program's database is never taken for one of ours (PRAGMA application_id).
@@ -30,15 +30,24 @@ CREATE TABLE operation (
   UNIQUE (service, name, kind)
 ) STRICT;
 CREATE TABLE trace (
-  id INTEGER PRIMARY KEY, trace_id BLOB NOT NULL UNIQUE, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY, trace_id BLOB NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
   spans INTEGER NOT NULL, errors INTEGER NOT NULL, root INTEGER, first INTEGER NOT NULL, services TEXT NOT NULL,
   arrived_s INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX trace_start ON trace (start_ns);
-CREATE INDEX trace_errors ON trace (id) WHERE errors > 0;
-CREATE TABLE trace_operation (
-  operation INTEGER NOT NULL, trace INTEGER NOT NULL, PRIMARY KEY (operation, trace)
+-- The rows of traces by their ids, see `trace_ids`.
+CREATE TABLE trace_key (
+  segment INTEGER NOT NULL, trace_id BLOB NOT NULL, trace INTEGER NOT NULL, PRIMARY KEY (segment, trace_id)
 ) STRICT, WITHOUT ROWID;
+-- The traces that an operation occurs in: their rows as ascending 64-bit numbers, `last` is the greatest.
+CREATE TABLE posting (
+  id INTEGER PRIMARY KEY, operation INTEGER NOT NULL, last INTEGER NOT NULL, traces BLOB NOT NULL
+) STRICT;
+CREATE INDEX posting_operation ON posting (operation, last);
+-- Bounds of the traces whose rows begin with these bits; they may be too wide, never too narrow.
+CREATE TABLE zone (
+  id INTEGER PRIMARY KEY, earliest_ns INTEGER NOT NULL, latest_ns INTEGER NOT NULL, shortest_ns INTEGER NOT NULL,
+  longest_ns INTEGER NOT NULL, errors INTEGER NOT NULL
+) STRICT;
 CREATE TABLE span (
   id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, span_id BLOB NOT NULL, parent_id BLOB, resource INTEGER NOT NULL,
   scope INTEGER NOT NULL, operation INTEGER NOT NULL, status INTEGER NOT NULL, status_message TEXT,
@@ -71,7 +80,8 @@ CREATE TABLE point (
   PRIMARY KEY (series, time_ns)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX point_time ON point (time_ns);
--- What can be searched by words; the rowid says whose they are, see `words`.
+-- What can be searched by words: the names of operations, by their ids, and texts, whose rowid `words` explains.
+CREATE VIRTUAL TABLE name USING fts5 (text, tokenize = 'unicode61');
 CREATE VIRTUAL TABLE word USING fts5 (text, tokenize = 'unicode61');
 """
 

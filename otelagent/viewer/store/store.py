@@ -118,7 +118,7 @@ class Store:
 
 def _counts(connection: sqlite3.Connection) -> dict[str, Any]:
     # Rows are deleted from the oldest, so that the span of ids is nearly their number, without counting millions.
-    oldest = connection.execute("SELECT min(start_ns) FROM trace").fetchone()[0]
+    oldest = connection.execute("SELECT min(earliest_ns) FROM zone").fetchone()[0]
     return {
         "traces": _number(connection, "trace"),
         "spans": _number(connection, "span"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["EXCEPTION", "KINDS", "LOG", "OPERATION"]
+__all__ = ["EXCEPTION", "KINDS", "LOG"]
 
-KINDS = 4
-OPERATION, LOG, EXCEPTION = range(3)
-"""A row of ``operation``, of ``log``, of ``span``: its text has the rowid ``id * KINDS + kind``."""
+KINDS = 2
+LOG, EXCEPTION = range(2)
+"""A row of ``log``, of ``span``: its text has the rowid ``id * KINDS + kind``."""

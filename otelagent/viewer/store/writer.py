@@ -81,7 +81,7 @@ class Writer:
         next_retention_s = 0.0
         while True:
             try:
-                one = self._queue.get(timeout=_RETENTION_EVERY_S)
+                one = self._queue.get(timeout=max(next_retention_s - time.monotonic(), 0.001))
             except queue.Empty:
                 one = (Batch(), Future())
             if one is None:
@@ -89,8 +89,8 @@ class Writer:
             last = self._write(one)
             now = time.monotonic()
             if now >= next_retention_s:
-                next_retention_s = now + _RETENTION_EVERY_S
-                self._prune()
+                # A slice between two transactions, until there is nothing left to give up.
+                next_retention_s = now if self._prune() else now + _RETENTION_EVERY_S
             if last:
                 return
 
@@ -117,6 +117,7 @@ class Writer:
                     last = True
                     break
                 one = following
+            self._tables.flush()
             self._connection.execute("COMMIT")
         except Exception as error:
             self._fail(taken, error)
@@ -146,9 +147,12 @@ class Writer:
             else:
                 written.set_exception(error)
 
-    def _prune(self) -> None:
+    def _prune(self) -> bool:
         try:
-            if self._retention.prune(self._connection):
-                self._tables.forget()
+            deleted = self._retention.prune(self._connection)
         except sqlite3.Error as error:
             _log.error("the store could not give up old traces: %s", error)
+            return False
+        if deleted:
+            self._tables.prune(self._retention.last + 1)
+        return deleted
