@@ -2,25 +2,202 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+import time
+from collections.abc import Callable
 
+import pytest
+from playwright.sync_api import BrowserContext, Page, Request, expect
+
+from tests.browser.sight import expect_traces, span_row, trace_rows
 from tests.browser.viewer import Viewer
-from tests.viewer.requests import Traces
+from tests.browser.watch import Watch
+from tests.viewer.requests import Traces, logs
 
 
-def test_a_trace_is_in_the_list_and_opens(page: Page, viewer: Viewer) -> None:
-    traces = Traces("list-first")
-    span = traces.span("GET /first", kind=2)
-    traces.span("SELECT first", trace=span.trace_id, parent=span.span_id, kind=3)
-    viewer.send("traces", traces.request)
-    row = page.get_by_role("row").filter(has_text="list-first")
-    expect(row).to_contain_text("GET /first")
-    row.get_by_role("link", name="GET /first").click()
-    expect(page.get_by_role("treegrid").get_by_role("row")).to_have_count(3)
-    expect(page.get_by_role("row", name="SELECT first")).to_be_visible()
+@pytest.fixture(scope="module")
+def filtered(viewer: Viewer) -> str:
+    """The service of four traces, each of which another filter finds."""
+    service = "list-filters"
+    traces = Traces(service, time.time_ns() - 10**9)
+    traces.span("GET /fast", kind=2, start_us=0, duration_us=2_000, tier="gold", size=3)
+    slow = traces.span("GET /slow", kind=2, start_us=10, duration_us=700_000, tier="silver", size=5)
+    traces.span("GET /failed", kind=2, start_us=20, duration_us=30_000, error=True)
+    spoken = traces.span("GET /spoken", kind=2, start_us=30, duration_us=30_000)
+    traces.span("SELECT deep", trace=slow.trace_id, parent=slow.span_id, kind=3, start_us=20, db__system="sqlite")
+    viewer.send("traces", traces.body)
+    viewer.send("logs", logs("the platypus is out", service=service, trace=spoken.trace_id, span=spoken.span_id))
+    return service
+
+
+ALL = ("GET /spoken", "GET /failed", "GET /slow", "GET /fast")
+FILTERS: dict[str, tuple[Callable[[Page], object], str, tuple[str, ...]]] = {
+    "operation": (
+        lambda page: page.get_by_label("Operation").select_option("SELECT deep"),
+        "operation=SELECT",
+        ("GET /slow",),
+    ),
+    "errors": (lambda page: page.get_by_role("button", name="Errors only").click(), "error=1", ("GET /failed",)),
+    "at least": (lambda page: _fill(page, "At least, ms", "500"), "min_ms=500", ("GET /slow",)),
+    "at most": (lambda page: _fill(page, "At most, ms", "5"), "max_ms=5", ("GET /fast",)),
+    "words": (lambda page: page.get_by_label("Words").fill("platypus"), "q=platypus", ("GET /spoken",)),
+    "attribute": (lambda page: _fill(page, "Attribute", "tier=gold"), "attr=tier", ("GET /fast",)),
+    "attribute, compared": (lambda page: _fill(page, "Attribute", "size>3"), "attr=size", ("GET /slow",)),
+    "attribute, there": (lambda page: _fill(page, "Attribute", "tier"), "attr=tier", ("GET /slow", "GET /fast")),
+}
+
+
+def _fill(page: Page, label: str, text: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(text)
+    field.press("Enter")
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_is_in_the_address_and_survives(name: str, page: Page, viewer: Viewer, filtered: str) -> None:
+    act, address, found = FILTERS[name]
+    page.goto(f"{viewer.base}/#/traces?service={filtered}")
+    expect_traces(page, *ALL)
+    act(page)
+    expect_traces(page, *found)
+    assert address in page.url
+    page.reload()
+    expect_traces(page, *found)
+    page.go_back()
+    if name != "words":  # Of what is typed letter by letter there are no steps.
+        expect_traces(page, *ALL)
+        page.go_forward()
+        expect_traces(page, *found)
+
+
+def test_the_service_is_chosen_from_those_there_are(page: Page, filtered: str) -> None:
+    expect(page.get_by_label("Operation")).to_be_disabled()
+    page.get_by_label("Service").select_option(filtered)
+    expect_traces(page, *ALL)
+    assert f"service={filtered}" in page.url
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_label("Service")).to_have_value("")
+    assert "service" not in page.url
+
+
+def test_filters_that_find_nothing_say_so(page: Page, viewer: Viewer, filtered: str) -> None:
+    page.goto(f"{viewer.base}/#/traces?service={filtered}&q=aardvark")
+    expect(page.get_by_role("heading", name="No trace is like that")).to_be_visible()
+    expect(trace_rows(page)).to_have_count(0)
+
+
+def test_an_attribute_filter_is_taken_away(page: Page, viewer: Viewer, filtered: str) -> None:
+    page.goto(f"{viewer.base}/#/traces?service={filtered}&attr=tier%3Dgold")
+    expect_traces(page, "GET /fast")
+    page.get_by_role("button", name="Remove tier=gold").click()
+    expect_traces(page, *ALL)
+
+
+def test_a_wrong_filter_is_told(page: Page, viewer: Viewer, filtered: str, watch: Watch) -> None:
+    watch.expect("status of 400")
+    page.goto(f"{viewer.base}/#/traces?service={filtered}&attr=%3Dgold")
+    expect(page.get_by_role("alert")).to_contain_text("'=gold'")
+
+
+def test_a_row_tells_its_trace_and_opens_it(page: Page, viewer: Viewer, filtered: str) -> None:
+    page.goto(f"{viewer.base}/#/traces?service={filtered}&operation=SELECT+deep")
+    expect_traces(page, "GET /slow")
+    row = trace_rows(page)
+    expect(row).to_contain_text(filtered)
+    expect(row).to_contain_text("700 ms")
+    expect(row.get_by_role("cell", name="2", exact=True)).to_be_visible()
+    row.get_by_role("link", name="GET /slow").click()
+    expect(span_row(page, "SELECT deep")).to_be_visible()
+    page.go_back()
+    expect_traces(page, "GET /slow")
+
+
+def test_more_than_a_page_of_traces(page: Page, viewer: Viewer) -> None:
+    traces = Traces("list-many", time.time_ns())
+    for number in range(150):
+        traces.span(f"work {number}")
+    viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/traces?service=list-many")
+    expect(trace_rows(page)).to_have_count(100)
+    page.get_by_role("button", name="Show more").click()
+    expect(trace_rows(page)).to_have_count(150)
+    expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+
+
+def test_a_new_trace_comes_without_a_reload(page: Page, viewer: Viewer) -> None:
+    page.goto(f"{viewer.base}/#/traces?service=list-live")
+    expect(page.get_by_role("button", name="Live")).to_be_visible()
+    page.evaluate("window.notReloaded = true")
+    for number in range(3):
+        traces = Traces("list-live", time.time_ns())
+        traces.span(f"visit {number}")
+        viewer.send("traces", traces.body)
+        expect_traces(page, *(f"visit {seen}" for seen in range(number, -1, -1)))
+    assert page.evaluate("window.notReloaded")
+
+
+def test_what_is_being_typed_stays_while_traces_come(page: Page, viewer: Viewer) -> None:
+    page.goto(f"{viewer.base}/#/traces?service=list-typed")
+    page.get_by_label("Attribute").fill("tier=")
+    page.get_by_label("At least, ms").press_sequentially("12")
+    traces = Traces("list-typed", time.time_ns())
+    traces.span("meanwhile")
+    viewer.send("traces", traces.body)
+    expect_traces(page, "meanwhile")
+    expect(page.get_by_label("At least, ms")).to_have_value("12")
+    expect(page.get_by_label("Attribute")).to_have_value("tier=")
+
+
+def test_paused_nothing_moves_until_it_is_live_again(page: Page, viewer: Viewer) -> None:
+    def send(name: str) -> None:
+        traces = Traces("list-paused", time.time_ns())
+        traces.span(name)
+        viewer.send("traces", traces.body)
+
+    send("before")
+    page.goto(f"{viewer.base}/#/traces?service=list-paused")
+    expect_traces(page, "before")
+    page.get_by_role("button", name="Live").click()
+    with page.expect_response("**/api/status"):  # The notification has come when the page asks for this.
+        send("meanwhile")
+    expect_traces(page, "before")
+    page.get_by_role("button", name="Paused").click()
+    expect_traces(page, "meanwhile", "before")
+
+
+def test_tabs_share_one_stream_and_the_other_takes_it_over(context: BrowserContext, viewer: Viewer) -> None:
+    streams: list[Request] = []
+    context.on("request", lambda request: streams.append(request) if "/api/events" in request.url else None)
+    tabs = [context.new_page(), context.new_page()]
+    for tab in tabs:
+        tab.goto(viewer.address)
+        tab.goto(f"{viewer.base}/#/traces?service=list-tabs")
+        expect(tab.get_by_role("button", name="Live")).to_be_visible()
+
+    def send(name: str) -> None:
+        traces = Traces("list-tabs", time.time_ns())
+        traces.span(name)
+        viewer.send("traces", traces.body)
+
+    send("to both")
+    for tab in tabs:
+        expect_traces(tab, "to both")
+    assert len(streams) == 1
+    tabs[0].close()
+    send("to the other")
+    expect_traces(tabs[1], "to the other", "to both")
+    assert len(streams) == 2
 
 
 def test_the_token_is_in_the_address_only_once(page: Page, viewer: Viewer) -> None:
     expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
     assert page.url.startswith(viewer.base)
     assert "token" not in page.url
+
+
+def test_without_the_token_the_page_says_how_to_get_in(
+    new_context: Callable[..., BrowserContext], viewer: Viewer, watch: Watch
+) -> None:
+    watch.expect("401")
+    page = new_context(viewer).new_page()
+    page.goto(viewer.base)
+    expect(page.get_by_role("alert")).to_contain_text("open the page by the address that otelagent printed")

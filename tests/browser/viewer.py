@@ -44,10 +44,10 @@ class Viewer:
         self.port = parts.port or 0
         self._token = parts.query.removeprefix("token=")
 
-    def send(self, name: str, message: Any) -> None:
+    def send(self, name: str, body: bytes) -> None:
         """Sends an OTLP request of a signal; it is stored when this returns."""
         headers = {"Content-Type": "application/x-protobuf"}
-        request = urllib.request.Request(f"{self.base}/v1/{name}", message.SerializeToString(), headers)
+        request = urllib.request.Request(f"{self.base}/v1/{name}", body, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert (answer.status, answer.read()) == (200, b"")
 

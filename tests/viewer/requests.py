@@ -35,9 +35,13 @@ def put(attributes: Any, values: dict[str, Any]) -> None:
 
 
 class Traces:
-    """A request of spans, one after the other a microsecond apart."""
+    """A request of spans, one after the other a microsecond apart.
 
-    def __init__(self, service: str = "shop") -> None:
+    :param start_ns: of the first, since the epoch.
+    """
+
+    def __init__(self, service: str = "shop", start_ns: int = START_NS) -> None:
+        self._start_ns = start_ns
         self.request = ExportTraceServiceRequest()
         resource = self.request.resource_spans.add()
         put(resource.resource.attributes, {"service.name": service})
@@ -59,7 +63,7 @@ class Traces:
     ) -> Any:
         """Adds a span and returns its message."""
         spans = self._scope.spans
-        start_ns = START_NS + 1000 * (len(spans) if start_us is None else start_us)
+        start_ns = self._start_ns + 1000 * (len(spans) if start_us is None else start_us)
         span = spans.add(
             trace_id=trace or os.urandom(16),
             span_id=os.urandom(8),
@@ -80,14 +84,21 @@ class Traces:
         return self.request.SerializeToString()
 
 
-def logs(*bodies: str, service: str = "shop", severity: int = 9, trace: bytes = b"", span: bytes = b"") -> bytes:
-    """A request of log records."""
+def logs(
+    *bodies: str,
+    service: str = "shop",
+    severity: int = 9,
+    trace: bytes = b"",
+    span: bytes = b"",
+    start_ns: int = START_NS,
+) -> bytes:
+    """A request of log records, one after the other a nanosecond apart."""
     request = ExportLogsServiceRequest()
     resource = request.resource_logs.add()
     put(resource.resource.attributes, {"service.name": service})
     records = resource.scope_logs.add().log_records
     for number, body in enumerate(bodies):
-        record = records.add(time_unix_nano=START_NS + number, severity_number=severity, severity_text="X")
+        record = records.add(time_unix_nano=start_ns + number, severity_number=severity, severity_text="X")
         record.trace_id, record.span_id = trace, span
         record.body.string_value = body
     return request.SerializeToString()

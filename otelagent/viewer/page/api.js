@@ -82,7 +82,7 @@ export async function ask(path, query = {}, options = {}) {
 
 /**
  * Has a function called with what changes, as long as the page is open. One tab holds the stream and tells the others:
- * a browser allows only six connections to one host.
+ * a browser allows only six connections to one host. A change with `more` doesn't name every trace that it touched.
  *
  * @param {(change: {traces: string[], more: boolean, spans: number, logs: number, points: number}) => void} listener
  * @param {(connected: boolean) => void} onState
@@ -94,6 +94,8 @@ export function watch(listener, onState) {
     if (event.data.change) listener(event.data.change);
     else onState(event.data.connected);
   };
+  // Whether changes may have come that nobody has heard of: another tab held the stream, or it was broken.
+  let missed = false;
   const hold = () =>
     new Promise(() => {
       const source = new EventSource("/api/events");
@@ -101,16 +103,23 @@ export function watch(listener, onState) {
         onState(connected);
         channel.postMessage({ connected });
       };
-      source.onopen = () => tell(true);
-      source.onerror = () => tell(false);
-      source.onmessage = (event) => {
-        const change = JSON.parse(event.data);
+      const spread = (/** @type {any} */ change) => {
         listener(change);
         channel.postMessage({ change });
       };
+      source.onopen = () => {
+        tell(true);
+        spread({ traces: [], more: missed, spans: 0, logs: 0, points: 0 });
+        missed = true;
+      };
+      source.onerror = () => tell(false);
+      source.onmessage = (event) => spread(JSON.parse(event.data));
     });
   session.catch(() => undefined).then(() => {
-    if (navigator.locks) navigator.locks.request("otelagent-changes", hold);
-    else hold();
+    const wait = () => {
+      missed = true;
+      navigator.locks.request("otelagent-changes", hold);
+    };
+    navigator.locks.request("otelagent-changes", { ifAvailable: true }, (lock) => (lock ? hold() : null)).then(wait);
   });
 }

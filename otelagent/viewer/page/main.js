@@ -1,7 +1,7 @@
 // @ts-check
 import { html, render, useEffect, useState } from "./html.js";
 import { ask, begin, embedded, watch } from "./api.js";
-import { address, changed, changes, connected, go, live, place, setTheme, theme } from "./state.js";
+import { address, changed, changes, connected, go, live, place, setTheme, theme, unnamed } from "./state.js";
 import { count } from "./model/format.js";
 import { TraceList } from "./views/list.js";
 import { TracePage } from "./views/trace.js";
@@ -84,6 +84,7 @@ watch(
     const next = new Map(changed.value);
     for (const trace of change.traces) next.set(trace, changes.value + 1);
     changed.value = next.size > 5000 ? new Map([...next].slice(-2500)) : next;
+    if (change.more) unnamed.value = changes.value + 1;
     changes.value += 1;
   },
   (state) => (connected.value = state),

@@ -1,6 +1,6 @@
 // @ts-check
 // What the whole page shares: where it is (in the address), what has changed, how it looks.
-import { signal } from "./html.js";
+import { effect, signal, useRef } from "./html.js";
 
 /**
  * The place: `#/traces?service=shop`, `#/trace/<id>?span=<id>`.
@@ -45,10 +45,31 @@ export function go(path, query, replace = false) {
 
 /** Grows with each change of the store. */
 export const changes = signal(0);
+/** The number of the last change that didn't name every trace that it touched. */
+export const unnamed = signal(0);
 /** Traces that have changed since the page was opened: id -> the number of the change. */
 export const changed = signal(/** @type {Map<string, number>} */ (new Map()));
 export const connected = signal(true);
 export const live = signal(true);
+
+/** As `changes`, but at most once a second: for what takes the viewer longer to answer. */
+export const changesSlowly = signal(0);
+let due = false;
+effect(() => {
+  if (due || changes.value === changesSlowly.peek()) return;
+  due = true;
+  setTimeout(() => {
+    due = false;
+    changesSlowly.value = changes.peek();
+  }, 1000);
+});
+
+/** A number that grows with what has changed; while the page is paused it is the last one before. @param {number} now */
+export function useNews(now) {
+  const shown = useRef(now);
+  if (live.value) shown.current = now;
+  return shown.current;
+}
 
 export const theme = signal(stored("theme") ?? "auto");
 

@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
 import { ago, count, date, duration, moment } from "../model/format.js";
-import { address, changed, changes, colour, connected, go, live, place } from "../state.js";
+import { address, changed, changes, changesSlowly, colour, connected, go, place, useNews } from "../state.js";
 import { Scatter } from "./scatter.js";
 import { Empty } from "./empty.js";
 
@@ -27,7 +27,7 @@ export function TraceList() {
   const [error, setError] = useState("");
   const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
   const [at, setAt] = useState(-1);
-  const seen = live.value ? changes.value : 0;
+  const seen = useNews(changes.value);
   const shown = useRef(0);
 
   useEffect(() => {
@@ -127,14 +127,14 @@ export function TraceList() {
 function Filters({ asked }) {
   const [services, setServices] = useState(/** @type {string[]} */ ([]));
   const [operations, setOperations] = useState(/** @type {{name: string}[]} */ ([]));
-  const seen = changes.value;
+  const seen = changesSlowly.value;
   useEffect(() => {
     ask("services").then((answer) => setServices(answer.services), () => undefined);
-  }, [seen >> 3]);
+  }, [seen]);
   useEffect(() => {
     if (!asked.service) return setOperations([]);
     ask("operations", { service: asked.service }).then((answer) => setOperations(answer.operations), () => undefined);
-  }, [asked.service, seen >> 3]);
+  }, [asked.service, seen]);
   const set = (/** @type {Record<string, any>} */ changes, replace = false) => go(["traces"], { ...asked, ...changes }, replace);
   const attributes = asked.attr ?? [];
   const add = (/** @type {SubmitEvent} */ event) => {
@@ -154,11 +154,23 @@ function Filters({ asked }) {
     </select></label>
     <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {any} */ e) => set({ q: e.target.value }, true)} /></label>
     <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3, key" list="operators" autocomplete="off" spellcheck=${false} /></label></form>
-    <label class="short">At least, ms<input type="number" min="0" step="any" value=${asked.min_ms ?? ""} onChange=${(/** @type {any} */ e) => set({ min_ms: e.target.value })} /></label>
-    <label class="short">At most, ms<input type="number" min="0" step="any" value=${asked.max_ms ?? ""} onChange=${(/** @type {any} */ e) => set({ max_ms: e.target.value })} /></label>
+    <${Milliseconds} title="At least, ms" value=${asked.min_ms ?? ""} onSet=${(/** @type {string} */ min_ms) => set({ min_ms })} />
+    <${Milliseconds} title="At most, ms" value=${asked.max_ms ?? ""} onSet=${(/** @type {string} */ max_ms) => set({ max_ms })} />
     <button class=${`toggle ${asked.error ? "on" : ""}`} aria-pressed=${Boolean(asked.error)} onClick=${() => set({ error: asked.error ? "" : 1 })}>Errors only</button>
     ${Object.keys(asked).length > 0 && html`<button class="quiet" onClick=${() => go(["traces"], {})}>Clear</button>`}
     ${attributes.length > 0 &&
     html`<div class="chips">${attributes.map((/** @type {string} */ text) => html`<span class="chip on">${text}<button aria-label=${`Remove ${text}`} onClick=${() => set({ attr: attributes.filter((/** @type {string} */ one) => one !== text) })}>×</button></span>`)}</div>`}
   </div>`;
+}
+
+/**
+ * A number that takes effect when it is finished. What is typed until then is kept here: the list is drawn anew with each
+ * trace that comes, which would put back the number that was.
+ *
+ * @param {{title: string, value: string, onSet: (value: string) => void}} properties
+ */
+function Milliseconds({ title, value, onSet }) {
+  const [typed, setTyped] = useState(/** @type {string | null} */ (null));
+  return html`<label class="short">${title}<input type="number" min="0" step="any" value=${typed ?? value} onInput=${(/** @type {any} */ e) => setTyped(e.target.value)}
+    onChange=${(/** @type {any} */ e) => (setTyped(null), onSet(e.target.value))} /></label>`;
 }

@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "../html.js";
 import { ask } from "../api.js";
 import { count, date, level, moment, valueText } from "../model/format.js";
-import { address, changes, colour, connected, go, live, place } from "../state.js";
+import { address, changes, colour, connected, go, place, useNews } from "../state.js";
 
 const LEVELS = [[0, "All levels"], [5, "Debug and above"], [9, "Info and above"], [13, "Warnings and above"], [17, "Errors"]];
 
@@ -12,7 +12,7 @@ export function Logs() {
   const [found, setFound] = useState(/** @type {any} */ (null));
   const [services, setServices] = useState(/** @type {string[]} */ ([]));
   const [error, setError] = useState("");
-  const seen = live.value ? changes.value : 0;
+  const seen = useNews(changes.value);
   const key = JSON.stringify(asked);
   useEffect(() => {
     ask("services").then((answer) => setServices(answer.services), () => undefined);

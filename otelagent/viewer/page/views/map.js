@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../html.js";
 import { ask } from "../api.js";
 import { count, duration } from "../model/format.js";
 import { layout } from "../model/graph.js";
-import { address, changes, colour, connected, live } from "../state.js";
+import { address, changesSlowly, colour, connected, useNews } from "../state.js";
 
 const WIDTH = 190;
 const HEIGHT = 54;
@@ -12,7 +12,7 @@ const HEIGHT = 54;
 export function ServiceMap() {
   const [found, setFound] = useState(/** @type {any} */ (null));
   const [error, setError] = useState("");
-  const seen = live.value ? changes.value >> 2 : 0;
+  const seen = useNews(changesSlowly.value);
   useEffect(() => {
     ask("map").then((answer) => (setFound(answer), setError("")), (problem) => setError(problem.message));
   }, [seen, connected.value]);

@@ -3,13 +3,13 @@ import { html, useEffect, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
 import uPlot from "../vendor/uplot.js";
 import { count, date, duration, valueText } from "../model/format.js";
-import { address, changes, colour, go, live, place, theme } from "../state.js";
+import { address, changesSlowly, colour, place, theme, useNews } from "../state.js";
 
 export function Metrics() {
   const [metrics, setMetrics] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState("");
   const [filter, setFilter] = useState("");
-  const seen = live.value ? changes.value >> 2 : 0;
+  const seen = useNews(changesSlowly.value);
   const chosen = place.value.path[1] ? Number(place.value.path[1]) : 0;
   useEffect(() => {
     ask("metrics").then((answer) => setMetrics(answer.metrics), (problem) => setError(problem.message));

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { ApiError, ask, embedded } from "../api.js";
 import { Trace } from "../model/trace.js";
 import { count, date, duration, moment } from "../model/format.js";
-import { address, changed, colour, connected, go, live, place } from "../state.js";
+import { address, changed, colour, connected, go, place, unnamed, useNews } from "../state.js";
 import { Minimap } from "./minimap.js";
 import { SpanDetail } from "./span.js";
 import { Waterfall } from "./waterfall.js";
@@ -12,7 +12,7 @@ import { Waterfall } from "./waterfall.js";
 export function TracePage({ id }) {
   const [trace, setTrace] = useState(/** @type {Trace | null} */ (null));
   const [error, setError] = useState(/** @type {ApiError | null} */ (null));
-  const seen = live.value ? (changed.value.get(id) ?? 0) : 0;
+  const seen = useNews(Math.max(changed.value.get(id) ?? 0, unnamed.value));
   useEffect(() => {
     const abort = new AbortController();
     ask(`traces/${id}`, {}, { signal: abort.signal }).then(
