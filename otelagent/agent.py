@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -111,7 +112,9 @@ class Agent:
             self.warn("init() ran outside of the main thread, so that SIGTERM ends the process without a last delivery")
         self._install(self.engine.provider)
         if config.logs.exporter != "none":
-            self._start_logs(self.engine)
+            self.record_logs()
+        elif config.test_run:
+            _switch().log_level = sys.maxsize  # None is recorded until a test asks for them.
         _switch().excluded = _excluder(config.instrumentation.excluded_urls)
         self.state = "RUNNING"
         _switch().recording = True
@@ -191,26 +194,35 @@ class Agent:
             " out are not counted, and pause() stops instrumentations only"
         )
 
-    def _start_logs(self, engine: Engine) -> None:
+    def record_logs(self) -> SignalPath | None:
+        """Begin to record log records, also where they go nowhere.
+
+        :returns: their path, the same if there is one; None where the application's own LoggerProvider has them.
+        """
+        if (path := next((path for path in self.paths if path.signal == "logs"), None)) is not None:
+            return path
         from opentelemetry import _logs
         from opentelemetry._logs._internal import ProxyLoggerProvider
 
         from otelagent.record import open_logs
         from otelagent.signal_path import SignalPath
 
+        engine = self.engine
+        assert engine is not None
         with hidden("OTEL_PYTHON_LOGGER_PROVIDER"):  # the API would load what it names, or raise
             current = _logs.get_logger_provider()
         if not isinstance(current, ProxyLoggerProvider):
             # OpenTelemetry allows one for the life of a process.
             owner = type(current).__module__
             self.warn(f"a LoggerProvider of {owner} is set already; log records are its to export")
-            return
+            return None
         path = SignalPath(self.config, "logs", lambda: engine.resource)
         logs = open_logs(self.config, engine, path.ledger, path.deliver, flush_delivery=path.flush_delivery)
         path.recording = logs
         self.paths.append(path)
         _logs.set_logger_provider(logs.provider)
         _switch().log_level = getattr(logging, self.config.logs.level.upper())
+        return path
 
     def pause(self) -> None:
         """RUNNING → PAUSED: context is still passed on, nothing is recorded, what was recorded is still delivered."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 __all__ = [
+    "agent",
     "flush",
     "get_tracer",
     "init",
@@ -139,13 +140,16 @@ def _warn_of_difference(agent: Agent, config: Config, settings: Mapping[str, Any
 def shutdown(timeout_s: float | None = None) -> bool:
     """Deliver what is recorded, undo every instrumentation and stop; the agent doesn't start again in this process.
 
+    In a test run, where one process starts and ends the application many times, it delivers and goes on.
+
     :param timeout_s: the most it may take, in seconds; the setting `exit_timeout_ms` by default.
     :returns: whether everything that had ended was delivered.
     """
     agent = _agent
     if agent is None:
         return True
-    return agent.shutdown(agent.config.exit_timeout_ms / 1000 if timeout_s is None else timeout_s)
+    stop = agent.flush if agent.config.test_run else agent.shutdown
+    return stop(agent.config.exit_timeout_ms / 1000 if timeout_s is None else timeout_s)
 
 
 def flush(timeout_s: float | None = None) -> bool:
@@ -192,6 +196,11 @@ def status() -> dict[str, Any]:
         reason = _refusal or refused or "init() has not been called"
         return {"version": VERSION, "state": "DISABLED" if refused else "INIT", "reason": reason, "pid": os.getpid()}
     return agent.status()
+
+
+def agent() -> Agent | None:
+    """The agent of this process, for what is built upon it; None before `init`."""
+    return _agent
 
 
 def get_tracer(name: str = "otelagent", version: str | None = None) -> Tracer:

@@ -19,6 +19,10 @@ __all__ = ["Recording", "SignalPath"]
 _INHERITING_S = 1.0
 
 
+Listener = Callable[[str, bytes, int], object]
+"""Takes (signal, encoded OTLP request, item count) and doesn't raise."""
+
+
 class Recording(Protocol):
     """What a path needs of an engine; see `otelagent.record.Engine`."""
 
@@ -40,6 +44,7 @@ class SignalPath:
         another, ``traces:console`` the terminal.
     :ivar destinations: as `ledgers`, but none for the exporter ``none``.
     :ivar ledger: what records the signal counts in.
+    :ivar listeners: get each request that is handed over, beside its destinations.
     """
 
     def __init__(self, config: Config, signal: str, resource: Callable[[], Mapping[str, object]]) -> None:
@@ -61,6 +66,7 @@ class SignalPath:
             self.destinations[key] = open_delivery(config, self.ledgers[key], resource, CONSOLE)
             self._fan_outs.append(FanOut([(self.destinations[key], self.ledgers[key])]))
         self.ledger = Ledgers(signal, tuple(self.ledgers.values()))
+        self.listeners: tuple[Listener, ...] = ()
         self.recording: Recording | None = None
         self._kept: list[tuple[bytes, int]] | None = None
         self._losses = LossReport(lambda: self.ledger.lost)
@@ -93,6 +99,8 @@ class SignalPath:
         if self._kept is not None:
             self._kept.append((body, items))
             return
+        for listener in self.listeners:
+            listener(signal, body, items)
         payload = Payload(signal, body, items)
         for fan_out in self._fan_outs:
             fan_out.submit(payload)

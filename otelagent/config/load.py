@@ -36,6 +36,8 @@ from otelagent.config.settings import (
     PREFIX,
     SETTINGS,
     SETTINGS_BY_NAME,
+    TEST_RUN_DEFAULTS,
+    TEST_RUN_VARIABLE,
     VIEWER_VARIABLE,
     WITH_VIEWER,
     Setting,
@@ -113,6 +115,7 @@ class _Loader:
     def __init__(self, settings: Mapping[str, object], environ: Mapping[str, str]) -> None:
         self.settings = settings
         self.environ = environ
+        self.test_run = environ.get(TEST_RUN_VARIABLE, "")
         self.options = {name.strip().replace("-", "_") for name in environ.get(OPTIONS_VARIABLE, "").split(",")}
         self.viewer = environ.get(VIEWER_VARIABLE, "")
         self.values: dict[str, Any] = {}
@@ -212,10 +215,17 @@ class _Loader:
         )
 
     def take_first(self, setting: Setting) -> None:
-        default = (setting.default, _DEFAULT)
-        if self.viewer and setting.name in WITH_VIEWER:
-            default = (WITH_VIEWER[setting.name], _UI)
-        self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), default)
+        self.values[setting.name], self.sources[setting.name] = next(self.valid(setting), self.default(setting))
+
+    def default(self, setting: Setting) -> tuple[object, Source]:
+        """What holds where nothing was given: with a viewer all there is to show; in tests nothing is sent unless they
+        are told to."""
+        if self.viewer:
+            if setting.name in WITH_VIEWER:
+                return WITH_VIEWER[setting.name], _UI
+        elif self.test_run and setting.name in TEST_RUN_DEFAULTS:
+            return TEST_RUN_DEFAULTS[setting.name], Source("default", self.test_run)
+        return setting.default, _DEFAULT
 
     def merge(self, setting: Setting) -> None:
         """A mapping each of whose keys comes from the strongest source that has it."""
@@ -388,7 +398,7 @@ class _Loader:
         sources = MappingProxyType({setting.name: self.sources[setting.name] for setting in SETTINGS})
         # Made last: now it is known what is used instead of an ignored value.
         warnings = (*(self.instead(*ignored) for ignored in self.ignored), *self.warnings)
-        return Config(**fields, sources=sources, warnings=tuple(dict.fromkeys(warnings)))
+        return Config(**fields, sources=sources, warnings=tuple(dict.fromkeys(warnings)), test_run=self.test_run)
 
     def instead(self, setting: Setting, given: str, problem: str) -> str:
         value = self.values[setting.name]

@@ -277,6 +277,8 @@ class Config:
 
     :ivar sources: by the setting's name (`otelagent.config.SETTINGS`), one for every setting.
     :ivar warnings: what was ignored or looks wrong, one sentence each, secrets masked; for the log and for ``doctor``.
+    :ivar test_run: who says that tests run, empty where none do: then some defaults are others, and one process starts
+        and ends the application many times.
     """
 
     enabled: bool
@@ -301,6 +303,7 @@ class Config:
     instrumentation: Instrumentation
     sources: Mapping[str, Source]
     warnings: tuple[str, ...]
+    test_run: str
 
     def destination_names(self, signal: str) -> tuple[str, ...]:
         """The destinations of a signal, the main one first, whose name is empty; none for the exporter ``none``.

@@ -44,6 +44,8 @@ __all__ = [
     "REFUSED_VARIABLE",
     "SETTINGS",
     "SETTINGS_BY_NAME",
+    "TEST_RUN_DEFAULTS",
+    "TEST_RUN_VARIABLE",
     "VIEWER_VARIABLE",
     "WITH_VIEWER",
     "Setting",
@@ -56,6 +58,9 @@ INTERNAL_PREFIX = "OTELAGENT_INTERNAL_"
 OPTIONS_VARIABLE = "OTELAGENT_INTERNAL_OPTIONS"
 # What the launcher or the bootstrap found wrong with the environment before it let the application run all the same.
 REFUSED_VARIABLE = "OTELAGENT_INTERNAL_REFUSED"
+# Set where tests run, for them and their child processes: it names who said so, which is the source of these defaults.
+TEST_RUN_VARIABLE = "OTELAGENT_INTERNAL_TEST_RUN"
+TEST_RUN_DEFAULTS: dict[str, object] = {"exporter": "none", "logs_exporter": "none", "quiet": True}
 
 # The viewer that `otelagent-run --ui` has found or started, as an endpoint for all signals.
 VIEWER_VARIABLE = "OTELAGENT_INTERNAL_VIEWER"

@@ -1,0 +1,67 @@
+"""What this process records while a test runs, taken beside whatever else becomes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from otelagent.testing.measured import MetricPoint
+from otelagent.testing.sources import SOURCES
+from otelagent.testing.telemetry import Telemetry
+from otelagent.testing.types import LogRecord
+from otelagent.testing.windows import TAP, Window
+
+__all__ = ["Capture", "capture"]
+
+
+class Capture(Telemetry):
+    """What this process records from the moment this is made until `close`; see `capture`."""
+
+    def __init__(self, *, deterministic: bool = False) -> None:
+        super().__init__(deterministic=deterministic)
+        SOURCES.attach()
+        SOURCES.collect()
+        self._window = Window(time.time_ns())
+        SOURCES.takers += (self,)
+        TAP.begin(self._window)
+
+    def close(self) -> None:
+        """End it. What was recorded till then can still be asked for."""
+        if self._window.closed:
+            return
+        self._take_in()
+        TAP.end(self._window)
+        SOURCES.takers = tuple(taker for taker in SOURCES.takers if taker is not self)
+
+    def take(self, records: list[LogRecord], points: list[MetricPoint]) -> None:
+        """Gets what was collected of log records and metrics."""
+        self._log_records += [record for record in records if record.time_ns >= self._window.begin_ns]
+        self._points += points
+
+    def _take_in(self) -> None:
+        if self._window.closed:
+            return
+        SOURCES.collect()
+        self._spans += SOURCES.spans(self._window.take())
+
+    def _open(self) -> list[str]:
+        return [] if self._window.closed else [f"{span.kind.name} {span.name}" for span in TAP.open_in(self._window)]
+
+
+@contextmanager
+def capture(*, deterministic: bool = False) -> Iterator[Capture]:
+    """Capture what this process records in a block: spans of the live TracerProvider, the application's own or the
+    agent's, log records and metrics.
+
+    Where no provider is set yet, the agent is started, once for the process, and sends nothing. The context manager
+    gives a `Capture`, which can still be asked after the block.
+
+    :param deterministic: whether ids are counted and times are steps of a second.
+    :raises NotCapturing: the agent is switched off or was stopped, or the provider is one that can't be listened to.
+    """
+    captured = Capture(deterministic=deterministic)
+    try:
+        yield captured
+    finally:
+        captured.close()

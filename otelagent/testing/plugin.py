@@ -1,0 +1,91 @@
+"""The pytest plugin: fixtures, and what holds while tests run.
+
+Every run of pytest imports it where otelagent is installed, so that it loads nothing until a test asks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otelagent.config.settings import TEST_RUN_VARIABLE
+
+if TYPE_CHECKING:
+    from otelagent.testing import Capture, OtlpReceiver, Telemetry
+
+_shown = pytest.StashKey[list[tuple[str, "Telemetry"]]]()
+_before = pytest.StashKey[str | None]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option to export."""
+    parser.getgroup("otelagent").addoption(
+        "--otelagent-export",
+        action="store_true",
+        help="export telemetry of the tests as the settings say; otherwise nothing is sent unless an exporter is set",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Says what exporters default to, before a conftest.py can import the application."""
+    early_config.stash[_before] = os.environ.get(TEST_RUN_VARIABLE)
+    if early_config.known_args_namespace.otelagent_export:
+        os.environ.pop(TEST_RUN_VARIABLE, None)
+    else:
+        os.environ[TEST_RUN_VARIABLE] = "pytest"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leaves the environment as it was."""
+    before = config.stash.get(_before, None)
+    if before is None:
+        os.environ.pop(TEST_RUN_VARIABLE, None)
+    else:
+        os.environ[TEST_RUN_VARIABLE] = before
+
+
+@pytest.fixture
+def otelagent_spans(request: pytest.FixtureRequest) -> Iterator[Capture]:
+    """What this process records during the test: spans, log records, metrics."""
+    from otelagent.testing.capturing import capture
+
+    with capture(deterministic=_deterministic(request)) as captured:
+        _show(request, "spans", captured)
+        yield captured
+
+
+@pytest.fixture
+def otelagent_deterministic() -> None:
+    """Counted ids and a stepping clock in what `otelagent_spans` and `otlp_receiver` show to this test."""
+
+
+@pytest.fixture
+def otlp_receiver(request: pytest.FixtureRequest) -> Iterator[OtlpReceiver]:
+    """An OTLP/HTTP receiver for what other processes send during the test."""
+    from otelagent.testing.receiver import OtlpReceiver
+
+    with OtlpReceiver(deterministic=_deterministic(request)) as receiver:
+        _show(request, "received spans", receiver)
+        yield receiver
+
+
+def _deterministic(request: pytest.FixtureRequest) -> bool:
+    return "otelagent_deterministic" in request.fixturenames
+
+
+def _show(request: pytest.FixtureRequest, section: str, telemetry: Telemetry) -> None:
+    request.node.stash.setdefault(_shown, []).append((section, telemetry))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the tree to the report of a test that failed."""
+    report = yield
+    if report.failed:
+        for section, telemetry in item.stash.get(_shown, ()):
+            report.sections.append((section, telemetry.describe()))
+    return report
