@@ -38,7 +38,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo needs-npm needs-rust native sdk-serves test e2e browser faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends settings clean
+.PHONY: help demo needs-npm needs-rust native sdk-serves test e2e browser faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends senders settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -70,7 +70,7 @@ sdk-serves:
 test: $(READY) $(BUILT)  ## unit, instrumentation and delivery tests; ENGINE=sdk: in an environment without the native engine
 	@$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/browser $(ARGS)
 
-e2e: $(READY) $(BUILT) backends  ## end-to-end tests against the real collector, Jaeger and Zipkin
+e2e: $(READY) $(BUILT) backends senders  ## end-to-end tests against the real collector, Jaeger and Zipkin, and with other people's senders
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 needs-npm:
@@ -158,6 +158,9 @@ wheels: needs-rust $(READY)  ## the distributions of otelagent and otelagent-nat
 	@mkdir -p build/native && tar xzf dist/otelagent_native-*.tar.gz -C build/native --strip-components 1
 	@cd build/native && CARGO_TARGET_DIR=$(abspath native/target) $(abspath $(BIN))/maturin build -q --release -i $(PYTHONS) -o ../../dist
 	@for python in $(PYTHONS); do $(BIN)/python .ci/install.py $$python dist || exit 1; done
+
+senders: $(READY)  ## build or fetch other people's senders for the end-to-end tests, telemetrygen and OpenTelemetry JavaScript, into the cache
+	@cd collector-config && $(abspath $(BIN))/python -m backends build telemetrygen javascript
 
 backends: $(READY)  ## build or fetch the real collector, Jaeger and Zipkin into the cache
 	@cd collector-config && $(abspath $(BIN))/python -m backends build

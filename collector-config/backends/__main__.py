@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m backends", description="The real back ends of otelagent.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build or fetch what is not in the cache yet")
-    build.add_argument("name", nargs="*", help="collector, jaeger, zipkin (default: all)")
+    build.add_argument(
+        "name", nargs="*", help="collector, jaeger, zipkin (the default: these), telemetrygen, javascript"
+    )
     commands.add_parser("where", help="print the cache and the programs' paths")
     commands.add_parser("pin", help="resolve builder.yaml anew into distribution/go.mod and go.sum")
     up = commands.add_parser("up", help="run all three on the standard ports until Ctrl-C")

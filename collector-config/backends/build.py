@@ -1,4 +1,5 @@
-"""Builds or fetches the real back ends (collector, Jaeger, Zipkin) once, into a cache keyed by their inputs.
+"""Builds or fetches the real back ends (collector, Jaeger, Zipkin) once, into a cache keyed by their inputs; and, for
+tests that have other people's programs send telemetry, telemetrygen and the OpenTelemetry JavaScript SDK.
 
 Each program lives in a folder of its own, named by a hash of everything that determines it, so a change of the
 manifest, of go.mod or go.sum, of the Go version or of this file's build flags builds anew and nothing else does.
@@ -24,16 +25,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["BackendError", "Binaries", "MissingBinary", "build", "cache_dir", "locate", "pin"]
+__all__ = ["BackendError", "Binaries", "MissingBinary", "build", "cache_dir", "locate", "locate_one", "pin"]
 
 FOLDER = Path(__file__).resolve().parent.parent
 DISTRIBUTION = FOLDER / "distribution"
 JAEGER = FOLDER / "jaeger"
+SENDERS = FOLDER.parent / "tests" / "e2e" / "senders"
 
 BUILDER_MODULE = "go.opentelemetry.io/collector/cmd/builder"
 COLLECTOR_VERSION = "0.158.0"
 JAEGER_PACKAGE = "github.com/jaegertracing/jaeger/cmd/jaeger"
 JAEGER_VERSION = "2.13.0"
+TELEMETRYGEN_MODULE = "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen"
+# The module proxy has no telemetrygen 0.158.0.
+TELEMETRYGEN_VERSION = "0.157.0"
+JAVASCRIPT_VERSION = "2.12.0"
 ZIPKIN_VERSION = "3.6.1"
 ZIPKIN_SHA256 = "981b1de6139b4f8f787a909c308028732f9713ae5284353d2a5aa404d1094775"
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
@@ -82,6 +88,8 @@ class _Target:
     extra: str
     uses_go: bool
     produce: Callable[[_Workbench], None]
+    tools: tuple[tuple[str, str], ...] = ()
+    """What else a build needs on PATH, and what to install for it."""
 
     def folder(self) -> Path:
         """The cache folder of exactly this build; raises BackendError when naming it takes Go and Go isn't there."""
@@ -105,9 +113,8 @@ class _Target:
         """Raises BackendError, saying what to install, when a build of this target can't even begin."""
         if self.uses_go:
             _need_go()
-        else:
-            _need("mvn", "Maven 3.8 or newer (Debian: apt install maven)")
-            _need("java", "Java 17 or newer (Debian: apt install openjdk-17-jre-headless)")
+        for tool, what in self.tools:
+            _need(tool, what)
 
     def cached(self) -> Path | None:
         """The finished file, or None. Without Go on the machine, any Go version's build for this platform will do."""
@@ -132,7 +139,7 @@ def cache_dir() -> Path:
 
 def locate() -> Binaries:
     """The cached programs; raises MissingBinary naming those that aren't built."""
-    found = {target.name: target.cached() for target in _TARGETS}
+    found = {target.name: target.cached() for target in _BACKENDS}
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise MissingBinary(f"not built: {', '.join(missing)} (in {cache_dir()}); run `make backends`")
@@ -140,25 +147,26 @@ def locate() -> Binaries:
 
 
 def locate_one(name: str) -> Path:
-    """The cached program called `name` (collector, jaeger or zipkin); raises MissingBinary."""
+    """The cached program called `name`, a back end or a sender; raises MissingBinary."""
     for target in _TARGETS:
         if target.name == name:
             path = target.cached()
             if path is None:
-                raise MissingBinary(f"{name} {target.version} is not built (in {cache_dir()}); run `make backends`")
+                rule = "backends" if target in _BACKENDS else "senders"
+                raise MissingBinary(f"{name} {target.version} is not built (in {cache_dir()}); run `make {rule}`")
             return path
     raise ValueError(f"no back end called {name!r}")
 
 
 def build(names: tuple[str, ...] = (), *, out: TextIO | None = None) -> dict[str, Path]:
-    """Make sure that the programs (all three by default) are in the cache; returns where they are.
+    """Make sure that the programs (the three back ends by default) are in the cache; returns where they are.
 
     Raises BackendError when a tool is missing or a build fails, with the end of its log.
     """
-    unknown = set(names) - {target.name for target in _TARGETS}
-    if unknown:
-        raise BackendError(f"no such back end: {', '.join(sorted(unknown))} (there are collector, jaeger and zipkin)")
-    targets = [target for target in _TARGETS if not names or target.name in names]
+    known = [target.name for target in _TARGETS]
+    if unknown := set(names) - set(known):
+        raise BackendError(f"no such program: {', '.join(sorted(unknown))} (there are {', '.join(known)})")
+    targets = [target for target in _TARGETS if target.name in names] if names else list(_BACKENDS)
     out = out or sys.stderr
     missing = [target for target in targets if target.cached() is None]
     for target in missing:  # before any of them: nobody wants to learn after minutes that Maven is missing
@@ -278,6 +286,19 @@ def _produce_zipkin(bench: _Workbench) -> None:
     found = hashlib.sha256(jar.read_bytes()).hexdigest()
     if found != ZIPKIN_SHA256:
         raise BackendError(f"zipkin: {jar.name} has SHA-256 {found}, expected {ZIPKIN_SHA256}; it was not kept")
+
+
+def _produce_telemetrygen(bench: _Workbench) -> None:
+    env = _go_env(bench.go_cache) | {"GOBIN": str(bench.product)}
+    command = ["go", "install", "-trimpath", "-ldflags", "-s -w", f"{TELEMETRYGEN_MODULE}@v{TELEMETRYGEN_VERSION}"]
+    bench.progress.run("installing", command, cwd=bench.work, env=env)
+
+
+def _produce_javascript(bench: _Workbench) -> None:
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(SENDERS / name, bench.product)
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    bench.progress.run("installing", command, cwd=bench.product)
 
 
 def _install_builder(work: Path, go_cache: Path, progress: _Progress) -> Path:
@@ -428,7 +449,7 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-_TARGETS = (
+_BACKENDS = (
     _Target(
         name="collector",
         version=COLLECTOR_VERSION,
@@ -455,5 +476,31 @@ _TARGETS = (
         extra=ZIPKIN_SHA256,
         uses_go=False,
         produce=_produce_zipkin,
+        tools=(
+            ("mvn", "Maven 3.8 or newer (Debian: apt install maven)"),
+            ("java", "Java 17 or newer (Debian: apt install openjdk-17-jre-headless)"),
+        ),
     ),
 )
+_SENDERS = (
+    _Target(
+        name="telemetrygen",
+        version=TELEMETRYGEN_VERSION,
+        file_name="telemetrygen",
+        inputs=(),
+        extra="trimpath -s -w",
+        uses_go=True,
+        produce=_produce_telemetrygen,
+    ),
+    _Target(
+        name="javascript",
+        version=JAVASCRIPT_VERSION,
+        file_name="node_modules/.package-lock.json",
+        inputs=(SENDERS / "package.json", SENDERS / "package-lock.json"),
+        extra="",
+        uses_go=False,
+        produce=_produce_javascript,
+        tools=(("node", "Node.js 20 or newer, which brings npm"), ("npm", "npm, which comes with Node.js")),
+    ),
+)
+_TARGETS = (*_BACKENDS, *_SENDERS)
