@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LOG", "POINT", "SPAN", "Batch", "Metric", "Resource", "Scope"]
+__all__ = ["LOG", "LOST", "POINT", "RUNNING", "SPAN", "Batch", "Metric", "Resource", "Scope"]
+
+RUNNING, LOST = -1, -2
+"""As `duration_ns`: of a span that hasn't ended, and of one whose process has said nothing of it for a while."""
 
 SPAN = (
     "trace_id",  # 16 bytes
@@ -21,7 +24,7 @@ SPAN = (
     "status",  # 0 unset, 1 ok, 2 error
     "status_message",  # None for none
     "start_ns",
-    "duration_ns",  # at least 0
+    "duration_ns",  # at least 0, or `RUNNING`
     "attributes",  # JSON object
     "events",  # JSON list, None for none
     "links",  # JSON list, None for none
@@ -90,6 +93,7 @@ class Batch:
     """One request.
 
     :ivar spans: tuples as `SPAN` says.
+    :ivar running: the same of spans that haven't ended, as they are now.
     :ivar logs: as `LOG`.
     :ivar points: as `POINT`.
     :ivar rejected: items that were not taken, by reason.
@@ -100,6 +104,7 @@ class Batch:
     scopes: list[Scope] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
     spans: list[tuple[Any, ...]] = field(default_factory=list)
+    running: list[tuple[Any, ...]] = field(default_factory=list)
     logs: list[tuple[Any, ...]] = field(default_factory=list)
     points: list[tuple[Any, ...]] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
@@ -108,7 +113,7 @@ class Batch:
     @property
     def items(self) -> int:
         """Spans, log records and data points together."""
-        return len(self.spans) + len(self.logs) + len(self.points)
+        return len(self.spans) + len(self.running) + len(self.logs) + len(self.points)
 
     def reject(self, reason: str, items: int = 1) -> None:
         """Counts items that are left out."""

@@ -54,6 +54,7 @@ def serve(
     max_bytes: int = 4 * 2**30,
     token: str | None = None,
     idle_s: float | None = None,
+    lost_after_s: float = 15.0,
     on_ready: Callable[[Viewer, State], object] = lambda viewer, state: None,
 ) -> None:
     """Runs a viewer until SIGINT or SIGTERM.
@@ -65,6 +66,7 @@ def serve(
     :param max_bytes: of the store.
     :param token: of the page; by default one is made.
     :param idle_s: ends after so many seconds with neither telemetry nor an open page; None for never.
+    :param lost_after_s: see `Store`.
     :param on_ready: called when it listens and can be found.
     :raises OSError: no port is free.
     :raises WrongFile: the file is no store.
@@ -81,7 +83,7 @@ def serve(
     from otelagent.viewer.store.store import Store
 
     listener = bind(port)
-    store = Store(path, max_age_s=max_age_s, max_bytes=max_bytes)
+    store = Store(path, max_age_s=max_age_s, max_bytes=max_bytes, lost_after_s=lost_after_s)
     listed: list[tuple[str, State]] = []
     try:
         if grpc_port is None:

@@ -61,6 +61,8 @@ def test_a_trace_is_summed_up_over_batches(store: Store) -> None:
         "duration": 220_000,
         "spans": 2,
         "errors": 1,
+        "running": 0,
+        "lost": 0,
         "services": [("shop", 1), ("stock", 1)],
     }
     assert store.status()["spans"] == 2

@@ -21,7 +21,7 @@ from otelagent.viewer.ingest.values import (
     to_json,
     value_of,
 )
-from otelagent.viewer.rows import Batch
+from otelagent.viewer.rows import RUNNING, Batch
 
 __all__ = ["add_spans"]
 
@@ -65,7 +65,7 @@ def add_spans(batch: Batch, body: bytes) -> None:
 
 def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
     # The one loop of the viewer that runs for every span: what is rare is behind one question each.
-    put = batch.spans.append
+    put, put_running = batch.spans.append, batch.running.append
     for span in spans:
         trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
         if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
@@ -86,7 +86,9 @@ def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
             left_out = _left_out(span)
             attributes = attributes[:MAX_ATTRIBUTES]
         status, message = (_known_status if len(encoded) <= _KNOWN_BYTES else _status)(encoded)
-        put(
+        # An end of 0 is what the protocol has for none; without a start either, the span has no times at all.
+        ended = end_ns or not start_ns
+        (put if ended else put_running)(
             (
                 trace_id,
                 span_id,
@@ -98,7 +100,11 @@ def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
                 status,
                 message,
                 start_ns,
-                (end_ns if end_ns <= MAX_INT64 else MAX_INT64) - start_ns if end_ns > start_ns else 0,
+                (end_ns if end_ns <= MAX_INT64 else MAX_INT64) - start_ns
+                if end_ns > start_ns
+                else 0
+                if ended
+                else RUNNING,
                 "{" + ",".join(dict(map(_member, attributes)).values()) + "}",
                 to_json([_event(Span.Event.FromString(one)) for one in islice(events, _MAX_PARTS)]) if events else None,
                 to_json([_link(Span.Link.FromString(one)) for one in islice(links, _MAX_PARTS)]) if links else None,

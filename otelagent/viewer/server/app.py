@@ -21,7 +21,7 @@ from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT, GrpcReceiver, No
 from otelagent.viewer.server.receiver import Receiver
 from otelagent.viewer.server.safety import Gate
 from otelagent.viewer.store.store import Store
-from otelagent.viewer.store.tables import Touched
+from otelagent.viewer.store.touched import Touched
 
 __all__ = ["Viewer"]
 

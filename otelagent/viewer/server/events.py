@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from otelagent.viewer.store.tables import Touched
+from otelagent.viewer.store.touched import Touched
 
 __all__ = ["Changes"]
 

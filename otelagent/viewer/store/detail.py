@@ -6,6 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
+from otelagent.viewer.rows import LOST, RUNNING
 from otelagent.viewer.store.trace_ids import row_of
 
 __all__ = ["span", "trace"]
@@ -14,6 +15,7 @@ MAX_SPANS = 200_000
 """Of one trace on the page; the rest is left out, and the answer says so."""
 MAX_LOGS = 5_000
 _MAX_BODY = 300
+_STATES = {RUNNING: "running", LOST: "lost"}
 
 
 def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
@@ -21,7 +23,7 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
 
     Spans are in the order of their start. ``spans`` has a list for each column: ``parent`` holds the parent's position,
     -1 for a root and -2 for a parent that is not there, which ``missing`` then names; ``start`` is in nanoseconds since
-    the trace's start.
+    the trace's start. ``states`` has those that haven't ended, by position: ``running`` or ``lost``.
     """
     key = row_of(connection, trace_id)
     if key is None:
@@ -59,7 +61,7 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
         "kind": [one[5] for one in rows],
         "status": [one[6] for one in rows],
         "start": [one[7] - start_ns for one in rows],
-        "duration": [one[8] for one in rows],
+        "duration": [max(one[8], 0) for one in rows],
         "resource": [resources.setdefault(one[2], len(resources)) for one in rows],
         "scope": [scopes.setdefault(one[3], len(scopes)) for one in rows],
         "events": [one[9] for one in rows],
@@ -68,13 +70,14 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
     return {
         "id": trace_id.hex(),
         "start": str(start_ns),
-        "duration": end_ns - start_ns,
+        "duration": max(end_ns - start_ns, 0),
         "errors": errors,
         "names": list(names),
         "resources": [_resource(connection, one) for one in resources],
         "scopes": [_scope(connection, one) for one in scopes],
         "spans": columns,
         "missing": missing,
+        "states": {position: _STATES[one[8]] for position, one in enumerate(rows) if one[8] < 0},
         "messages": {position: one[11] for position, one in enumerate(rows) if one[11]},
         "logs": _logs(connection, trace_id, positions, start_ns),
         "truncated": {"spans": spans - len(rows)} if spans > len(rows) else None,
@@ -130,7 +133,8 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
         "status": status,
         "message": message,
         "start": str(start_ns),
-        "duration": duration_ns,
+        "duration": max(duration_ns, 0),
+        "state": _STATES.get(duration_ns, "ended"),
         "attributes": json.loads(attributes),
         "events": json.loads(events) if events else [],
         "links": json.loads(links) if links else [],

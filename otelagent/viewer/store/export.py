@@ -64,7 +64,7 @@ def _span(trace_id: bytes, row: tuple[Any, ...]) -> dict[str, Any]:
         "name": name,
         "kind": kind,
         "startTimeUnixNano": str(start_ns),
-        "endTimeUnixNano": str(start_ns + duration_ns),
+        "endTimeUnixNano": str(start_ns + duration_ns if duration_ns >= 0 else 0),
         "attributes": _attributes(json.loads(attributes)),
         "events": [
             {

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby, islice, repeat
 from typing import Any
 
+from otelagent.viewer.rows import LOST, RUNNING
 from otelagent.viewer.store.summaries import ZONE_BITS
 from otelagent.viewer.store.trace_ids import row_of
 from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
@@ -284,7 +285,12 @@ _COLUMNS = "id, trace_id, start_ns, end_ns, spans, errors, root, first, services
 
 
 def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> dict[str, Any]:
-    _, trace_id, start_ns, end_ns, spans, errors, root, first, services = row
+    key, trace_id, start_ns, end_ns, spans, errors, root, first, services = row
+    open_spans = dict(
+        connection.execute(
+            "SELECT duration_ns, count(*) FROM span WHERE trace = ? AND duration_ns < 0 GROUP BY duration_ns", (key,)
+        )
+    )
     operation = connection.execute(
         "SELECT service, name, kind FROM operation WHERE id = ?", (first if root is None else root,)
     ).fetchone() or ("", "", 0)
@@ -295,9 +301,11 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...]) -> dict[str, 
         "kind": operation[2],
         "root": root is not None,
         "start": str(start_ns),
-        "duration": end_ns - start_ns,
+        "duration": max(end_ns - start_ns, 0),
         "spans": spans,
         "errors": errors,
+        "running": open_spans.get(RUNNING, 0),
+        "lost": open_spans.get(LOST, 0),
         "services": sorted(json.loads(services).items(), key=lambda one: (-one[1], one[0])),
     }
 

@@ -92,7 +92,7 @@ def _count(edges: dict[tuple[str, str], list[int]], key: tuple[str, str], status
     edge = edges.setdefault(key, [0, 0, 0])
     edge[0] += 1
     edge[1] += status == 2
-    edge[2] += duration_ns
+    edge[2] += max(duration_ns, 0)
 
 
 def _remote(attributes: dict[str, Any]) -> str:

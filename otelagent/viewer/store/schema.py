@@ -55,6 +55,8 @@ CREATE TABLE span (
   dropped TEXT, trace_state TEXT
 ) STRICT;
 CREATE UNIQUE INDEX span_trace ON span (trace, span_id);
+-- Those that haven't ended, see `rows.RUNNING`.
+CREATE INDEX span_running ON span (trace, duration_ns) WHERE duration_ns < 0;
 -- Links from the other side.
 CREATE TABLE link (
   trace_id BLOB NOT NULL, span_id BLOB NOT NULL, span INTEGER NOT NULL, PRIMARY KEY (trace_id, span_id, span)

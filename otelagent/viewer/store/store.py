@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from otelagent.viewer.rows import Batch
 from otelagent.viewer.store.retention import Retention, used_bytes
 from otelagent.viewer.store.schema import open_reader, open_writer
-from otelagent.viewer.store.tables import Touched
+from otelagent.viewer.store.touched import Touched
 from otelagent.viewer.store.writer import Writer
 
 __all__ = ["Store"]
@@ -35,6 +35,7 @@ class Store:
     :param max_age_s: of a trace, seconds.
     :param max_bytes: of the file's content.
     :param max_waiting_bytes: of requests that wait to be written.
+    :param lost_after_s: seconds after which a running span is lost unless its process speaks of it again.
     :raises WrongFile: the file is something else.
     :raises sqlite3.Error: it can't be opened.
     """
@@ -46,6 +47,7 @@ class Store:
         max_age_s: float = 7 * 86_400,
         max_bytes: int = 4 * 2**30,
         max_waiting_bytes: int = 32 * 2**20,
+        lost_after_s: float = 15.0,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="otelagent-ui-") if path is None else None
         self.path = os.path.join(self._temporary.name, "traces.db") if self._temporary is not None else str(path)
@@ -58,7 +60,13 @@ class Store:
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         for _ in range(_READERS):
             self._readers.put(open_reader(self.path))
-        self._writer = Writer(writer, self._retention, max_waiting_bytes=max_waiting_bytes, on_written=self._tell)
+        self._writer = Writer(
+            writer,
+            self._retention,
+            max_waiting_bytes=max_waiting_bytes,
+            lost_after_s=lost_after_s,
+            on_written=self._tell,
+        )
 
     def put(self, batch: Batch) -> Future[None] | None:
         """Hands a batch to the writer; see `Writer.put`."""

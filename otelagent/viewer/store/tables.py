@@ -11,10 +11,12 @@ from typing import Any
 
 from otelagent.viewer.rows import Batch
 from otelagent.viewer.store.insert import insert, marks
+from otelagent.viewer.store.running import RunningSpans
 from otelagent.viewer.store.summaries import Summaries, Summary
+from otelagent.viewer.store.touched import Touched
 from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
 
-__all__ = ["Tables", "Touched"]
+__all__ = ["Tables"]
 
 _ERROR = 2
 _TRACE_ID, _START = itemgetter(0), itemgetter(9)
@@ -60,17 +62,6 @@ _LOG = (
 )
 
 
-class Touched:
-    """What a batch has changed, for those who watch.
-
-    :ivar traces: ids of traces, bytes.
-    """
-
-    def __init__(self) -> None:
-        self.traces: set[bytes] = set()
-        self.spans = self.logs = self.points = 0
-
-
 class Tables:
     """The tables as the one writer sees them, with a memory of ids.
 
@@ -82,6 +73,7 @@ class Tables:
         self._ids: dict[tuple[str, tuple[Any, ...]], int] = {}
         self._summaries = Summaries(connection)
         self._last: dict[str, int] = {}
+        self._running = RunningSpans(connection)
 
     def forget(self) -> None:
         """Lets go of every id: the transaction was rolled back."""
@@ -97,6 +89,10 @@ class Tables:
         """Writes what is written once for a transaction; to be called before it is committed."""
         self._summaries.flush()
 
+    def lose(self, touched: Touched, after_s: float) -> None:
+        """Marks the running spans that nobody has spoken of for so many seconds, inside the caller's transaction."""
+        self._running.lose(touched, after_s)
+
     def put(self, batch: Batch, touched: Touched) -> None:
         """Writes a batch inside the caller's transaction."""
         resources = [
@@ -107,22 +103,26 @@ class Tables:
             for s in batch.scopes
         ]
         if batch.spans:
-            self._put_spans(batch, resources, scopes, touched)
+            self._put_spans(batch, batch.spans, resources, scopes, touched)
+        if batch.running and (fresh := self._renew(batch, touched)):
+            self._put_spans(batch, fresh, resources, scopes, touched)
         if batch.logs:
             self._put_logs(batch, resources, scopes, touched)
         if batch.points:
             self._put_points(batch, resources, scopes, touched)
 
-    def _put_spans(self, batch: Batch, resources: list[int], scopes: list[int], touched: Touched) -> None:
+    def _put_spans(
+        self, batch: Batch, spans: list[tuple[Any, ...]], resources: list[int], scopes: list[int], touched: Touched
+    ) -> None:
         rows: list[tuple[Any, ...]] = []
         names = [resource.service for resource in batch.resources]
         operations: dict[tuple[int, str, int], int] = {}
         services = [self._id("operation", _OPERATION, (name, _SERVICE, 0)) for name in names]
         # New traces in the order of their start, as the list shows them.
-        summaries = self._summaries.of(dict.fromkeys(map(_TRACE_ID, sorted(batch.spans, key=_START))))
+        summaries = self._summaries.of(dict.fromkeys(map(_TRACE_ID, sorted(spans, key=_START))))
         occurs = self._summaries.occurs
-        row = self._next("span", len(batch.spans))
-        for one in batch.spans:
+        row = self._next("span", len(spans))
+        for one in spans:
             # As SPAN of `rows` has them.
             trace_id, span_id, parent, resource, scope, name, kind, status = one[:8]
             summary = summaries[trace_id]
@@ -140,11 +140,13 @@ class Tables:
         before = self._connection.total_changes
         insert(self._connection, "span", _SPAN, rows, "OR IGNORE")
         if self._connection.total_changes - before != len(rows):
-            # A request that came twice: the sums have counted its spans twice.
+            # A request that came twice, or spans that were there while they ran: the sums have counted them twice.
+            if self._running.give_way(rows):
+                insert(self._connection, "span", _SPAN, rows, "OR IGNORE")
             for summary in summaries.values():
                 self._recount(summary)
-        self._put_exceptions(batch, rows)
-        self._put_links(batch, rows)
+        self._put_exceptions(spans, rows)
+        self._put_links(spans, rows)
         touched.traces.update(summaries)
         touched.spans += len(rows)
 
@@ -165,9 +167,24 @@ class Tables:
         ):
             summary.add(*row)
 
-    def _put_exceptions(self, batch: Batch, rows: list[tuple[Any, ...]]) -> None:
+    def _renew(self, batch: Batch, touched: Touched) -> list[tuple[Any, ...]]:
+        """Brings running spans up to date; those that are not there yet are returned."""
+        summaries = self._summaries.of(dict.fromkeys(map(_TRACE_ID, batch.running)))
+        fresh: dict[tuple[bytes, bytes], tuple[Any, ...]] = {}
+        for one in batch.running:
+            summary = summaries[one[0]]
+            operation = self._operation((batch.resources[one[3]].service, one[5], one[6]))
+            now = self._running.renew(summary.row, one[1], (operation, one[7], one[8], *one[10:15]))
+            if now is None:
+                fresh[one[:2]] = one
+            elif now:
+                self._summaries.occurs(operation, summary.row)
+                touched.traces.add(one[0])
+        return list(fresh.values())
+
+    def _put_exceptions(self, spans: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]) -> None:
         texts = []
-        for span, row in zip(batch.spans, rows, strict=True):
+        for span, row in zip(spans, rows, strict=True):
             if span[7] == _ERROR and span[12] is not None:
                 attributes = [event["attributes"] for event in json.loads(span[12])]
                 names = ("exception.type", "exception.message")
@@ -176,10 +193,10 @@ class Tables:
                     texts.append((row[0] * KINDS + EXCEPTION, text[:_MAX_WORDS]))
         insert(self._connection, "word", _WORD, texts)
 
-    def _put_links(self, batch: Batch, rows: list[tuple[Any, ...]]) -> None:
+    def _put_links(self, spans: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]) -> None:
         links = [
             (bytes.fromhex(link["trace"]), bytes.fromhex(link["span"]), row[0])
-            for span, row in zip(batch.spans, rows, strict=True)
+            for span, row in zip(spans, rows, strict=True)
             if span[13] is not None
             for link in json.loads(span[13])
         ]

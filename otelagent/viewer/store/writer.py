@@ -12,7 +12,8 @@ from concurrent.futures import Future
 
 from otelagent.viewer.rows import Batch
 from otelagent.viewer.store.retention import Retention
-from otelagent.viewer.store.tables import Tables, Touched
+from otelagent.viewer.store.tables import Tables
+from otelagent.viewer.store.touched import Touched
 
 __all__ = ["Writer"]
 
@@ -28,6 +29,7 @@ class Writer:
 
     :param connection: see `open_writer`; used by the writer's thread alone from now on.
     :param max_waiting_bytes: of requests that wait; what doesn't fit is refused, so that the sender hears of it.
+    :param lost_after_s: since a running span was spoken of last.
     :param on_written: called by the thread after each commit.
     """
 
@@ -37,12 +39,14 @@ class Writer:
         retention: Retention,
         *,
         max_waiting_bytes: int,
+        lost_after_s: float,
         on_written: Callable[[Touched], object],
     ) -> None:
         self._connection = connection
         self._retention = retention
         self._tables = Tables(connection)
         self._max_waiting_bytes = max_waiting_bytes
+        self._lost_after_s = lost_after_s
         self._on_written = on_written
         self._lock = threading.Lock()
         self._waiting_bytes = 0
@@ -89,6 +93,7 @@ class Writer:
             last = self._write(one)
             now = time.monotonic()
             if now >= next_retention_s:
+                self._lose()
                 # A slice between two transactions, until there is nothing left to give up.
                 next_retention_s = now if self._prune() else now + _RETENTION_EVERY_S
             if last:
@@ -146,6 +151,18 @@ class Writer:
                 written.set_result(None)
             else:
                 written.set_exception(error)
+
+    def _lose(self) -> None:
+        touched = Touched()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._tables.lose(touched, self._lost_after_s)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail([], error)
+        else:
+            if touched.traces:
+                self._on_written(touched)
 
     def _prune(self) -> bool:
         try:

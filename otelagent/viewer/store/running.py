@@ -1,0 +1,93 @@
+"""Spans that haven't ended, in the table of spans: each gives way to itself when it has, or is lost with its process.
+
+Who sends one (an end of 0) has to send it again as long as it runs; the rows' duration says which of them are running
+and which nobody has spoken of for a while.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from otelagent.viewer.rows import LOST, RUNNING
+from otelagent.viewer.store.touched import Touched
+from otelagent.viewer.store.words import EXCEPTION, KINDS
+
+__all__ = ["RunningSpans"]
+
+_KNOWN = 50_000
+"""Of more at a time, the rest is taken for lost at once: it still gives way when it ends."""
+
+_CHANGING = ("operation", "status", "status_message", "duration_ns", "attributes", "events", "links", "dropped")
+_FIND = f"SELECT id, {', '.join(_CHANGING)} FROM span WHERE trace = ? AND span_id = ?"
+_CHANGE = f"UPDATE span SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
+_DURATION = _CHANGING.index("duration_ns")
+
+
+class RunningSpans:
+    """The running ones among the spans.
+
+    :param connection: the writer's; everything happens inside its transaction.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._heard_s: dict[int, float] = {}
+
+    def renew(self, trace: int, span_id: bytes, now: tuple[Any, ...]) -> bool | None:
+        """Brings a running span up to date; one that has ended is left alone.
+
+        :param now: its columns that change while it runs.
+        :returns: whether it has changed; None if it isn't there.
+        """
+        row = self._connection.execute(_FIND, (trace, span_id)).fetchone()
+        if row is None:
+            return None
+        found, *before = row
+        if before[_DURATION] >= 0:
+            return False
+        if len(self._heard_s) < _KNOWN:
+            self._heard_s[found] = time.monotonic()
+        if now == tuple(before):
+            return False
+        self._connection.execute(_CHANGE, (*now, found))
+        return True
+
+    def give_way(self, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Deletes the running spans that have ended, so that what they have become can be put. Whether there are any.
+
+        :param rows: of spans, as `Tables` has them: the trace's row second, then the span's id, the duration at 10.
+        """
+        gone = [
+            found
+            for row in rows
+            if row[10] >= 0
+            for (found,) in self._connection.execute(
+                "SELECT id FROM span WHERE trace = ? AND span_id = ? AND duration_ns < 0", (row[1], row[2])
+            )
+        ]
+        for found in gone:
+            self._heard_s.pop(found, None)
+            self._connection.execute("DELETE FROM span WHERE id = ?", (found,))
+            self._connection.execute("DELETE FROM link WHERE span = ?", (found,))
+            self._connection.execute("DELETE FROM word WHERE rowid = ?", (found * KINDS + EXCEPTION,))
+        return bool(gone)
+
+    def lose(self, touched: Touched, after_s: float) -> None:
+        """Marks those that nobody has spoken of for so long."""
+        now_s = time.monotonic()
+        heard_s = self._heard_s
+        self._heard_s = {}
+        for found, trace_id in self._connection.execute(
+            "SELECT span.id, trace.trace_id FROM span JOIN trace ON trace.id = span.trace"
+            " WHERE span.duration_ns < 0 AND span.duration_ns = ? LIMIT ?",
+            (RUNNING, 2 * _KNOWN),
+        ).fetchall():
+            last_s = heard_s.get(found, now_s)
+            if now_s - last_s < after_s and len(self._heard_s) < _KNOWN:
+                self._heard_s[found] = last_s
+            else:
+                self._connection.execute("UPDATE span SET duration_ns = ? WHERE id = ?", (LOST, found))
+                touched.traces.add(trace_id)

@@ -1,0 +1,213 @@
+"""Spans that haven't ended: on the page while they run, once when they have, and lost with their process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otelagent.viewer.ingest import decode
+from otelagent.viewer.store import detail, export, listing, overview
+from otelagent.viewer.store.listing import TraceFilter, attribute_filter
+from otelagent.viewer.store.store import Store
+from tests.viewer.requests import START_NS, Traces
+from tests.viewer.requests import put as fill
+
+T = [bytes([number]) * 16 for number in range(1, 10)]
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store(lost_after_s=0.2)
+    yield store
+    store.close()
+
+
+def put(store: Store, *requests: Traces) -> None:
+    for request in requests:
+        written = store.put(decode("traces", request.body))
+        assert written is not None
+        written.result(10)
+
+
+def begun(name: str = "work", **options: Any) -> tuple[Traces, Any]:
+    request = Traces()
+    span = request.span(name, **{"trace": T[0], **options})
+    span.end_time_unix_nano = 0
+    return request, span
+
+
+def ended(span: Any, name: str | None = None, duration_us: int = 3_000_000, *, error: bool = False) -> Traces:
+    """The request with the same span when it has ended."""
+    request = Traces()
+    other = request.span(name or span.name, trace=span.trace_id, parent=span.parent_span_id, error=error)
+    other.span_id = span.span_id
+    other.start_time_unix_nano = span.start_time_unix_nano
+    other.end_time_unix_nano = span.start_time_unix_nano + 1000 * duration_us
+    return request
+
+
+def listed(store: Store, **asked: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = store.read(listing.traces, TraceFilter(**asked))["traces"]
+    return found
+
+
+def trace(store: Store) -> dict[str, Any]:
+    found = store.read(detail.trace, T[0])
+    assert found is not None
+    return found
+
+
+def span_of(store: Store, span: Any) -> dict[str, Any]:
+    found = store.read(detail.span, T[0], span.span_id)
+    assert found is not None
+    return found
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    until_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+def test_it_is_there_while_it_runs_and_once_when_it_has_ended(store: Store) -> None:
+    request, span = begun("GET", retries=1)
+    put(store, request)
+    (one,) = listed(store)
+    assert (one["name"], one["duration"], one["spans"], one["running"]) == ("GET", 0, 1, 1)
+    assert trace(store)["states"] == {0: "running"}
+    found = span_of(store, span)
+    assert (found["state"], found["duration"], found["attributes"]) == ("running", 0, {"retries": 1})
+
+    put(store, ended(span, "GET /items", error=True))
+    (one,) = listed(store)
+    assert (one["name"], one["duration"], one["spans"]) == ("GET /items", 3_000_000_000, 1)
+    assert (one["running"], one["lost"], one["errors"], one["services"]) == (0, 0, 1, [("shop", 1)])
+    assert trace(store)["states"] == {}
+    assert trace(store)["spans"]["duration"] == [3_000_000_000]
+    assert span_of(store, span)["state"] == "ended"
+    assert [one["id"] for one in listed(store, operation="GET /items", error=True)] == [T[0].hex()]
+
+
+def test_what_it_has_learnt_meanwhile_is_shown(store: Store) -> None:
+    request, span = begun("GET")
+    put(store, request)
+    span.name = "GET /items"
+    fill(span.attributes, {"http.route": "/items"})
+    event = span.events.add(name="exception", time_unix_nano=START_NS)
+    fill(event.attributes, {"exception.type": "Timeout"})
+    put(store, request)
+    (one,) = listed(store)
+    assert one["spans"] == one["running"] == 1
+    found = span_of(store, span)
+    assert (found["name"], found["attributes"]["http.route"], len(found["events"])) == ("GET /items", "/items", 1)
+    assert listed(store, attributes=(attribute_filter("http.route=/items"),))
+    assert listed(store, operation="GET /items")
+
+
+@pytest.mark.parametrize("first", ["children", "parent"])
+def test_children_find_it(store: Store, first: str) -> None:
+    request, parent = begun("outer", start_us=0)
+    children = Traces()
+    for number in range(3):
+        children.span("inner", trace=T[0], parent=parent.span_id, start_us=1 + number)
+    put(store, *((children, request) if first == "children" else (request, children)))
+    assert trace(store)["spans"]["parent"] == [-1, 0, 0, 0]
+    (one,) = listed(store)
+    assert (one["name"], one["spans"], one["running"], one["duration"]) == ("outer", 4, 1, 13_000)
+    put(store, ended(parent))
+    (one,) = listed(store)
+    assert (one["spans"], one["running"], one["duration"]) == (4, 0, 3_000_000_000)
+    assert trace(store)["spans"]["parent"] == [-1, 0, 0, 0]
+
+
+def test_a_notice_that_comes_after_the_end_changes_nothing(store: Store) -> None:
+    request, span = begun()
+    put(store, ended(span), request)
+    (one,) = listed(store)
+    assert (one["spans"], one["running"], one["duration"]) == (1, 0, 3_000_000_000)
+
+
+def test_both_in_one_request(store: Store) -> None:
+    request, span = begun()
+    whole = ended(span)
+    whole.request.resource_spans.extend(request.request.resource_spans)
+    put(store, whole)
+    (one,) = listed(store)
+    assert (one["spans"], one["running"]) == (1, 0)
+
+
+def test_the_same_end_twice_counts_once(store: Store) -> None:
+    request, span = begun()
+    put(store, request, ended(span), ended(span))
+    (one,) = listed(store)
+    assert one["spans"] == 1
+
+
+def test_a_link_and_an_exception_of_a_running_span_leave_nothing_behind(store: Store) -> None:
+    request, span = begun(error=True)
+    fill(span.events.add(name="exception").attributes, {"exception.type": "Timeout"})
+    span.links.add(trace_id=T[1], span_id=b"12345678")
+    put(store, request)
+    assert listed(store, text="Timeout")
+    put(store, ended(span))
+    assert not listed(store, text="Timeout")
+
+    def linked(connection: Any) -> int:
+        return int(connection.execute("SELECT count(*) FROM link").fetchone()[0])
+
+    assert store.read(linked) == 0
+
+
+def test_without_a_sign_of_life_it_is_lost_and_with_one_it_is_not(store: Store, monkeypatch: Any) -> None:
+    monkeypatch.setattr("otelagent.viewer.store.writer._RETENTION_EVERY_S", 0.05)
+    told: list[bytes] = []
+    store.watch(lambda touched: told.extend(touched.traces))
+    request, span = begun()
+    put(store, request)
+    wait_until(lambda: listed(store)[0]["lost"] == 1)
+    assert trace(store)["states"] == {0: "lost"}
+    assert told == [T[0], T[0]]
+    put(store, request)
+    assert (listed(store)[0]["running"], listed(store)[0]["lost"]) == (1, 0)
+    wait_until(lambda: listed(store)[0]["lost"] == 1)
+    put(store, ended(span))
+    assert (listed(store)[0]["running"], listed(store)[0]["lost"]) == (0, 0)
+
+
+def test_a_file_that_is_opened_again_knows_them(tmp_path: Path, monkeypatch: Any) -> None:
+    path = str(tmp_path / "traces.db")
+    first = Store(path)
+    request, span = begun()
+    put(first, request)
+    first.close()
+    monkeypatch.setattr("otelagent.viewer.store.writer._RETENTION_EVERY_S", 0.05)
+    second = Store(path, lost_after_s=0.2)
+    wait_until(lambda: listed(second)[0]["lost"] == 1)
+    put(second, ended(span))
+    (one,) = listed(second)
+    assert (one["spans"], one["lost"], one["duration"]) == (1, 0, 3_000_000_000)
+    second.close()
+
+
+def test_exported_and_imported_it_still_runs(store: Store) -> None:
+    request, _ = begun()
+    put(store, request)
+    exported = store.read(export.traces_data, T[0])
+    assert exported is not None
+    assert exported["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["endTimeUnixNano"] == "0"
+    batch = decode("traces", json.dumps(exported).encode(), json=True)
+    assert (len(batch.spans), len(batch.running)) == (0, 1)
+    assert store.read(overview.service_map)["nodes"]
+
+
+def test_a_span_without_any_time_does_not_run(store: Store) -> None:
+    request, span = begun()
+    span.start_time_unix_nano = 0
+    put(store, request)
+    assert listed(store)[0]["running"] == 0
