@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.viewer import Viewer
@@ -34,8 +36,8 @@ def span_rows(page: Page) -> Locator:
 
 
 def span_row(page: Page, name: str) -> Locator:
-    """The row of a span."""
-    return span_rows(page).filter(has_text=name)
+    """The rows of spans whose name begins with these words."""
+    return page.get_by_role("treegrid").get_by_role("row", name=re.compile(rf"^{re.escape(name)}[ ,]"))
 
 
 def open_span(page: Page, name: str) -> Locator:

@@ -62,7 +62,8 @@ function Loaded({ trace }) {
   };
   const step = (/** @type {number} */ by) => {
     if (!hits.length) return;
-    const next = (hit + by + hits.length) % hits.length;
+    // Backwards from nowhere is the last one.
+    const next = (Math.max(hit, by < 0 ? 0 : -1) + by + hits.length) % hits.length;
     setHit(next);
     reveal(hits[next]);
   };

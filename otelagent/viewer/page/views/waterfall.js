@@ -85,7 +85,7 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => from + (until - from) * part);
 
   return html`<div class="waterfall" ref=${box} onScroll=${(/** @type {any} */ e) => setTop(e.target.scrollTop)} onKeyDown=${onKey}
-    tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length} aria-activedescendant=${`wf-${cursor}`}>
+    tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${`wf-${cursor}`}>
     <div class="ruler" role="row" aria-rowindex="1"><span class="w-name" role="columnheader">Span</span><span class="w-time" role="columnheader"><span class="sr">Time</span>${ticks.map((at, i) => html`<i style=${`left:${i * 25}%`} class=${i === 4 ? "end" : ""}>${duration(at)}</i>`)}</span></div>
     <div class="space" style=${`height:${rows.length * ROW}px`} role="presentation">
       <div class="layer" style=${`transform:translateY(${first * ROW - top}px)`} role="rowgroup">
