@@ -22,7 +22,7 @@ __all__ = ["BATCH", "SHAPES", "Body", "Sent", "send"]
 BATCH = 2_000
 SHAPES = {"one": 1, "two": 2, "ten": 10}
 """Spans of a trace; telemetrygen's traces have two."""
-CONNECTIONS = 2
+CONNECTIONS = 4
 SERVICES, OPERATIONS = 4, 12
 _HEADERS = {"Content-Type": "application/x-protobuf"}
 # Overwritten in every body: the upper half of times, and a text of the same length in an attribute.

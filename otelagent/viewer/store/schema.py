@@ -87,6 +87,7 @@ CREATE VIRTUAL TABLE name USING fts5 (text, tokenize = 'unicode61');
 CREATE VIRTUAL TABLE word USING fts5 (text, tokenize = 'unicode61');
 """
 
+_PAGE_BYTES = 8192
 _CACHE_KIB = 64 * 1024
 _READ_CACHE_KIB = 16 * 1024
 
@@ -111,10 +112,11 @@ def open_writer(path: str) -> sqlite3.Connection:
             raise WrongFile(f"{path} is a database of another program")
         if tables and version != VERSION:
             raise WrongFile(f"{path} was written by another version (schema {version}, not {VERSION})")
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA wal_autocheckpoint = 2000")
         connection.execute("PRAGMA temp_store = MEMORY")
         if not tables:
             connection.executescript(

@@ -112,14 +112,13 @@ class Summaries:
             else:
                 unknown.append(trace_id)
         if unknown:
-            old = self._read(self._ids.find(unknown, self._last))
+            old = self._read(self._ids.find_or_add(unknown, self._last + 1))
             now_s = int(time.time())
             for trace_id in unknown:
                 summary = old.get(trace_id)
                 if summary is None:
                     self._last += 1
                     summary = Summary(trace_id, self._last, now_s)
-                    self._ids.add(trace_id, self._last)
                     self._fresh.append((self._last >> SEGMENT_BITS, trace_id, self._last))
                 found[trace_id] = known[trace_id] = summary
         self._touched.update(found)

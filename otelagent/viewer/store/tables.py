@@ -124,7 +124,7 @@ class Tables:
         row = self._next("span", len(spans))
         for one in spans:
             # As SPAN of `rows` has them.
-            trace_id, span_id, parent, resource, scope, name, kind, status = one[:8]
+            trace_id, span_id, parent, resource, scope, name, kind, status, _, start_ns, duration_ns = one[:11]
             summary = summaries[trace_id]
             operation = operations.get((resource, name, kind))
             if operation is None:
@@ -133,7 +133,7 @@ class Tables:
             service = names[resource]
             if service not in summary.services:
                 occurs(services[resource], summary.row)
-            summary.add(operation, service, parent, status, one[9], one[9] + one[10])
+            summary.add(operation, service, parent, status, start_ns, start_ns + duration_ns)
             occurs(operation, summary.row)
             rows.append((row, summary.row, span_id, parent, resources[resource], scopes[scope], operation, *one[7:]))
             row += 1

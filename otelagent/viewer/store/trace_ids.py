@@ -10,6 +10,7 @@ Source: B. H. Bloom, "Space/Time Trade-offs in Hash Coding with Allowable Errors
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Iterable
 
 __all__ = ["SEGMENT_BITS", "TraceIds", "row_of"]
@@ -17,10 +18,11 @@ __all__ = ["SEGMENT_BITS", "TraceIds", "row_of"]
 SEGMENT_BITS = 16
 """Rows of a segment, as a power of two: its keys are some 2 MiB, so that they stay in the cache while it grows."""
 
-_FILTER_BITS = 25
-_FILTER_MASK = 2**_FILTER_BITS - 1
+_MASK = 2**22 - 1
 _FILTER_TRACES = 2**21
 """Of one filter of 4 MiB, so that one in sixty new ids is looked up in vain when it is full."""
+# The last eight bytes of an id are random (W3C Trace Context, level 2): two places in a filter.
+_places = struct.Struct("<8xII").unpack
 
 
 def row_of(connection: sqlite3.Connection, trace_id: bytes) -> int | None:
@@ -52,39 +54,39 @@ class TraceIds:
         self._connection = connection
         # Filters with the row that each begins at; the last one grows.
         self._filters: list[tuple[int, bytearray]] = []
-        self._traces = 0
+        self._traces = _FILTER_TRACES
         for row, trace_id in connection.execute("SELECT id, trace_id FROM trace ORDER BY id"):
-            self.add(trace_id, row)
+            self._add(row, *_places(trace_id))
 
-    def add(self, trace_id: bytes, row: int) -> None:
-        """Remembers a new trace."""
-        if not self._filters or self._traces >= _FILTER_TRACES:
-            self._filters.append((row, bytearray(2**_FILTER_BITS // 8)))
-            self._traces = 0
-        self._traces += 1
-        bits = self._filters[-1][1]
-        number = int.from_bytes(trace_id[8:], "big")
-        for place in (number & _FILTER_MASK, number >> _FILTER_BITS & _FILTER_MASK):
-            bits[place >> 3] |= 1 << (place & 7)
+    def find_or_add(self, trace_ids: Iterable[bytes], row: int) -> dict[bytes, int]:
+        """The rows of those that are known; the others are remembered.
 
-    def find(self, trace_ids: Iterable[bytes], last: int) -> dict[bytes, int]:
-        """The rows of those that are not new.
-
-        :param last: the latest row.
+        :param row: of the first new one; the next has the next.
         """
         found = {}
         for trace_id in trace_ids:
-            number = int.from_bytes(trace_id[8:], "big")
-            one, two = number & _FILTER_MASK, number >> _FILTER_BITS & _FILTER_MASK
-            end = last
+            one, two = _places(trace_id)
+            known, end = None, row
             for first, bits in reversed(self._filters):
-                if bits[one >> 3] >> (one & 7) & 1 and bits[two >> 3] >> (two & 7) & 1:
-                    row = _find(self._connection, trace_id, first, end)
-                    if row is not None:
-                        found[trace_id] = row
+                if bits[one >> 3 & _MASK] >> (one & 7) & 1 and bits[two >> 3 & _MASK] >> (two & 7) & 1:
+                    known = _find(self._connection, trace_id, first, end)
+                    if known is not None:
+                        found[trace_id] = known
                         break
                 end = first
+            if known is None:
+                self._add(row, one, two)
+                row += 1
         return found
+
+    def _add(self, row: int, one: int, two: int) -> None:
+        if self._traces == _FILTER_TRACES:
+            self._filters.append((row, bytearray(_MASK + 1)))
+            self._traces = 0
+        self._traces += 1
+        bits = self._filters[-1][1]
+        bits[one >> 3 & _MASK] |= 1 << (one & 7)
+        bits[two >> 3 & _MASK] |= 1 << (two & 7)
 
     def rewind(self, row: int) -> None:
         """What was added from this row on was not written: other traces get those rows."""
