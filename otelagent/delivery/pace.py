@@ -46,6 +46,8 @@ class Pace:
         self._replay = TokenBucket(replay_bytes_per_s)
         self._failures = 0
         self._at_once = False
+        self.retrying = False
+        """Whether the last try is to be made again: nobody knows how long what waits in memory would stay there."""
         self._backoff_until_s = -math.inf
         self.server_wait_until_s = -math.inf
         """Before this moment the server doesn't want to be asked, whoever is in a hurry."""
@@ -82,6 +84,7 @@ class Pace:
 
     def ended(self, result: Result, now_s: float) -> None:
         """A try has ended."""
+        self.retrying = isinstance(result, Retryable)
         if isinstance(result, Retryable):
             self._failures += 1
             self.server_wait_until_s = now_s + self._policy.requested_s(result.after_s)

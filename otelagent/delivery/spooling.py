@@ -51,7 +51,7 @@ class SpoolAt:
 
 
 class Spooling:
-    """Moves payloads from the queue to disk while the circuit breaker is open or the queue is more than half full, and
+    """Moves payloads from the queue to disk while tries fail or the queue is more than half full, and
     reads one payload ahead from disk for the sender.
 
     Where a method says so, the caller holds the lock of `changed`.
@@ -176,7 +176,8 @@ class Spooling:
             self._spool.after_fork_in_child()
 
     def _wanted(self) -> bool:
-        pressed = not self._pace.breaker.closed or self._queue.bytes * 2 > self._queue.max_bytes
+        failing = self._pace.retrying or not self._pace.breaker.closed
+        pressed = failing or self._queue.bytes * 2 > self._queue.max_bytes
         return pressed and self._queue.idle > 0
 
     def _opened(self) -> Spool:

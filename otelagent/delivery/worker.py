@@ -65,9 +65,9 @@ class Destination:
 
     What is in memory is sent in the order it came; the payload at the head is sent until it is accepted or rejected,
     and those behind it wait (a server that refuses one try would refuse them too). With a spool, payloads go to disk
-    when the circuit breaker is open, when memory is half full and at the end; they come back from there at a limited
-    rate, between new ones, and in the order they came. Deadlines are moments of `clock`, which is `time.monotonic`
-    unless a test says otherwise.
+    while tries fail, when memory is half full and at the end; they come back from there at a limited rate, between new
+    ones, and in the order they came. Deadlines are moments of `clock`, which is `time.monotonic` unless a test says
+    otherwise.
 
     The lock is reentrant: a signal handler or a `__del__` may submit or flush in the middle of another call on its
     thread.
@@ -319,13 +319,13 @@ class Destination:
         return arrived()
 
     def _left_to_disk(self, target: int) -> bool:
-        """Whether waiting is of no use: the destination was tried just now and failed, or all waiting is on disk."""
+        """Whether waiting is of no use: it ends, or the breaker is open, and what waits is on disk or can go there."""
         if self._spooling is None or self._sending:
             return False
         failing = not self._pace.hurried and self._pace.ready_at_s(self._clock()) > self._clock()
         if self._closed:
             return self._queue.emptied(target) or (failing and self._spooling.usable())
-        return failing and self._queue.emptied(target)
+        return failing and not self._pace.breaker.closed and self._queue.emptied(target)
 
     def _send_until(self, over: Callable[[], bool], deadline_s: float = math.inf) -> None:
         while True:

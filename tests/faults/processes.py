@@ -141,7 +141,7 @@ agent.spans(20)
 """
 ENDINGS = {"os._exit": "os._exit(0)", "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)"}
 WINDOW_S = 2.0
-"""A batch each 0.2 s, and time to send it. With a backend that is down, until the circuit breaker has opened."""
+"""A batch each 0.2 s, and time to send it. With a backend that is down, to see it fail once and to write to disk."""
 
 
 @fault(31, "os._exit and SIGKILL, after the window", cases=ENDINGS)
@@ -156,7 +156,9 @@ def crashed(bench: Bench, end: str) -> None:
 def crashed_without_a_backend(bench: Bench, end: str) -> None:
     bench.killed = bench.twice = True
     server = bench.server(DOWN)
-    settings = {**SETTINGS, "batch_schedule_delay_ms": 200}
+    # Long waits between tries: that there was a first one must do.
+    waits = {"retry_initial_backoff_ms": 30_000, "retry_max_backoff_ms": 30_000}
+    settings = {**SETTINGS, "batch_schedule_delay_ms": 200, **waits}
     application = bench.start(CRASHES.format(end=end, window_s=WINDOW_S), to=server, **settings)
     application.wait(60)
     server.begin(OK)

@@ -66,7 +66,7 @@ def test_in_an_outage_everything_goes_to_disk_and_comes_back_in_order(open_spool
     for one in payloads[:20]:
         books.submit(one)
     wait_until(lambda: books.ledger.snapshot().spooled == 60)
-    assert books.destination.status()["breaker"] != "closed"
+    wait_until(lambda: books.destination.status()["breaker"] != "closed")
     books.submit(*payloads[20:])
     wait_until(lambda: books.ledger.snapshot().spooled == 120)
     assert books.ledger.snapshot().queued == 0
