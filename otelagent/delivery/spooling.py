@@ -82,6 +82,8 @@ class Spooling:
         self._disk = Lock()
         self._thread: Thread | None = None
         self._ending = False
+        self.closing = False
+        """Whether nothing more comes: what is on disk then is told once, at the end."""
         # Whether there was a look, whether the thread has yet to give its answer, and the answer.
         self._looked = self._looking = self._found = False
         # The payload that was read ahead, or what is left of it to be sent.
@@ -281,7 +283,7 @@ class Spooling:
             self._changed.notify_all()
         if appended == "FULL":
             self._accounts.spool_full()
-        elif stored and not self._ending:
+        elif stored and not self.closing:
             self._accounts.tell_spooling()
         return stored
 

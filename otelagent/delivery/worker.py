@@ -222,6 +222,8 @@ class Destination:
             send_until_s = self._clock() + left - min(left * _SPOOLING_SHARE, _SPOOLING_S)
         with self._changed:
             self._closed = True
+            if self._spooling is not None:
+                self._spooling.closing = True
             self._closing_deadline_s = min(self._closing_deadline_s, send_until_s)
         return self.begin_flush(), send_until_s
 
