@@ -1,5 +1,5 @@
 # Every target works on a fresh clone with Python 3.11+, make, and for the real backends Go, Java and Maven. With Rust the
-# native engine is built and used; without it the sdk engine serves, and that is said.
+# native engine is built and used, but for the demo; without it the sdk engine serves, and that is said.
 # `make demo` shows traces; `make test` runs the tests. The rest builds on the same environment, .venv.
 
 PYTHON ?= python3
@@ -38,10 +38,10 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo needs-npm needs-rust native sdk-serves test e2e browser faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends senders settings clean
+.PHONY: help demo demo-backends needs-npm needs-rust native sdk-serves test e2e browser faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends senders settings clean
 
 help:  ## list the targets
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV)"
@@ -50,7 +50,19 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install -c constraints.txt -e . --group dev
 	@touch $@
 
-demo: $(READY) $(BUILT) backends  ## the example shop, traced into the real Jaeger and Zipkin
+# What the demo needs is a part of what everything else does: no Rust, and seconds instead of minutes.
+DEMO_READY := $(if $(wildcard $(READY)),$(READY),$(VENV)/.demo)
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) for the demo"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt -e '.[demo]'
+	@touch $@
+
+demo: $(DEMO_READY)  ## the example shop, traced into the viewer: nothing but Python
+	@$(BIN)/otelagent demo $(ARGS)
+
+demo-backends: $(READY) $(BUILT) backends  ## the example shop, traced into the real Jaeger and Zipkin
 	@$(BIN)/python examples/shop/demo.py $(ARGS)
 
 needs-rust:

@@ -149,7 +149,7 @@ def _run(screen: Screen, workdir: Path, stack: ExitStack, services: list[Service
     screen.say(f"  Zipkin {back.zipkin.ui_url}/")
     screen.say("  The traces that aren't shown are the shop's own: it makes its tables and fills its shelves.")
     if not keep:
-        screen.say("  These addresses answer while the demo runs: make demo ARGS=--keep keeps it running.")
+        screen.say("  These addresses answer while the demo runs: make demo-backends ARGS=--keep keeps it running.")
     screen.say(screen.paint("32", f"All is well, after {time.monotonic() - started:.1f} s."))
     if keep:
         screen.say(f"\nEverything stays up; the shop is at {front.url}/products. Ctrl-C ends it.")

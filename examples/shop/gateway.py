@@ -55,6 +55,11 @@ async def products() -> Any:
     return await ask_inventory("/products")
 
 
+@app.get("/prices")
+async def prices() -> Any:
+    return await ask_inventory("/prices")
+
+
 @app.get("/products/{sku}")
 async def product(sku: str) -> Any:
     return await ask_inventory(f"/products/{sku}")

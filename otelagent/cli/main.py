@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 # name -> (module with `main(arguments) -> exit code`, what it is for)
 _COMMANDS = {
+    "demo": ("otelagent.cli.demo", "a small shop, traced into the viewer and shown here"),
     "ui": ("otelagent.cli.ui", "the viewer: takes telemetry, shows traces in the browser"),
     "doctor": ("otelagent.cli.doctor", "why there are no traces: settings, destinations, an application's own run"),
     "spool": ("otelagent.cli.spool", "what waits on disk: list, replay, verify, purge"),

@@ -83,7 +83,9 @@ def _folded(siblings: list[Span]) -> list[list[Span]]:
     siblings.sort(key=lambda span: span.start_ns)
     alike: dict[tuple[object, ...], list[Span]] = {}
     for span in siblings:
-        alike.setdefault((span.service, span.kind, span.name, span.failed, span.error), []).append(span)
+        # One route has many addresses; another statement does something else.
+        about = "" if "://" in span.about else span.about
+        alike.setdefault((span.service, span.kind, span.name, about, span.failed, span.error), []).append(span)
     groups = []
     for group in alike.values():
         groups += [group] if len(group) >= _FOLDED else [[span] for span in group]

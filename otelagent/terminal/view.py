@@ -177,7 +177,7 @@ def _label(row: Row, style: Style, columns: int) -> str:
 
 
 def _errors(row: Row, style: Style, indent: str) -> list[str]:
-    if not row.spans[0].error:
+    if row.spans[0].error in ("", row.spans[0].http_status):
         return []
     text = f"{indent}{row.below}  {printable(row.spans[0].error)}"
     return [style.paint(clip(text, style.columns, style.ellipsis), _RED)]
