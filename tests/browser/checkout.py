@@ -1,4 +1,4 @@
-"""A program with the OpenTelemetry SDK as it comes: two traces linked to each other, an exception, SQL, logs and metrics.
+"""A program with the OpenTelemetry SDK as it comes: two linked traces, an exception, SQL, logs and metrics.
 
 It sends to OTEL_EXPORTER_OTLP_ENDPOINT and prints the ids of its traces.
 """

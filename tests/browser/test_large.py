@@ -23,7 +23,8 @@ OPENING = """async trace => {
     await new Promise(done => setTimeout(done, 200));
     const began = performance.now();
     location.hash = `#/trace/${trace}`;
-    while (!document.querySelector("[role=treegrid] [role=row][aria-level='2']")) await new Promise(requestAnimationFrame);
+    const row = "[role=treegrid] [role=row][aria-level='2']";
+    while (!document.querySelector(row)) await new Promise(requestAnimationFrame);
     await new Promise(requestAnimationFrame);
     return performance.now() - began;
 }"""
@@ -43,7 +44,7 @@ SCROLLING = """async ([from, to, step]) => {
             if (!row || !row.textContent) blank.push([grid.scrollTop, y - box.top]);
         }
         await new Promise(requestAnimationFrame);
-        for (const row of grid.querySelectorAll("[role=row][aria-level]")) seen.add(Number(row.getAttribute("aria-rowindex")));
+        for (const row of grid.querySelectorAll("[aria-level]")) seen.add(Number(row.getAttribute("aria-rowindex")));
     }
     return {blank: blank.slice(0, 20), seen: seen.size, first: Math.min(...seen), last: Math.max(...seen),
             top: grid.scrollTop, height: grid.scrollHeight - grid.clientHeight};
