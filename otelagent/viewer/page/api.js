@@ -1,5 +1,6 @@
 // @ts-check
 // What the page asks the viewer. The token of the address is swapped for a cookie before anything else.
+import { parameters } from "./state.js";
 
 export class ApiError extends Error {
   /** @param {number} status @param {string} code @param {string} message */
@@ -10,10 +11,13 @@ export class ApiError extends Error {
   }
 }
 
-/** A shared file has its trace inside, and no viewer behind it. */
+/**
+ * A shared file has its trace inside, and no viewer behind it.
+ *
+ * @type {{trace: import("./answers.js").TraceData, spans: Record<string, import("./answers.js").SpanData>} | null}
+ */
 export const embedded = read();
 
-/** @returns {{trace: any, spans: Record<string, any>} | null} */
 function read() {
   const text = document.getElementById("embedded")?.textContent;
   return text ? JSON.parse(text) : null;
@@ -21,8 +25,8 @@ function read() {
 
 /** @param {string} path */
 function fromFile(path) {
-  const [, trace, , span] = path.split("/");
-  if (path.startsWith("traces/") && trace === embedded?.trace.id) {
+  const [kind, trace, , span] = path.split("/");
+  if (kind === "traces" && trace === embedded?.trace.id) {
     if (!span) return embedded.trace;
     if (embedded.spans[span]) return embedded.spans[span];
   }
@@ -42,24 +46,28 @@ export function begin() {
   if (!token) return;
   address.searchParams.delete("token");
   history.replaceState(null, "", address);
-  session = fetch("/api/session", { method: "POST", body: token }).then(() => undefined);
+  session = fetch("/api/session", { method: "POST", body: token }).then(
+    () => undefined,
+    () => undefined,
+  );
+}
+
+/** When the page may ask. */
+export function ready() {
+  return session;
 }
 
 /**
  * @param {string} path below /api/
- * @param {Record<string, unknown>} [query] what is empty is left out
+ * @param {import("./state.js").Query} [query]
  * @param {RequestInit} [options]
  * @returns {Promise<any>}
  */
 export async function ask(path, query = {}, options = {}) {
   if (embedded) return fromFile(path);
-  await session.catch(() => undefined);
+  await session;
   const address = new URL(`/api/${path}`, location.origin);
-  for (const [name, value] of Object.entries(query)) {
-    for (const one of Array.isArray(value) ? value : [value]) {
-      if (one !== undefined && one !== null && one !== "" && one !== false) address.searchParams.append(name, String(one === true ? 1 : one));
-    }
-  }
+  address.search = parameters(query).toString();
   let answer;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...options });
@@ -78,48 +86,4 @@ export async function ask(path, query = {}, options = {}) {
     throw new ApiError(answer.status, told?.code ?? "failed", told?.message ?? `The viewer answered ${answer.status}.`);
   }
   return JSON.parse(text);
-}
-
-/**
- * Has a function called with what changes, as long as the page is open. One tab holds the stream and tells the others:
- * a browser allows only six connections to one host. A change with `more` doesn't name every trace that it touched.
- *
- * @param {(change: {traces: string[], more: boolean, spans: number, logs: number, points: number}) => void} listener
- * @param {(connected: boolean) => void} onState
- */
-export function watch(listener, onState) {
-  if (embedded) return;
-  const channel = new BroadcastChannel("otelagent-changes");
-  channel.onmessage = (event) => {
-    if (event.data.change) listener(event.data.change);
-    else onState(event.data.connected);
-  };
-  // Whether changes may have come that nobody has heard of: another tab held the stream, or it was broken.
-  let missed = false;
-  const hold = () =>
-    new Promise(() => {
-      const source = new EventSource("/api/events");
-      const tell = (/** @type {boolean} */ connected) => {
-        onState(connected);
-        channel.postMessage({ connected });
-      };
-      const spread = (/** @type {any} */ change) => {
-        listener(change);
-        channel.postMessage({ change });
-      };
-      source.onopen = () => {
-        tell(true);
-        spread({ traces: [], more: missed, spans: 0, logs: 0, points: 0 });
-        missed = true;
-      };
-      source.onerror = () => tell(false);
-      source.onmessage = (event) => spread(JSON.parse(event.data));
-    });
-  session.catch(() => undefined).then(() => {
-    const wait = () => {
-      missed = true;
-      navigator.locks.request("otelagent-changes", hold);
-    };
-    navigator.locks.request("otelagent-changes", { ifAvailable: true }, (lock) => (lock ? hold() : null)).then(wait);
-  });
 }

@@ -1,6 +1,7 @@
 // @ts-check
-// What the whole page shares: where it is (in the address), what has changed, how it looks.
-import { effect, signal, useRef } from "./html.js";
+// What the whole page shares: where it is (in the address), what has changed, what it tells, how it looks.
+import { signal, useRef } from "./html.js";
+import { keep, kept } from "./kept.js";
 
 /**
  * The place: `#/traces?service=shop`, `#/trace/<id>?span=<id>`.
@@ -9,7 +10,16 @@ import { effect, signal, useRef } from "./html.js";
  */
 function read() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?", 2);
-  return { path: path ? path.split("/").map(decodeURIComponent) : ["traces"], query: new URLSearchParams(query ?? "") };
+  return { path: path ? path.split("/").map(decoded) : ["traces"], query: new URLSearchParams(query ?? "") };
+}
+
+/** @param {string} part */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export const place = signal(read());
@@ -17,21 +27,27 @@ addEventListener("hashchange", () => {
   place.value = read();
 });
 
-/** @param {string[]} path @param {Record<string, any> | URLSearchParams} [query] */
-export function address(path, query = {}) {
-  const parameters = query instanceof URLSearchParams ? query : new URLSearchParams();
-  if (!(query instanceof URLSearchParams)) {
-    for (const [name, value] of Object.entries(query)) {
-      for (const one of Array.isArray(value) ? value : [value]) {
-        if (one !== undefined && one !== null && one !== "" && one !== false) parameters.append(name, String(one === true ? 1 : one));
-      }
+/** @typedef {Record<string, unknown> | URLSearchParams} Query what is empty is left out, a list repeats its name */
+
+/** @param {Query} query */
+export function parameters(query) {
+  if (query instanceof URLSearchParams) return query;
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "" && one !== false) found.append(name, String(one === true ? 1 : one));
     }
   }
-  const text = parameters.toString();
+  return found;
+}
+
+/** @param {string[]} path @param {Query} [query] */
+export function address(path, query = {}) {
+  const text = parameters(query).toString();
   return `#/${path.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
 
-/** Goes there; `replace` leaves no step in the history. @param {string[]} path @param {any} [query] @param {boolean} [replace] */
+/** Goes there; `replace` leaves no step in the history. @param {string[]} path @param {Query} [query] @param {boolean} [replace] */
 export function go(path, query, replace = false) {
   const target = address(path, query);
   if (target === location.hash) return;
@@ -49,20 +65,10 @@ export const changes = signal(0);
 export const unnamed = signal(0);
 /** Traces that have changed since the page was opened: id -> the number of the change. */
 export const changed = signal(/** @type {Map<string, number>} */ (new Map()));
-export const connected = signal(true);
+/** Whether the viewer answers: `yes`, `no` (it may come back), `token` (another run of it, which doesn't know this page). */
+export const connection = signal(/** @type {"yes" | "no" | "token"} */ ("yes"));
+/** Whether the page follows what comes. */
 export const live = signal(true);
-
-/** As `changes`, but at most once a second: for what takes the viewer longer to answer. */
-export const changesSlowly = signal(0);
-let due = false;
-effect(() => {
-  if (due || changes.value === changesSlowly.peek()) return;
-  due = true;
-  setTimeout(() => {
-    due = false;
-    changesSlowly.value = changes.peek();
-  }, 1000);
-});
 
 /** A number that grows with what has changed; while the page is paused it is the last one before. @param {number} now */
 export function useNews(now) {
@@ -71,35 +77,41 @@ export function useNews(now) {
   return shown.current;
 }
 
-export const theme = signal(stored("theme") ?? "auto");
+export const helping = signal(false);
 
-/** @param {string} name */
-function stored(name) {
+/** @typedef {{text: string, bad?: boolean, href?: string, link?: string}} Notice */
+export const notice = signal(/** @type {Notice | null} */ (null));
+let ends = 0;
+
+/** Tells something for a while. @param {Notice} what */
+export function tell(what) {
+  notice.value = what;
+  clearTimeout(ends);
+  ends = setTimeout(() => (notice.value = null), what.bad || what.href ? 12_000 : 4_000);
+}
+
+/** @param {string} text */
+export async function copy(text) {
   try {
-    return localStorage.getItem(`otelagent-${name}`);
+    await navigator.clipboard.writeText(text);
+    tell({ text: "Copied." });
   } catch {
-    return null;
+    tell({ text: "The browser doesn't let this page copy.", bad: true });
   }
 }
 
-/** @param {string} value auto, light or dark */
+/** @typedef {"auto" | "light" | "dark"} Theme */
+const first = kept("theme");
+export const theme = signal(/** @type {Theme} */ (first === "light" || first === "dark" ? first : "auto"));
+document.documentElement.dataset.theme = theme.value;
+
+/** @param {Theme} value */
 export function setTheme(value) {
   theme.value = value;
   document.documentElement.dataset.theme = value;
-  try {
-    localStorage.setItem("otelagent-theme", value);
-  } catch {
-    // A browser that keeps nothing.
-  }
+  keep("theme", value);
 }
-document.documentElement.dataset.theme = theme.value;
 
-const HUES = [250, 150, 30, 320, 200, 75, 0, 275, 175, 110, 345, 225];
-/** @type {Map<string, number>} */
-const hues = new Map();
-
-/** A service's colour: of the first twelve each has its own. @param {string} service */
-export function colour(service) {
-  if (!hues.has(service)) hues.set(service, HUES[hues.size % HUES.length]);
-  return `oklch(var(--bar-l) var(--bar-c) ${hues.get(service)})`;
-}
+/** Grows when the system's colours change, which what is drawn on a canvas must follow. */
+export const look = signal(0);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (look.value += 1));

@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _MAX_LIMIT = 500
 _MAX_CONDITIONS = 16
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
+_MAX_NAMED = 20
 _SIGNAL_OF = {"resourceSpans": "traces", "resourceLogs": "logs", "resourceMetrics": "metrics"}
 
 
@@ -74,6 +75,7 @@ class Api:
             "/api/traces": self.traces,
             "/api/traces/{trace}": partial(self._one, detail.trace),
             "/api/traces/{trace}/spans/{span}": self.span,
+            "/api/traces/{trace}/search": self.search,
             "/api/traces/{trace}/otlp": self.otlp,
             "/api/traces/{trace}/share": self.share,
             "/api/services": self.services,
@@ -169,6 +171,10 @@ class Api:
             raise Refused(404, "no_span", "there is no such span here, or not any more")
         return found
 
+    async def search(self, request: Request) -> Any:
+        """What of a trace holds a text."""
+        return await self._one(partial(detail.search, text=request.query_params.get("q", "")), request)
+
     async def otlp(self, request: Request) -> Response:
         """A trace as OTLP/JSON, to be kept."""
         found = await self._one(export.traces_data, request)
@@ -196,9 +202,7 @@ class Api:
 
     async def map(self, request: Request) -> Any:
         """Who calls whom."""
-        asked = request.query_params
-        low, high = _integer(asked, "from"), _integer(asked, "to")
-        return await self._read(overview.service_map, low or 0, 2**63 - 1 if high is None else high)
+        return await self._read(overview.service_map, *_between(request.query_params))
 
     async def logs(self, request: Request) -> Any:
         """Log records."""
@@ -217,16 +221,18 @@ class Api:
 
     async def metrics(self, request: Request) -> Any:
         """Their names."""
-        return {"metrics": await self._read(overview.metrics)}
+        return {"metrics": await self._read(overview.metrics, request.query_params.get("service", ""))}
 
     async def points(self, request: Request) -> Any:
         """Of one metric."""
-        return {"series": await self._read(overview.points, request.path_params["metric"])}
+        low, high = _between(request.query_params)
+        return {"series": await self._read(overview.points, request.path_params["metric"], low, high)}
 
     async def take(self, request: Request) -> Any:
-        """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them."""
+        """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them. Names the first traces."""
         body = await read_body(request, _MAX_IMPORT_BYTES)
-        taken = {"spans": 0, "logs": 0, "points": 0}
+        spans = logs = points = 0
+        traces: dict[bytes, None] = {}
         lines = [line for line in body.splitlines() if line.strip()]
         if len(lines) > 1 and not lines[0].rstrip().endswith(b"}"):
             lines = [body]  # One object, written over many lines.
@@ -236,10 +242,12 @@ class Api:
             if signal is None:
                 raise Refused(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
             batch = await self._receiver.take(signal, line, json=True)
-            taken["spans"] += len(batch.spans)
-            taken["logs"] += len(batch.logs)
-            taken["points"] += len(batch.points)
-        return taken
+            spans += len(batch.spans)
+            logs += len(batch.logs)
+            points += len(batch.points)
+            traces.update(dict.fromkeys(span[0] for span in batch.spans))
+        named = [trace.hex() for trace in list(traces)[:_MAX_NAMED]]
+        return {"spans": spans, "logs": logs, "points": points, "traces": named}
 
     async def events(self, request: Request) -> Response:
         """Notifications for the page."""
@@ -302,6 +310,11 @@ def _integer(asked: Mapping[str, str], name: str) -> int | None:
     if not text.isdecimal() or len(text) > 19:
         raise Refused(400, "bad_number", f"{name}={text[:40]!r} must be a whole number")
     return min(int(text), 2**63 - 1)
+
+
+def _between(asked: Mapping[str, str]) -> tuple[int, int]:
+    low, high = _integer(asked, "from"), _integer(asked, "to")
+    return low or 0, 2**63 - 1 if high is None else high
 
 
 def _milliseconds(asked: Mapping[str, str], name: str) -> int | None:

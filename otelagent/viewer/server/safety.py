@@ -24,7 +24,7 @@ _HEADERS = {
     # By this a sender knows a viewer from a collector, see `otelagent.delivery.notices`.
     "server": "otelagent-viewer",
     "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src "
         "'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",

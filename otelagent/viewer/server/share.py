@@ -7,6 +7,7 @@ match, because a `data:` URL has no place that something could be relative to.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import posixpath
 import re
@@ -23,9 +24,7 @@ MAX_SPANS = 10_000
 
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")
 _ENTRY = "main.js"
-# What is in the file, and nothing from anywhere else.
-_POLICY = "default-src 'none'; script-src 'unsafe-inline' data:; style-src 'unsafe-inline'; img-src data:"
-_STYLES = ("vendor/uplot.css", "app.css")
+_STYLE = re.compile(r"""<link rel="stylesheet" href="([^"]+)">""")
 
 
 def whole_trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
@@ -46,19 +45,26 @@ def page_of(embedded: dict[str, Any], page: Path) -> str:
     """
     modules = {name: _renamed(text, name) for name, text in _modules(page).items()}
     imports = {f"page/{name}": _data("text/javascript", text) for name, text in modules.items()}
-    styles = "\n".join((page / name).read_text() for name in _STYLES)
+    styles = "\n".join((page / name).read_text() for name in _STYLE.findall((page / "index.html").read_text()))
     # In a script element only "</" could end it early; "<!--" would begin something old.
     data = json.dumps(embedded, ensure_ascii=False).replace("<", "\\u003c")
     icon = _data("image/svg+xml", (page / "icon.svg").read_text())
     trace = embedded["trace"]["id"]
+    names = json.dumps({"imports": imports})
+    start = f'import "page/{_ENTRY}";'
+    # What is in the file as it was made, and nothing from anywhere else.
+    policy = (
+        f"default-src 'none'; script-src {_hash(names)} {_hash(start)} data:; style-src {_hash(styles)}; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>Trace {trace}</title><link rel="icon" href="{icon}"><style>{styles}</style>
 <script type="application/json" id="embedded">{data}</script>
-<script type="importmap">{json.dumps({"imports": imports})}</script>
-</head><body><div id="app"></div><script type="module">import "page/{_ENTRY}";</script></body></html>
+<script type="importmap">{names}</script>
+</head><body><div id="app"></div><script type="module">{start}</script></body></html>
 """
 
 
@@ -81,6 +87,11 @@ def _renamed(text: str, name: str) -> str:
 
 def _resolved(name: str, relative: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), relative))
+
+
+def _hash(text: str) -> str:
+    """Of an inline script or style, as a content security policy names it (CSP 3, "script-src")."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _data(media: str, text: str) -> str:

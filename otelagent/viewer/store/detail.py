@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from typing import Any
 
 from otelagent.viewer.rows import LOST, RUNNING
 from otelagent.viewer.store.trace_ids import row_of
 
-__all__ = ["span", "trace"]
+__all__ = ["search", "span", "trace"]
 
 MAX_SPANS = 200_000
 """Of one trace on the page; the rest is left out, and the answer says so."""
 MAX_LOGS = 5_000
 _MAX_BODY = 300
 _STATES = {RUNNING: "running", LOST: "lost"}
+_SEARCH_S = 1.0
+_MAX_FOUND = 20_000
 
 
 def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
@@ -39,6 +42,8 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
         (key, MAX_SPANS),
     ).fetchall()
     positions = {one[0]: position for position, one in enumerate(rows)}
+    (logs,) = connection.execute("SELECT count(*) FROM log WHERE trace_id = ?", (trace_id,)).fetchone()
+    left_out = {"spans": spans - len(rows), "logs": logs - MAX_LOGS}
     names: dict[str, int] = {}
     resources: dict[int, int] = {}
     scopes: dict[int, int] = {}
@@ -80,7 +85,7 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
         "states": {position: _STATES[one[8]] for position, one in enumerate(rows) if one[8] < 0},
         "messages": {position: one[11] for position, one in enumerate(rows) if one[11]},
         "logs": _logs(connection, trace_id, positions, start_ns),
-        "truncated": {"spans": spans - len(rows)} if spans > len(rows) else None,
+        "truncated": {what: number for what, number in left_out.items() if number > 0} or None,
     }
 
 
@@ -152,6 +157,36 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
             )
         ],
     }
+
+
+def search(connection: sqlite3.Connection, trace_id: bytes, text: str) -> dict[str, Any] | None:
+    """Spans of a trace that hold a text in an attribute or an event, whatever the case; None if there is no trace.
+
+    ``complete`` is false if the search was cut off, after a second or at 20,000 spans.
+    """
+    key = row_of(connection, trace_id)
+    if key is None:
+        return None
+    # The attributes are JSON, so that the text has to be looked for as JSON writes it.
+    wanted = json.dumps(text.lower(), ensure_ascii=False)[1:-1]
+    until_s = time.monotonic() + _SEARCH_S
+    connection.set_progress_handler(lambda: time.monotonic() > until_s, 10_000)
+    found: list[str] = []
+    complete = True
+    try:
+        for (span_id,) in connection.execute(
+            "SELECT span_id FROM span WHERE trace = ? AND (instr(lower(attributes), ?) OR instr(lower(events), ?))"
+            " LIMIT ?",
+            (key, wanted, wanted, _MAX_FOUND + 1),
+        ):
+            found.append(span_id.hex())
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        complete = False
+    finally:
+        connection.set_progress_handler(None, 0)
+    return {"spans": found[:_MAX_FOUND], "complete": complete and len(found) <= _MAX_FOUND}
 
 
 def _linked_from(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[dict[str, str]]:

@@ -38,7 +38,7 @@ def service_map(connection: sqlite3.Connection, from_ns: int = 0, to_ns: int = 2
     until_s = time.monotonic() + _MAP_S
     ids = list(islice(latest(connection, from_ns, to_ns), _MAP_TRACES + 1))
     nodes: dict[str, list[int]] = {}
-    edges: dict[tuple[str, str], list[int]] = {}
+    edges: dict[tuple[str, str], _Calls] = {}
     done = 0
     for trace in ids[:_MAP_TRACES]:
         _add_trace(connection, trace, nodes, edges)
@@ -49,10 +49,7 @@ def service_map(connection: sqlite3.Connection, from_ns: int = 0, to_ns: int = 2
         "nodes": [
             {"service": name, "spans": one[0], "errors": one[1], "kind": _kind(one)} for name, one in nodes.items()
         ],
-        "edges": [
-            {"from": caller, "to": callee, "calls": one[0], "errors": one[1], "duration": one[2] // max(one[0], 1)}
-            for (caller, callee), one in edges.items()
-        ],
+        "edges": [{"from": caller, "to": callee, **one.summary()} for (caller, callee), one in edges.items()],
         "traces": done,
         "complete": done == len(ids),
     }
@@ -62,8 +59,34 @@ def _kind(counts: list[int]) -> str:
     return "remote" if counts[2] else "service"
 
 
+class _Calls:
+    """Of one service to another."""
+
+    def __init__(self) -> None:
+        self._calls = self._errors = 0
+        self._durations_ns: list[int] = []
+
+    def add(self, status: int, duration_ns: int) -> None:
+        self._calls += 1
+        self._errors += status == 2
+        if duration_ns >= 0:  # A call that hasn't ended has none.
+            self._durations_ns.append(duration_ns)
+
+    def summary(self) -> dict[str, int]:
+        """``duration`` is the mean, ``p50`` and ``p95`` so many of a hundred take at most; nanoseconds."""
+        ordered = sorted(self._durations_ns) or [0]
+        last = len(ordered) - 1
+        return {
+            "calls": self._calls,
+            "errors": self._errors,
+            "duration": sum(ordered) // len(ordered),
+            "p50": ordered[round(0.5 * last)],
+            "p95": ordered[round(0.95 * last)],
+        }
+
+
 def _add_trace(
-    connection: sqlite3.Connection, trace: int, nodes: dict[str, list[int]], edges: dict[tuple[str, str], list[int]]
+    connection: sqlite3.Connection, trace: int, nodes: dict[str, list[int]], edges: dict[tuple[str, str], _Calls]
 ) -> None:
     rows = connection.execute(
         "SELECT span.span_id, span.parent_id, operation.service, operation.kind, span.status, span.duration_ns,"
@@ -78,21 +101,14 @@ def _add_trace(
         node[1] += status == 2
         caller = service_of.get(parent)
         if caller is not None and caller != service:
-            _count(edges, (caller, service), status, duration_ns)
+            edges.setdefault((caller, service), _Calls()).add(status, duration_ns)
         if kind in (_CLIENT, _PRODUCER) and span_id not in called:
             remote = _remote(json.loads(attributes))
             if remote:
                 other = nodes.setdefault(remote, [0, 0, 1])
                 other[0] += 1
                 other[1] += status == 2
-                _count(edges, (service, remote), status, duration_ns)
-
-
-def _count(edges: dict[tuple[str, str], list[int]], key: tuple[str, str], status: int, duration_ns: int) -> None:
-    edge = edges.setdefault(key, [0, 0, 0])
-    edge[0] += 1
-    edge[1] += status == 2
-    edge[2] += max(duration_ns, 0)
+                edges.setdefault((service, remote), _Calls()).add(status, duration_ns)
 
 
 def _remote(attributes: dict[str, Any]) -> str:
@@ -172,16 +188,20 @@ def logs(
     }
 
 
-def metrics(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Every metric with its services."""
-    return [
-        {"id": key, "name": name, "kind": kind, "unit": unit, "description": text, "service": service, "series": series}
-        for key, name, kind, unit, text, service, series in connection.execute(
-            "SELECT metric.id, name, kind, unit, description, service,"
-            " (SELECT count(*) FROM series WHERE series.metric = metric.id)"
-            " FROM metric JOIN resource ON resource.id = metric.resource ORDER BY name, service LIMIT 2000"
-        )
-    ]
+def metrics(connection: sqlite3.Connection, service: str = "") -> list[dict[str, Any]]:
+    """Every metric, of one service or of all.
+
+    ``temporality`` is the protocol's: 0 for none, 1 delta, 2 cumulative.
+    """
+    names = ("id", "name", "kind", "unit", "description", "temporality", "monotonic", "service", "series")
+    rows = connection.execute(
+        "SELECT metric.id, name, kind, unit, description, temporality, monotonic, service,"
+        " (SELECT count(*) FROM series WHERE series.metric = metric.id)"
+        " FROM metric JOIN resource ON resource.id = metric.resource WHERE ? IN ('', service)"
+        " ORDER BY name, service LIMIT 2000",
+        (service,),
+    )
+    return [{**dict(zip(names, row, strict=True)), "monotonic": bool(row[6])} for row in rows]
 
 
 def points(

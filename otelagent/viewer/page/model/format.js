@@ -1,21 +1,37 @@
 // @ts-check
 // Numbers and times as a person reads them.
 
-/** A duration of nanoseconds: 812 ns, 4.2 µs, 31.5 ms, 2.04 s, 3 min 12 s. @param {number} ns */
+/** @type {[number, string][]} */
+const UNITS = [
+  [1e9, "s"],
+  [1e6, "ms"],
+  [1e3, "µs"],
+  [1, "ns"],
+];
+
+/** The unit that suits a duration: how many nanoseconds it has, and its sign. @param {number} ns @returns {[number, string]} */
+export function unitOf(ns) {
+  return UNITS.find(([size]) => ns >= size) ?? [1, "ns"];
+}
+
+/** A duration of nanoseconds: 812 ns, 4.20 µs, 31.5 ms, 2.04 s, 3 min 12 s. @param {number} ns @returns {string} */
 export function duration(ns) {
   if (!Number.isFinite(ns)) return "–";
-  if (ns < 1e3) return `${Math.round(ns)} ns`;
-  if (ns < 1e6) return `${digits(ns / 1e3)} µs`;
-  if (ns < 1e9) return `${digits(ns / 1e6)} ms`;
-  if (ns < 60e9) return `${digits(ns / 1e9)} s`;
+  if (ns < 0) return `−${duration(-ns)}`;
+  if (ns < 999.5) return `${Math.round(ns)} ns`;
+  if (ns < 999.5e3) return `${digits(ns / 1e3)} µs`;
+  if (ns < 999.5e6) return `${digits(ns / 1e6)} ms`;
+  if (ns < 59.95e9) return `${digits(ns / 1e9)} s`;
   const seconds = Math.round(ns / 1e9);
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min${seconds % 60 ? ` ${seconds % 60} s` : ""}`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
 /** Three significant digits. @param {number} value */
-function digits(value) {
-  return value >= 99.95 ? value.toFixed(0) : value >= 9.995 ? value.toFixed(1) : value.toFixed(2);
+export function digits(value) {
+  const size = Math.abs(value);
+  return size >= 99.95 ? value.toFixed(0) : size >= 9.995 ? value.toFixed(1) : value.toFixed(2);
 }
 
 /** @param {number} value */
@@ -23,12 +39,26 @@ export function count(value) {
   return value.toLocaleString("en-US");
 }
 
+/** 3 spans, 1 span. @param {number} value @param {string} one @param {string} [many] */
+export function counted(value, one, many = `${one}s`) {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** 12,345 or 1.2 M: what has to be short. @param {number} value */
+export function short(value) {
+  if (Math.abs(value) < 100_000) return count(value);
+  for (const [size, sign] of /** @type {[number, string][]} */ ([[1e9, "G"], [1e6, "M"], [1e3, "k"]])) {
+    if (Math.abs(value) >= size) return `${digits(value / size)} ${sign}`;
+  }
+  return count(value);
+}
+
 /** @param {number} value bytes */
 export function bytes(value) {
-  if (value < 1024) return `${value} B`;
+  if (Math.abs(value) < 1024) return `${Math.round(value)} B`;
   for (const unit of ["KiB", "MiB", "GiB"]) {
     value /= 1024;
-    if (value < 1024) return `${digits(value)} ${unit}`;
+    if (Math.abs(value) < 1024) return `${digits(value)} ${unit}`;
   }
   return `${digits(value / 1024)} TiB`;
 }
@@ -41,9 +71,18 @@ export function date(ns) {
 /** 14:03:27.512, with the day if it isn't today. @param {string} ns */
 export function moment(ns) {
   const when = date(ns);
-  const time = `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}.${String(when.getMilliseconds()).padStart(3, "0")}`;
-  if (when.toDateString() === new Date().toDateString()) return time;
-  return `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())} ${time}`;
+  const time = `${clock(when)}.${String(when.getMilliseconds()).padStart(3, "0")}`;
+  return when.toDateString() === new Date().toDateString() ? time : `${day(when)} ${time}`;
+}
+
+/** 14:03:27 @param {Date} when */
+export function clock(when) {
+  return `${two(when.getHours())}:${two(when.getMinutes())}:${two(when.getSeconds())}`;
+}
+
+/** 2026-03-09 @param {Date} when */
+export function day(when) {
+  return `${when.getFullYear()}-${two(when.getMonth() + 1)}-${two(when.getDate())}`;
 }
 
 /** 5 s ago. @param {string} ns @param {number} [now] milliseconds */
@@ -61,6 +100,7 @@ function two(number) {
 }
 
 export const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
+export const STATUSES = ["unset", "ok", "error"];
 
 /** @param {number} severity of a log record, 0 to 24 */
 export function level(severity) {
@@ -75,5 +115,13 @@ export function valueText(value) {
   if (typeof value === "object" && "$bytes" in value) return [value.$bytes, "bytes"];
   if (typeof value === "object" && "$double" in value) return [value.$double, "number"];
   if (typeof value === "object" && "$int" in value) return [value.$int, "number"];
+  if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return [JSON.stringify(value), "json"];
   return [JSON.stringify(value, null, 2), "json"];
+}
+
+/** @param {import("../answers.js").Attributes} attributes */
+export function attributesText(attributes) {
+  return Object.entries(attributes)
+    .map(([key, value]) => `${key}=${valueText(value)[0]}`)
+    .join("  ");
 }

@@ -1,29 +1,26 @@
 // @ts-check
-// A trace as the page works with it: tree, self times, critical path, folded siblings, search. Nothing here knows the DOM.
+// A trace as the page works with it: tree, self times, critical path, search. Nothing here knows the DOM.
+import { criticalPath, selfTimes } from "./times.js";
 
-/**
- * @typedef {{id: string[], parent: number[], name: number[], kind: number[], status: number[], start: number[],
- *   duration: number[], resource: number[], scope: number[], events: number[], links: number[]}} Columns
- * @typedef {{id: string, start: string, duration: number, errors: number, names: string[],
- *   resources: {service: string, attributes: Record<string, unknown>}[], scopes: {name: string, version: string}[],
- *   spans: Columns, missing: Record<string, string>, messages: Record<string, string>,
- *   logs: [number, number, number, string, number][], truncated: {spans: number} | null}} TraceData
- * @typedef {{type: "span", span: number, depth: number, children: number}
- *   | {type: "group", key: string, spans: number[], depth: number, open: boolean}} Row
- */
-
-/** So many siblings of one name are folded into one row. */
-export const FOLD_FROM = 5;
+/** @typedef {import("../answers.js").TraceData} TraceData */
+/** @typedef {{at: number, severity: number, body: string, id: number}} Log */
 
 export class Trace {
-  /** @param {TraceData} data */
-  constructor(data) {
+  /** @param {TraceData} data @param {number} [nowMs] milliseconds since the epoch, up to which what is running has run */
+  constructor(data, nowMs = Date.now()) {
     this.data = data;
     const spans = data.spans;
     this.size = spans.id.length;
+    const states = Object.values(data.states);
+    this.running = states.filter((one) => one === "running").length;
+    this.lost = states.length - this.running;
+    const now = this.running ? Number(BigInt(Math.round(nowMs)) * 1000000n - BigInt(data.start)) : 0;
     this.start = Float64Array.from(spans.start);
     this.end = Float64Array.from(spans.start, (start, i) => start + spans.duration[i]);
-    this.duration = Math.max(data.duration, 1);
+    for (let i = 0; states.length && i < this.size; i++) if (this.state(i) === "running") this.end[i] = Math.max(this.start[i], now);
+    this.duration = this.end.reduce((a, b) => (b > a ? b : a), Math.max(data.duration, 1));
+    // When a lost one ended nobody knows; it was there at least as long as what is known of the trace.
+    for (let i = 0; this.lost && i < this.size; i++) if (this.state(i) === "lost") this.end[i] = this.duration;
     /** @type {number[][]} */
     this.children = Array.from({ length: this.size }, () => []);
     /** @type {number[]} */
@@ -41,22 +38,21 @@ export class Trace {
     /** @type {number[]} */
     this.order = [];
     this.#walk();
-    this.self = this.#selfTimes();
-    /** @type {Map<number, [number, number][]>} */
-    this.critical = this.#criticalPath();
+    this.self = selfTimes(this);
+    this.critical = criticalPath(this);
     this.position = new Map(spans.id.map((id, i) => [id, i]));
-    /** @type {Map<number, [number, number, string, number][]>} */
+    /** @type {Map<number, Log[]>} */
     this.logsOf = new Map();
     for (const [span, at, severity, body, id] of data.logs) {
       const known = this.logsOf.get(span);
-      if (known) known.push([at, severity, body, id]);
-      else this.logsOf.set(span, [[at, severity, body, id]]);
+      if (known) known.push({ at, severity, body, id });
+      else this.logsOf.set(span, [{ at, severity, body, id }]);
     }
   }
 
   /** @param {number} i */
   name(i) {
-    return this.data.names[this.data.spans.name[i]];
+    return this.data.names[this.data.spans.name[i]] || "(no name)";
   }
 
   /** @param {number} i */
@@ -69,9 +65,37 @@ export class Trace {
     return this.data.spans.status[i] === 2;
   }
 
+  /** `running` or `lost`; empty for one that has ended. @param {number} i */
+  state(i) {
+    return this.data.states[i] ?? "";
+  }
+
+  /** @param {number} i */
+  took(i) {
+    return this.end[i] - this.start[i];
+  }
+
   /** Whether the span's parent is not in the trace. @param {number} i */
   orphan(i) {
     return this.data.spans.parent[i] === -2;
+  }
+
+  /** The span that stands for the whole: the first root, or the first of those whose parents are missing. */
+  get head() {
+    return this.roots.find((one) => !this.orphan(one)) ?? this.roots[0] ?? -1;
+  }
+
+  /** Services and how many spans each has, the most first. @returns {[string, number][]} */
+  get services() {
+    /** @type {Map<string, number>} */
+    const counts = new Map();
+    for (let i = 0; i < this.size; i++) counts.set(this.service(i), (counts.get(this.service(i)) ?? 0) + 1);
+    return [...counts].sort((a, b) => b[1] - a[1]);
+  }
+
+  /** Spans that failed, in the order of the rows. */
+  get failures() {
+    return this.order.filter((i) => this.failed(i));
   }
 
   #walk() {
@@ -96,124 +120,13 @@ export class Trace {
     }
   }
 
-  #selfTimes() {
-    const self = new Float64Array(this.size);
-    for (let i = 0; i < this.size; i++) {
-      let covered = 0;
-      let until = this.start[i];
-      for (const child of this.children[i]) {
-        const from = Math.max(this.start[child], until);
-        const to = Math.min(this.end[child], this.end[i]);
-        if (to > from) {
-          covered += to - from;
-          until = to;
-        }
-      }
-      self[i] = Math.max(this.end[i] - this.start[i] - covered, 0);
-    }
-    return self;
-  }
-
-  /**
-   * What the duration of the first root is made of: at each moment the span that the end waited for. From the end
-   * backwards, the child that ended last is the one that was waited for; what lies between children is the span's own.
-   */
-  #criticalPath() {
-    /** @type {Map<number, [number, number][]>} */
-    const path = new Map();
-    if (!this.roots.length) return path;
-    const root = this.roots.reduce((a, b) => (this.end[b] - this.start[b] > this.end[a] - this.start[a] ? b : a));
-    /** @type {[number, number, number][]} span, from when, until when */
-    const stack = [[root, this.start[root], this.end[root]]];
-    while (stack.length) {
-      const [span, from, until] = /** @type {[number, number, number]} */ (stack.pop());
-      const byEnd = this.children[span]
-        .filter((child) => this.start[child] < until && this.end[child] > from)
-        .sort((a, b) => this.end[b] - this.end[a]);
-      let at = until;
-      /** @type {[number, number][]} */
-      const segments = [];
-      for (const child of byEnd) {
-        if (at <= from) break;
-        if (this.start[child] >= at) continue;
-        const end = Math.min(this.end[child], at);
-        if (end < at) segments.push([end, at]);
-        const begin = Math.max(this.start[child], from);
-        if (begin < end) stack.push([child, begin, end]);
-        at = begin;
-      }
-      if (at > from) segments.push([from, at]);
-      if (segments.length) path.set(span, (path.get(span) ?? []).concat(segments));
-    }
-    return path;
-  }
-
-  /**
-   * The rows that are shown.
-   *
-   * @param {{collapsed: Set<number>, fold: boolean, open: Set<string>}} how collapsed spans; whether repeated siblings
-   *   are folded, and which groups are open all the same
-   * @returns {Row[]}
-   */
-  rows({ collapsed, fold, open }) {
-    /** @type {Row[]} */
-    const rows = [];
-    /** @type {{spans: number[], at: number, depth: number, groups: Map<string, number[]> | null, done: Set<string>, parent: number}[]} */
-    const stack = [];
-    const enter = (/** @type {number[]} */ spans, /** @type {number} */ depth, /** @type {number} */ parent) => {
-      const groups = fold && spans.length >= FOLD_FROM ? this.#groups(spans) : null;
-      stack.push({ spans, at: 0, depth, groups, done: new Set(), parent });
-    };
-    enter(this.roots, 0, -1);
-    while (stack.length) {
-      const level = stack[stack.length - 1];
-      if (level.at >= level.spans.length) {
-        stack.pop();
-        continue;
-      }
-      const span = level.spans[level.at++];
-      const kin = level.groups?.get(this.#likeness(span));
-      if (kin && kin.length >= FOLD_FROM) {
-        const key = `${level.parent}/${this.#likeness(span)}`;
-        if (level.done.has(key)) continue;
-        level.done.add(key);
-        const opened = open.has(key);
-        rows.push({ type: "group", key, spans: kin, depth: level.depth, open: opened });
-        if (opened) stack.push({ spans: kin, at: 0, depth: level.depth + 1, groups: null, done: new Set(), parent: span });
-        continue;
-      }
-      const children = this.children[span];
-      rows.push({ type: "span", span, depth: level.depth, children: children.length });
-      if (children.length && !collapsed.has(span)) enter(children, level.depth + 1, span);
-    }
-    return rows;
-  }
-
-  /** @param {number} i */
-  #likeness(i) {
-    const spans = this.data.spans;
-    return `${spans.name[i]}/${spans.kind[i]}/${spans.resource[i]}`;
-  }
-
-  /** @param {number[]} spans */
-  #groups(spans) {
-    /** @type {Map<string, number[]>} */
-    const groups = new Map();
-    for (const span of spans) {
-      const key = this.#likeness(span);
-      const known = groups.get(key);
-      if (known) known.push(span);
-      else groups.set(key, [span]);
-    }
-    return groups;
-  }
-
   /**
    * Spans whose name, service, status message or logs hold the text, in the order of the rows.
    *
    * @param {string} text
+   * @param {Set<string>} more ids of spans that hold it in their attributes or events
    */
-  search(text) {
+  search(text, more) {
     const wanted = text.trim().toLowerCase();
     if (!wanted) return [];
     const names = this.data.names.map((name) => name.toLowerCase().includes(wanted));
@@ -224,8 +137,9 @@ export class Trace {
         names[spans.name[i]] ||
         services[spans.resource[i]] ||
         spans.id[i] === wanted ||
+        more.has(spans.id[i]) ||
         this.data.messages[i]?.toLowerCase().includes(wanted) ||
-        this.logsOf.get(i)?.some(([, , body]) => body.toLowerCase().includes(wanted)),
+        this.logsOf.get(i)?.some((log) => log.body.toLowerCase().includes(wanted)),
     );
   }
 

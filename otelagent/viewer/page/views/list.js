@@ -1,176 +1,144 @@
 // @ts-check
-import { html, useEffect, useRef, useState } from "../html.js";
+// The list of traces: the latest first, as they come.
+import { html, typing, useEffect, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
-import { ago, count, date, duration, moment } from "../model/format.js";
-import { address, changed, changes, changesSlowly, colour, connected, go, place, useNews } from "../state.js";
+import { ago, count, counted, date, duration, moment } from "../model/format.js";
+import { since } from "../model/period.js";
+import { colour } from "../colours.js";
+import { address, changed, go, place, tell } from "../state.js";
+import { Problem, useAnswer, Waiting } from "./answer.js";
+import { asked, Filters } from "./filters.js";
+import { Icon } from "./icon.js";
 import { Scatter } from "./scatter.js";
 import { Empty } from "./empty.js";
 
-const FILTERS = ["service", "operation", "error", "min_ms", "max_ms", "q", "from", "to"];
-const PAGE = 100;
+/** @typedef {import("../answers.js").TraceSummary} TraceSummary */
+/** @typedef {import("../answers.js").TraceList} Found */
 
-/** The filters of the address, as the API takes them. @param {URLSearchParams} query */
-function filters(query) {
-  /** @type {Record<string, any>} */
-  const asked = {};
-  for (const name of FILTERS) if (query.get(name)) asked[name] = query.get(name);
-  const attributes = query.getAll("attr").filter(Boolean);
-  if (attributes.length) asked.attr = attributes;
-  return asked;
-}
+const PAGE = 100;
+const SERVICES_SHOWN = 3;
 
 export function TraceList() {
   const query = place.value.query;
-  const asked = filters(query);
-  const key = JSON.stringify(asked);
-  const [found, setFound] = useState(/** @type {any} */ (null));
-  const [error, setError] = useState("");
-  const [marked, setMarked] = useState(/** @type {string[]} */ ([]));
-  const [at, setAt] = useState(-1);
-  const seen = useNews(changes.value);
-  const shown = useRef(0);
+  const wanted = asked(query);
+  const mark = query.getAll("mark").slice(-2);
+  const key = JSON.stringify(wanted);
+  const { answer, error, asking } = useAnswer("traces", { ...wanted, limit: PAGE });
+  const [more, setMore] = useState({ key, traces: /** @type {TraceSummary[]} */ ([]), next: /** @type {number | null} */ (null), complete: true });
+  const [loading, setLoading] = useState(false);
+  const found = together(/** @type {Found | null} */ (answer), more.key === key && !asking ? more : null);
+  const shown = useRef(/** @type {{key: string, traces: TraceSummary[]}} */ ({ key, traces: [] }));
 
+  // What stood below stays below while new traces come above.
   useEffect(() => {
-    const abort = new AbortController();
-    const wait = setTimeout(
-      () => {
-        ask("traces", { ...asked, limit: Math.max(PAGE, Math.min(shown.current, 500)) }, { signal: abort.signal }).then(
-          (page) => {
-            setFound(page);
-            shown.current = page.traces.length;
-            setError("");
-          },
-          (problem) => problem.name !== "AbortError" && setError(problem.message),
-        );
-      },
-      found ? 60 : 0,
-    );
-    return () => {
-      clearTimeout(wait);
-      abort.abort();
-    };
-  }, [key, seen, connected.value]);
+    if (!answer || asking) return;
+    const before = shown.current.key === key ? shown.current.traces : [];
+    const ids = new Set(/** @type {Found} */ (answer).traces.map((one) => one.id));
+    const last = before.reduce((found, one, i) => (ids.has(one.id) ? i : found), -1);
+    const below = last < 0 ? [] : before.slice(last + 1);
+    if (below.length && more.key === key) setMore({ ...more, traces: below });
+    else if (more.traces.length || more.key !== key) setMore({ key, traces: [], next: null, complete: true });
+  }, [answer, asking]);
+  if (found && !asking) shown.current = { key, traces: found.traces };
 
-  const more = () =>
-    ask("traces", { ...asked, limit: PAGE, before: found.next }).then((page) => {
-      const traces = [...found.traces, ...page.traces];
-      shown.current = traces.length;
-      setFound({ ...page, traces });
-    }, (problem) => setError(problem.message));
-
-  const mark = (/** @type {string} */ id) =>
-    setMarked(marked.includes(id) ? marked.filter((one) => one !== id) : [...marked, id].slice(-2));
-
-  const onKey = (/** @type {KeyboardEvent} */ event) => {
-    const rows = found?.traces ?? [];
-    /** @type {Record<string, number>} */
-    const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 };
-    if (event.key in steps) {
-      event.preventDefault();
-      const next = Math.max(0, Math.min(rows.length - 1, at + steps[event.key]));
-      setAt(next);
-      document.getElementById(`row-${next}`)?.querySelector("a")?.focus();
-    }
+  const load = () => {
+    if (!found || loading) return;
+    setLoading(true);
+    const { last, ...rest } = wanted;
+    ask("traces", { ...(last ? { from: since(last) } : {}), ...rest, limit: PAGE, before: found.next })
+      .then(
+        (page) => setMore({ key, traces: [...(more.key === key ? more.traces : []), ...page.traces], next: page.next, complete: page.complete }),
+        (problem) => tell({ text: problem.message, bad: true }),
+      )
+      .finally(() => setLoading(false));
   };
-
-  const longest = Math.max(1, ...(found?.traces.map((/** @type {any} */ one) => one.duration) ?? []));
-  const filtered = Object.keys(asked).length > 0;
-  return html`
-    <div class="page list">
-      <h1 class="sr">Traces</h1>
-      <${Filters} asked=${asked} />
-      ${error && html`<p class="problem" role="alert">${error}</p>`}
-      ${found && found.traces.length > 0 && html`<${Scatter} traces=${found.traces} />`}
-      ${marked.length > 0 &&
-      html`<div class="marked">
-        ${marked.length === 2 ? html`<a class="button" href=${address(["compare", ...marked])}>Compare the two</a>` : "Mark another trace to compare"}
-        <button class="quiet" onClick=${() => setMarked([])}>Clear</button>
-      </div>`}
-      ${found && found.traces.length === 0 && html`<${Empty} filtered=${filtered} complete=${found.complete} />`}
-      ${found &&
-      found.traces.length > 0 &&
-      html`
-        <div class="table" role="table" aria-label="Traces" onKeyDown=${onKey}>
-          <div role="rowgroup"><div role="row" class="head">
-            <span role="columnheader" class="c-mark"><span class="sr">Compare</span></span>
-            <span role="columnheader" class="c-name">Trace</span>
-            <span role="columnheader" class="c-services">Services</span>
-            <span role="columnheader" class="c-num">Spans</span>
-            <span role="columnheader" class="c-num">Errors</span>
-            <span role="columnheader" class="c-duration">Duration</span>
-            <span role="columnheader" class="c-start">Start</span>
-          </div></div>
-          <div role="rowgroup">
-            ${found.traces.map(
-              (/** @type {any} */ one, /** @type {number} */ number) => html`<div role="row" id=${`row-${number}`} key=${one.id} class=${`line ${one.errors ? "failed" : ""} ${changed.value.has(one.id) ? "new" : ""}`}>
-                <span role="cell" class="c-mark"><input type="checkbox" aria-label=${`Mark ${one.name} to compare`} checked=${marked.includes(one.id)} onChange=${() => mark(one.id)} /></span>
-                <span role="cell" class="c-name"><a href=${address(["trace", one.id])}><i class="dot" style=${`background:${colour(one.service)}`}></i><b>${one.name || "(no name)"}</b><small>${one.service}${one.root ? "" : html` · <em title="The trace's root span has not come (yet)">root is missing</em>`}</small></a></span>
-                <span role="cell" class="c-services">${one.services.slice(0, 4).map((/** @type {[string, number]} */ [name, spans]) => html`<span class="chip" title=${`${name}: ${count(spans)} spans`}><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}${one.services.length > 4 ? html`<span class="chip">+${one.services.length - 4}</span>` : ""}</span>
-                <span role="cell" class="c-num">${count(one.spans)}</span>
-                <span role="cell" class=${`c-num ${one.errors ? "bad" : "dim"}`}>${one.errors ? count(one.errors) : "–"}</span>
-                <span role="cell" class="c-duration"><span class="meter"><i style=${`width:${Math.max(1, (100 * one.duration) / longest)}%`}></i></span>${duration(one.duration)}</span>
-                <span role="cell" class="c-start" title=${date(one.start).toISOString()}>${moment(one.start)}<small>${ago(one.start)}</small></span>
-              </div>`,
-            )}
-          </div>
-        </div>
-        <p class="foot">
-          ${count(found.traces.length)} traces${found.complete ? "" : html` · the search was cut off after a quarter of a second, at ${moment(found.searched_to ?? "0")}`}
-          ${found.next !== null && html` · <button onClick=${more}>Show more</button>`}
-        </p>
-      `}
-    </div>
-  `;
-}
-
-/** @param {{asked: Record<string, any>}} properties */
-function Filters({ asked }) {
-  const [services, setServices] = useState(/** @type {string[]} */ ([]));
-  const [operations, setOperations] = useState(/** @type {{name: string}[]} */ ([]));
-  const seen = changesSlowly.value;
-  useEffect(() => {
-    ask("services").then((answer) => setServices(answer.services), () => undefined);
-  }, [seen]);
-  useEffect(() => {
-    if (!asked.service) return setOperations([]);
-    ask("operations", { service: asked.service }).then((answer) => setOperations(answer.operations), () => undefined);
-  }, [asked.service, seen]);
-  const set = (/** @type {Record<string, any>} */ changes, replace = false) => go(["traces"], { ...asked, ...changes }, replace);
-  const attributes = asked.attr ?? [];
-  const add = (/** @type {SubmitEvent} */ event) => {
-    event.preventDefault();
-    const field = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target).elements.namedItem("attribute"));
-    const text = field.value.trim();
-    if (text && !attributes.includes(text)) set({ attr: [...attributes, text] });
-    field.value = "";
+  const toggle = (/** @type {string} */ id) => {
+    const next = mark.includes(id) ? mark.filter((one) => one !== id) : [...mark, id].slice(-2);
+    go(["traces"], { ...wanted, mark: next }, true);
   };
-  const names = [...new Set(operations.map((one) => one.name))];
-  return html`<div class="filters" role="search" aria-label="Filter traces">
-    <label>Service<select value=${asked.service ?? ""} onChange=${(/** @type {any} */ e) => set({ service: e.target.value, operation: "" })}>
-      <option value="">All services</option>${services.map((name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}
-    </select></label>
-    <label>Operation<select value=${asked.operation ?? ""} disabled=${!asked.service} onChange=${(/** @type {any} */ e) => set({ operation: e.target.value })}>
-      <option value="">All operations</option>${names.map((name) => html`<option value=${name} selected=${name === asked.operation}>${name}</option>`)}
-    </select></label>
-    <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {any} */ e) => set({ q: e.target.value }, true)} /></label>
-    <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3, key" list="operators" autocomplete="off" spellcheck=${false} /></label></form>
-    <${Milliseconds} title="At least, ms" value=${asked.min_ms ?? ""} onSet=${(/** @type {string} */ min_ms) => set({ min_ms })} />
-    <${Milliseconds} title="At most, ms" value=${asked.max_ms ?? ""} onSet=${(/** @type {string} */ max_ms) => set({ max_ms })} />
-    <button class=${`toggle ${asked.error ? "on" : ""}`} aria-pressed=${Boolean(asked.error)} onClick=${() => set({ error: asked.error ? "" : 1 })}>Errors only</button>
-    ${Object.keys(asked).length > 0 && html`<button class="quiet" onClick=${() => go(["traces"], {})}>Clear</button>`}
-    ${attributes.length > 0 &&
-    html`<div class="chips">${attributes.map((/** @type {string} */ text) => html`<span class="chip on">${text}<button aria-label=${`Remove ${text}`} onClick=${() => set({ attr: attributes.filter((/** @type {string} */ one) => one !== text) })}>×</button></span>`)}</div>`}
+  const filtered = Object.keys(wanted).length > 0;
+  const empty = found && !found.traces.length;
+  return html`<div class="page list">
+    <h1 class="sr">Traces</h1>
+    ${!(empty && !filtered) && html`<${Filters} asked=${wanted} mark=${mark} />`}
+    <${Problem} error=${error} />
+    ${!found && !error && html`<${Waiting} rows=${12} />`}
+    ${empty && html`<${Empty} filtered=${filtered} complete=${found.complete} onMore=${found.next === null ? null : load} />`}
+    ${found &&
+    !empty &&
+    html`
+      <${Scatter} traces=${found.traces} onWindow=${(/** @type {string} */ from, /** @type {string} */ to) => go(["traces"], { ...wanted, last: "", from, to, mark })} />
+      ${mark.length > 0 && html`<${Marked} mark=${mark} traces=${found.traces} onClear=${() => go(["traces"], wanted, true)} />`}
+      <${Table} traces=${found.traces} mark=${mark} onMark=${toggle} old=${asking} />
+      <p class="foot">
+        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">the search was cut off after a quarter of a second${found.searched_to ? `, at ${moment(found.searched_to)}` : ""}</span>`}
+        ${found.next !== null ? html`<button onClick=${load} disabled=${loading}>${loading ? "Loading…" : found.complete ? "Show more" : "Search on"}</button>` : html` · that is all`}
+      </p>
+    `}
   </div>`;
 }
 
-/**
- * A number that takes effect when it is finished. What is typed until then is kept here: the list is drawn anew with each
- * trace that comes, which would put back the number that was.
- *
- * @param {{title: string, value: string, onSet: (value: string) => void}} properties
- */
-function Milliseconds({ title, value, onSet }) {
-  const [typed, setTyped] = useState(/** @type {string | null} */ (null));
-  return html`<label class="short">${title}<input type="number" min="0" step="any" value=${typed ?? value} onInput=${(/** @type {any} */ e) => setTyped(e.target.value)}
-    onChange=${(/** @type {any} */ e) => (setTyped(null), onSet(e.target.value))} /></label>`;
+/** @param {Found | null} first @param {{traces: TraceSummary[], next: number | null, complete: boolean} | null} more @returns {Found | null} */
+function together(first, more) {
+  if (!first || !more?.traces.length) return first;
+  const ids = new Set(first.traces.map((one) => one.id));
+  return { traces: [...first.traces, ...more.traces.filter((one) => !ids.has(one.id))], next: more.next, complete: more.complete, searched_to: first.searched_to };
+}
+
+/** @param {{mark: string[], traces: TraceSummary[], onClear: () => void}} properties */
+function Marked({ mark, traces, onClear }) {
+  const name = (/** @type {string} */ id) => traces.find((one) => one.id === id)?.name ?? `${id.slice(0, 8)}…`;
+  return html`<div class="marked" role="status"><${Icon} name="compare" />
+    <span><b>${name(mark[0])}</b> ${mark.length === 2 ? html`and <b>${name(mark[1])}</b>` : "is marked: mark another trace to compare it with"}</span>
+    <span class="grow"></span>
+    ${mark.length === 2 && html`<a class="button first" href=${address(["compare", ...mark])}>Compare the two</a>`}
+    <button class="quiet" onClick=${onClear}>Clear</button></div>`;
+}
+
+/** @param {{traces: TraceSummary[], mark: string[], onMark: (id: string) => void, old: boolean}} properties */
+function Table({ traces, mark, onMark, old }) {
+  const least = Math.max(1, Math.min(...traces.map((one) => one.duration)));
+  const most = Math.max(least * 1.01, ...traces.map((one) => one.duration));
+  // As in the picture above, a tenth more is as far everywhere: else one slow trace leaves nothing of the others.
+  const part = (/** @type {number} */ ns) => 4 + (96 * Math.log(Math.max(ns, least) / least)) / Math.log(most / least);
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    if (typing(event) && !(event.target instanceof HTMLInputElement && event.target.type === "checkbox")) return;
+    const rows = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("[data-trace]")];
+    const at = rows.findIndex((row) => row.contains(document.activeElement));
+    const steps = /** @type {Record<string, number>} */ ({ ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -rows.length, End: rows.length });
+    if (event.key in steps) {
+      const next = rows[Math.max(0, Math.min(rows.length - 1, at + steps[event.key]))];
+      next.querySelector("a")?.focus();
+      next.scrollIntoView({ block: "nearest" });
+    } else if (event.key === "x" && at >= 0) onMark(traces[at].id);
+    else return;
+    event.preventDefault();
+  };
+  return html`<div class=${`table ${old ? "old" : ""}`} role="table" aria-label="Traces" aria-busy=${old} onKeyDown=${onKey}>
+    <div role="rowgroup"><div role="row" class="head">
+      <span role="columnheader" class="c-mark"><span class="sr">Compare</span></span>
+      <span role="columnheader" class="c-name">Trace</span>
+      <span role="columnheader" class="c-services">Services</span>
+      <span role="columnheader" class="c-num">Spans</span>
+      <span role="columnheader" class="c-num">Errors</span>
+      <span role="columnheader" class="c-duration">Duration</span>
+      <span role="columnheader" class="c-start">Start</span>
+    </div></div>
+    <div role="rowgroup">${traces.map((one) => html`<${Line} key=${one.id} trace=${one} width=${part(one.duration)} marked=${mark.includes(one.id)} onMark=${onMark} />`)}</div>
+  </div>`;
+}
+
+/** @param {{trace: TraceSummary, width: number, marked: boolean, onMark: (id: string) => void}} properties */
+function Line({ trace, width, marked, onMark }) {
+  const others = trace.services.length - SERVICES_SHOWN;
+  return html`<div role="row" data-trace=${trace.id} class=${`line ${trace.errors ? "failed" : ""} ${changed.value.has(trace.id) ? "new" : ""}`}>
+    <span role="cell" class="c-mark"><input type="checkbox" aria-label=${`Mark ${trace.name} to compare`} checked=${marked} onChange=${() => onMark(trace.id)} /></span>
+    <span role="cell" class="c-name"><a href=${address(["trace", trace.id])}><i class="dot" style=${`background:${colour(trace.service)}`}></i><b>${trace.name || "(no name)"}</b><small>${trace.service}</small>
+      ${!trace.root && html`<em class="tag" title="The trace's root span has not come, or not yet">no root</em>`}${trace.running > 0 && html`<em class="tag running">running</em>`}${trace.lost > 0 && html`<em class="tag warn" title="Its process has stopped telling of it">lost</em>`}</a></span>
+    <span role="cell" class="c-services">${trace.services.slice(0, SERVICES_SHOWN).map(([name, spans]) => html`<span class="chip" title=${`${name}: ${counted(spans, "span")}`}><i class="dot" style=${`background:${colour(name)}`}></i><span>${name}</span></span>`)}${others > 0 && html`<span class="chip" title=${trace.services.slice(SERVICES_SHOWN).map(([name]) => name).join(", ")}>+${others}</span>`}</span>
+    <span role="cell" class="c-num">${count(trace.spans)}</span>
+    <span role="cell" class="c-num">${trace.errors ? html`<span class="tag bad">${count(trace.errors)}</span>` : html`<span class="sr">0</span>`}</span>
+    <span role="cell" class="c-duration"><span class="meter"><i style=${`width:${width}%`}></i></span><b>${duration(trace.duration)}</b></span>
+    <span role="cell" class="c-start" title=${date(trace.start).toISOString()}>${moment(trace.start)}<small>${ago(trace.start)}</small></span>
+  </div>`;
 }

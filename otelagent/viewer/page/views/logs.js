@@ -1,41 +1,68 @@
 // @ts-check
-import { html, useEffect, useState } from "../html.js";
+// Log records of every service, the latest first.
+import { html, useState, valueOf } from "../html.js";
 import { ask } from "../api.js";
-import { count, date, level, moment, valueText } from "../model/format.js";
-import { address, changes, colour, connected, go, place, useNews } from "../state.js";
+import { attributesText, counted, date, level, moment } from "../model/format.js";
+import { colour } from "../colours.js";
+import { address, go, place, tell } from "../state.js";
+import { Problem, useAnswer, Waiting } from "./answer.js";
+import { AttributeList } from "./attributes.js";
+import { Icon } from "./icon.js";
 
-const LEVELS = [[0, "All levels"], [5, "Debug and above"], [9, "Info and above"], [13, "Warnings and above"], [17, "Errors"]];
+/** @typedef {import("../answers.js").LogRecord} LogRecord */
+/** @typedef {import("../answers.js").LogList} LogList */
+
+const PAGE = 200;
+/** @type {[string, string][]} */
+const LEVELS = [["", "All levels"], ["5", "Debug and above"], ["9", "Info and above"], ["13", "Warnings and above"], ["17", "Errors"]];
 
 export function Logs() {
   const query = place.value.query;
   const asked = { service: query.get("service") ?? "", severity: query.get("severity") ?? "", q: query.get("q") ?? "", trace: query.get("trace") ?? "" };
-  const [found, setFound] = useState(/** @type {any} */ (null));
-  const [services, setServices] = useState(/** @type {string[]} */ ([]));
-  const [error, setError] = useState("");
-  const seen = useNews(changes.value);
   const key = JSON.stringify(asked);
-  useEffect(() => {
-    ask("services").then((answer) => setServices(answer.services), () => undefined);
-  }, []);
-  useEffect(() => {
-    const wait = setTimeout(() => ask("logs", { ...asked, limit: 200 }).then((answer) => (setFound(answer), setError("")), (problem) => setError(problem.message)), 60);
-    return () => clearTimeout(wait);
-  }, [key, seen, connected.value]);
-  const set = (/** @type {any} */ changes, replace = false) => go(["logs"], { ...asked, ...changes }, replace);
-  const more = () => ask("logs", { ...asked, limit: 200, before: found.next }).then((page) => setFound({ ...page, logs: [...found.logs, ...page.logs] }), (problem) => setError(problem.message));
+  const services = useAnswer("services", {}, { everyMs: 5000 }).answer?.services ?? [];
+  const { answer, error, asking } = useAnswer("logs", { ...asked, limit: PAGE });
+  const [more, setMore] = useState({ key, logs: /** @type {LogRecord[]} */ ([]), next: /** @type {number | null} */ (null) });
+  const first = /** @type {LogList | null} */ (answer);
+  const older = more.key === key && more.logs.length ? more : null;
+  const ids = new Set(first?.logs.map((one) => one.id));
+  const logs = first ? [...first.logs, ...(older?.logs ?? []).filter((one) => !ids.has(one.id))] : [];
+  const next = older ? older.next : (first?.next ?? null);
+  const set = (/** @type {Record<string, string>} */ changes, replace = false) => go(["logs"], { ...asked, ...changes }, replace);
+  const load = () =>
+    ask("logs", { ...asked, limit: PAGE, before: next }).then(
+      (page) => setMore({ key, logs: [...logs, ...page.logs], next: page.next }),
+      (problem) => tell({ text: problem.message, bad: true }),
+    );
+  const filtered = Object.values(asked).some(Boolean);
   return html`<div class="page logs"><h1 class="sr">Log records</h1>
     <div class="filters" role="search" aria-label="Filter log records">
-      <label>Service<select value=${asked.service} onChange=${(/** @type {any} */ e) => set({ service: e.target.value })}><option value="">All services</option>${services.map((name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}</select></label>
-      <label>Level<select value=${asked.severity} onChange=${(/** @type {any} */ e) => set({ severity: e.target.value })}>${LEVELS.map(([value, title]) => html`<option value=${value || ""} selected=${String(value || "") === asked.severity}>${title}</option>`)}</select></label>
-      <label class="grow">Text<input type="search" placeholder="Part of the text  ( / )" value=${asked.q} onInput=${(/** @type {any} */ e) => set({ q: e.target.value }, true)} /></label>
+      <label>Service<select value=${asked.service} onChange=${(/** @type {Event} */ e) => set({ service: valueOf(e) })}><option value="">All services</option>${services.map((/** @type {string} */ name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}</select></label>
+      <label>Level<select value=${asked.severity} onChange=${(/** @type {Event} */ e) => set({ severity: valueOf(e) })}>${LEVELS.map(([value, title]) => html`<option value=${value} selected=${value === asked.severity}>${title}</option>`)}</select></label>
+      <label class="grow">Text<input type="search" placeholder="Part of the text  ( / )" value=${asked.q} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
+      ${filtered && html`<button class="quiet" onClick=${() => go(["logs"])}>Clear</button>`}
+      ${asked.trace && html`<div class="chips"><span class="chip on"><span>trace ${asked.trace.slice(0, 8)}…</span><button aria-label="Remove the trace" onClick=${() => set({ trace: "" })}><${Icon} name="close" /></button></span><a href=${address(["trace", asked.trace], { view: "logs" })}>Back to the trace</a></div>`}
     </div>
-    ${error && html`<p class="problem" role="alert">${error}</p>`}
-    ${found && !found.logs.length && html`<div class="empty"><h2>No log records${asked.q || asked.service || asked.severity ? " like that" : " yet"}</h2><p>${found.complete ? html`Send them with <code>--logs-exporter otlp</code>.` : "The search was cut off: narrow it."}</p></div>`}
-    ${found && found.logs.length > 0 && html`<ol class="lines">${found.logs.map((/** @type {any} */ one) => html`<li key=${one.id} class=${`log ${level(one.severity)}`}>
-        <time title=${date(one.time).toISOString()}>${moment(one.time)}</time><span class="severity">${one.severity_text || level(one.severity) || "–"}</span>
-        <span class="service"><i class="dot" style=${`background:${colour(one.service)}`}></i>${one.service}</span>
-        <span class="body">${one.event && html`<b>${one.event} </b>`}${one.body}${Object.keys(one.attributes).length > 0 && html`<small>${Object.entries(one.attributes).map(([name, value]) => `${name}=${valueText(value)[0]}`).join("  ")}</small>`}</span>
-        ${one.trace ? html`<a href=${address(["trace", one.trace], one.span ? { span: one.span } : {})}>trace</a>` : html`<span></span>`}</li>`)}</ol>
-      <p class="foot">${count(found.logs.length)} records ${found.next !== null && html`· <button onClick=${more}>Show more</button>`}</p>`}
+    <${Problem} error=${error} />
+    ${!first && !error && html`<${Waiting} rows=${12} />`}
+    ${first && !logs.length && html`<div class="empty"><h2>${filtered ? "No log record is like that" : "No log records yet"}</h2>
+      <p>${filtered ? (first.complete ? "Take a filter away, or wait: new ones are shown as they come." : "The search was cut off after a quarter of a second: narrow it by service or level.") : html`Any OpenTelemetry SDK can send them here. With otelagent: <code>otelagent-run --logs-exporter otlp …</code>`}</p></div>`}
+    ${logs.length > 0 &&
+    html`<ol class=${`lines ${asking ? "old" : ""}`}>${logs.map((one) => html`<${Line} key=${one.id} one=${one} />`)}</ol>
+      <p class="foot">${counted(logs.length, "record")}${first && !first.complete && html` · <span class="warn">the search was cut off after a quarter of a second</span>`}
+        ${next !== null ? html`<button onClick=${load}>Show more</button>` : html` · that is all`}</p>`}
   </div>`;
+}
+
+/** @param {{one: LogRecord}} properties */
+function Line({ one }) {
+  const [open, setOpen] = useState(false);
+  const has = Object.keys(one.attributes).length > 0;
+  return html`<li class=${`log ${level(one.severity)}`}>
+    <time title=${date(one.time).toISOString()}>${moment(one.time)}</time><span class="severity">${one.severity_text || level(one.severity) || "–"}</span>
+    <span class="service"><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></span>
+    <div class="body">${one.event && html`<b>${one.event} </b>`}${one.body}
+      ${has && html`<button class="more" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Hide attributes" : attributesText(one.attributes)}</button>`}
+      ${open && html`<${AttributeList} of=${{ ...one.attributes, ...(one.scope ? { "(scope)": one.scope } : {}) }} />`}</div>
+    ${one.trace ? html`<a href=${address(["trace", one.trace], one.span ? { span: one.span } : {})}>${one.span ? "span" : "trace"}</a>` : html`<span></span>`}</li>`;
 }

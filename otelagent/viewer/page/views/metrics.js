@@ -1,108 +1,121 @@
 // @ts-check
-import { html, useEffect, useRef, useState } from "../html.js";
-import { ask } from "../api.js";
+// Metrics by name, each with its series over time.
+import { html, useEffect, useMemo, useRef, useState, valueOf } from "../html.js";
 import uPlot from "../vendor/uplot.js";
-import { count, date, duration, valueText } from "../model/format.js";
-import { address, changesSlowly, colour, place, theme, useNews } from "../state.js";
+import { attributesText, clock, count, counted, date } from "../model/format.js";
+import { measures, valuesOf } from "../model/series.js";
+import { colour, painted, seriesColour } from "../colours.js";
+import { address, go, look, place, theme } from "../state.js";
+import { Problem, useAnswer, Waiting } from "./answer.js";
+import { clockAxis, Plot, style } from "./plot.js";
+import { quantity, unitText } from "./quantity.js";
+
+/** @typedef {import("../answers.js").Metric} MetricInfo */
+/** @typedef {import("../answers.js").Series} Series */
+/** @typedef {{series: Series, line: [number, number | null][], number: number}} Line */
+
+const MOST_LINES = 30;
 
 export function Metrics() {
-  const [metrics, setMetrics] = useState(/** @type {any[] | null} */ (null));
-  const [error, setError] = useState("");
   const [filter, setFilter] = useState("");
-  const seen = useNews(changesSlowly.value);
-  const chosen = place.value.path[1] ? Number(place.value.path[1]) : 0;
-  useEffect(() => {
-    ask("metrics").then((answer) => setMetrics(answer.metrics), (problem) => setError(problem.message));
-  }, [seen]);
-  if (error) return html`<div class="page"><h1>Metrics</h1><p class="problem" role="alert">${error}</p></div>`;
-  if (!metrics) return html`<div class="page"><h1>Metrics</h1><p class="dim" role="status">Loading…</p></div>`;
-  if (!metrics.length) return html`<div class="page empty"><h1>Metrics</h1><p>No metrics yet. Any OpenTelemetry SDK can send them to this viewer.</p></div>`;
-  const shown = metrics.filter((one) => `${one.name} ${one.service}`.toLowerCase().includes(filter.toLowerCase()));
+  const { answer, error } = useAnswer("metrics", {}, { everyMs: 5000 });
+  if (!answer) return html`<div class="page"><h1 class="sr">Metrics</h1>${error ? html`<${Problem} error=${error} />` : html`<${Waiting} />`}</div>`;
+  const metrics = /** @type {MetricInfo[]} */ (answer.metrics);
+  if (!metrics.length)
+    return html`<div class="page"><div class="empty"><h1>No metrics yet</h1><p>Any OpenTelemetry SDK can send them here. With otelagent: <code>otelagent-run --metrics-exporter otlp …</code></p></div></div>`;
+  const wanted = filter.toLowerCase();
+  const shown = metrics.filter((one) => `${one.name} ${one.service} ${one.description}`.toLowerCase().includes(wanted));
+  const chosen = Number(place.value.path[1] ?? 0);
   const metric = metrics.find((one) => one.id === chosen) ?? shown[0];
   return html`<div class="page metrics"><h1 class="sr">Metrics</h1>
-    <nav class="side" aria-label="Metrics"><input type="search" aria-label="Filter metrics" placeholder="Filter  ( / )" value=${filter} onInput=${(/** @type {any} */ e) => setFilter(e.target.value)} />
-      <ul>${shown.map((one) => html`<li key=${one.id}><a href=${address(["metrics", String(one.id)])} aria-current=${metric?.id === one.id ? "true" : undefined}><b>${one.name}</b><small><i class="dot" style=${`background:${colour(one.service)}`}></i>${one.service} · ${one.kind.replace("_", " ")} · ${count(one.series)} series</small></a></li>`)}</ul></nav>
-    ${metric && html`<${Metric} key=${metric.id} metric=${metric} seen=${seen} />`}
+    <nav class="side" aria-label="Metrics"><input type="search" aria-label="Filter metrics" placeholder=${`Filter ${counted(metrics.length, "metric")}  ( / )`} value=${filter} onInput=${(/** @type {Event} */ e) => setFilter(valueOf(e))} />
+      <ul>${shown.map((one) => html`<li key=${one.id}><a href=${address(["metrics", String(one.id)])} aria-current=${metric?.id === one.id ? "true" : undefined}><b>${one.name}</b><small><i class="dot" style=${`background:${colour(one.service)}`}></i>${one.service} · ${one.kind.replace(/_/g, " ")}</small></a></li>`)}</ul>
+      ${!shown.length && html`<p class="none">No metric is like that.</p>`}</nav>
+    ${metric && html`<${Metric} key=${metric.id} metric=${metric} />`}
   </div>`;
 }
 
-/** @param {{metric: any, seen: number}} properties */
-function Metric({ metric, seen }) {
-  const [series, setSeries] = useState(/** @type {any[]} */ ([]));
-  useEffect(() => {
-    ask(`metrics/${metric.id}/points`).then((answer) => setSeries(answer.series), () => undefined);
-  }, [metric.id, seen]);
-  const examples = series.flatMap((one) => one.points.flatMap((/** @type {any} */ point) => point[3] ?? [])).filter((one) => one.trace);
-  return html`<section class="metric"><h2>${metric.name}</h2><p class="dim">${metric.description} ${metric.unit && html`(${metric.unit})`}</p>
-    <${Chart} series=${series} unit=${metric.unit} />
-    <table class="plain"><caption class="sr">Series and their last values</caption><thead><tr><th>Series</th><th class="num">Last</th></tr></thead><tbody>
-      ${series.map((one, number) => html`<tr><td><i class="dot" style=${`background:${ink(number)}`}></i>${label(one.attributes)}</td><td class="num">${shown(one.points.at(-1), metric.unit)}</td></tr>`)}</tbody></table>
-    ${examples.length > 0 && html`<h3>Examples</h3><ul class="links">${examples.slice(-10).map((one) => html`<li>${number(one.value, metric.unit)} <a href=${address(["trace", one.trace], { span: one.span })}>trace ${one.trace.slice(0, 8)}…</a></li>`)}</ul>`}
+/** @param {{metric: MetricInfo}} properties */
+function Metric({ metric }) {
+  const query = place.value.query;
+  const possible = measures(metric);
+  const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? possible[0][0];
+  const { answer, error } = useAnswer(`metrics/${metric.id}/points`, {}, { everyMs: 3000 });
+  const series = /** @type {Series[] | undefined} */ (answer?.series);
+  const lines = useMemo(
+    () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one.points, measure), number })).sort((a, b) => (last(b) ?? -1) - (last(a) ?? -1)),
+    [series, measure],
+  );
+  const examples = useMemo(() => examplesOf(series ?? []), [series]);
+  const unit = measure === "rate" ? "" : metric.unit;
+  return html`<section class="metric">
+    <div class="head"><h2>${metric.name}</h2><span class="service"><i class="dot" style=${`background:${colour(metric.service)}`}></i>${metric.service}</span><span class="grow"></span>
+      ${possible.length > 1 && html`<label class="inline"><span class="sr">Shown</span><select value=${measure} onChange=${(/** @type {Event} */ e) => go(["metrics", String(metric.id)], { show: valueOf(e) }, true)}>${possible.map(([name, title]) => html`<option value=${name} selected=${name === measure}>${title}</option>`)}</select></label>`}</div>
+    <p class="dim">${metric.description || "No description."} <small>${metric.kind.replace(/_/g, " ")}${metric.temporality ? (metric.temporality === 1 ? ", delta" : ", cumulative") : ""}${metric.unit && `, unit ${metric.unit}`}</small></p>
+    <${Problem} error=${error} />
+    ${!series && !error && html`<${Waiting} />`}
+    ${series && html`<p class="axis dim">${unitText(metric.unit, measure)}</p><${Chart} lines=${lines.slice(0, MOST_LINES)} unit=${unit} examples=${unit === metric.unit ? examples : []} />
+      ${lines.length > MOST_LINES && html`<p class="note">The chart has the ${MOST_LINES} series with the highest last values of ${count(lines.length)}.</p>`}
+      <div class="scroll"><table class="plain"><caption class="sr">Series and their last values</caption><thead><tr><th scope="col">Series</th><th scope="col" class="num">Last</th><th scope="col" class="num">Points</th></tr></thead><tbody>
+      ${lines.map((one) => html`<tr><td><i class="dot" style=${`background:${seriesColour(one.number)}`}></i>${attributesText(one.series.attributes) || html`<span class="dim">no attributes</span>`}</td><td class="num">${quantity(last(one), unit)}</td><td class="num">${count(one.series.points.length)}</td></tr>`)}</tbody></table></div>`}
+    ${examples.length > 0 && html`<h3>Exemplars</h3><ul class="exemplars">${examples.slice(0, 12).map((one) => html`<li><a href=${address(["trace", one.trace], { span: one.span })}><b>${quantity(one.value, metric.unit)}</b> at ${clock(date(one.time))} <small>trace ${one.trace.slice(0, 8)}…</small></a></li>`)}</ul>`}
   </section>`;
 }
 
-/** @param {any} point @returns {number | null} */
-function value(point) {
-  if (!point) return null;
-  if (point[1] !== null) return point[1];
-  const all = point[2];
-  return all && all.count ? all.sum / all.count : null;
+/** @param {Line} line */
+function last({ line }) {
+  return line.at(-1)?.[1] ?? null;
 }
 
-/** @param {any} point @param {string} unit */
-function shown(point, unit) {
-  if (!point) return "–";
-  if (point[1] !== null) return number(point[1], unit);
-  return `${count(point[2].count)} × ${number(value(point) ?? 0, unit)}`;
+/** The latest exemplars that name a trace, each once. @param {Series[]} series */
+function examplesOf(series) {
+  const all = series.flatMap((one) => one.points.flatMap((point) => point[3] ?? [])).filter((one) => one.trace);
+  const known = new Map(all.map((one) => [`${one.trace}/${one.span}/${one.time}`, one]));
+  return [...known.values()].sort((a, b) => (BigInt(a.time) < BigInt(b.time) ? 1 : -1));
 }
 
-/** @param {number} of @param {string} unit */
-function number(of, unit) {
-  const seconds = { s: 1e9, ms: 1e6, us: 1e3, ns: 1 }[unit];
-  if (seconds) return duration(of * seconds);
-  return Number.isInteger(of) ? count(of) : of.toPrecision(4);
-}
-
-/** @param {Record<string, unknown>} attributes */
-function label(attributes) {
-  return Object.entries(attributes).map(([key, value]) => `${key}=${valueText(value)[0]}`).join(", ") || "(no attributes)";
-}
-
-/** @param {number} number */
-function ink(number) {
-  return `oklch(var(--bar-l) var(--bar-c) ${(250 + number * 137.5) % 360})`;
-}
-
-/** @param {{series: any[], unit: string}} properties */
-function Chart({ series, unit }) {
-  const place = useRef(/** @type {HTMLDivElement | null} */ (null));
-  const look = theme.value;
+/** @param {{lines: Line[], unit: string, examples: import("../answers.js").Exemplar[]}} properties */
+function Chart({ lines, unit, examples }) {
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
-    const box = /** @type {HTMLDivElement} */ (place.current);
-    if (!series.length) return;
-    const style = getComputedStyle(box);
-    const probe = document.createElement("i");
-    box.append(probe);
-    const inks = series.slice(0, 20).map((_, number) => ((probe.style.color = ink(number)), getComputedStyle(probe).color));
-    probe.remove();
-    const grid = { stroke: style.getPropertyValue("--rule").trim(), width: 1 };
-    const axis = { stroke: style.getPropertyValue("--dim").trim(), grid, ticks: { show: false }, font: "11px system-ui" };
-    const data = uPlot.join(series.slice(0, 20).map((one) => [one.points.map((/** @type {any} */ point) => date(point[0]).getTime() / 1000), one.points.map(value)]));
-    const made = new uPlot(
-      {
-        width: box.clientWidth,
-        height: 260,
-        legend: { show: false },
-        scales: { x: { time: true } },
-        axes: [axis, { ...axis, size: 72, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((one) => number(one, unit)) }],
-        series: [{}, ...inks.map((stroke) => ({ stroke, width: 1.5, spanGaps: true, points: { size: 4 } }))],
+    const element = /** @type {HTMLDivElement} */ (box.current);
+    const drawn = lines.filter(({ line }) => line.length);
+    if (!drawn.length) return;
+    const { axis, paint } = style(element);
+    const inks = painted(element, drawn.map(({ number }) => seriesColour(number)));
+    const dots = [...examples].filter((one) => one.value !== null).sort((a, b) => (BigInt(a.time) < BigInt(b.time) ? -1 : 1));
+    const tables = drawn.map(({ line }) => [line.map(([at]) => at), line.map(([, value]) => value)]);
+    if (dots.length) tables.push([dots.map((one) => date(one.time).getTime() / 1000), dots.map((one) => one.value)]);
+    const marks = dots.length ? [{ paths: () => null, points: { show: true, size: 9, fill: paint("--card"), stroke: paint("--ink"), width: 1.5 } }] : [];
+    const tip = document.createElement("div");
+    tip.className = "tip";
+    tip.hidden = true;
+    const plot = new Plot(element, 260, uPlot.join(tables), {
+      cursor: { drag: { x: true, y: false, dist: 6 }, points: { size: 7 } },
+      scales: { x: { time: true }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.08 || 1] } },
+      axes: [clockAxis(axis), { ...axis, size: 74, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((one) => quantity(one, unit)) }],
+      series: [{}, ...inks.map((stroke) => ({ stroke, width: 1.5, spanGaps: true, points: { show: false } })), ...marks],
+      hooks: {
+        setCursor: [(/** @type {any} */ chart) => {
+          const at = chart.cursor.idx;
+          tip.hidden = at === null || at === undefined;
+          if (tip.hidden) return;
+          const rows = drawn.map(({ series }, i) => ({ text: attributesText(series.attributes) || "value", value: chart.data[i + 1][at] })).filter((row) => row.value !== null && row.value !== undefined);
+          rows.sort((a, b) => b.value - a.value);
+          tip.textContent = [clock(new Date(chart.data[0][at] * 1000)), ...rows.slice(0, 8).map((row) => `${quantity(row.value, unit)}   ${row.text.slice(0, 60)}`)].join("\n");
+          const right = chart.cursor.left > chart.over.clientWidth / 2;
+          tip.style.cssText = `top:4px;${right ? `right:${chart.over.clientWidth - chart.cursor.left + 14}px` : `left:${chart.cursor.left + 14}px`}`;
+        }],
       },
-      data,
-      box,
-    );
-    const resize = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height: 260 }));
-    resize.observe(box);
-    return () => (resize.disconnect(), made.destroy());
-  }, [series, look]);
-  return html`<div class="chart" ref=${place} role="img" aria-label="Values over time; the table below has the last ones"></div>`;
+    });
+    plot.chart.over.append(tip);
+    const open = (/** @type {MouseEvent} */ event) => {
+      const area = plot.chart.over.getBoundingClientRect();
+      const near = dots.find((one) => Math.hypot(plot.chart.valToPos(date(one.time).getTime() / 1000, "x") + area.left - event.clientX, plot.chart.valToPos(one.value ?? 0, "y") + area.top - event.clientY) < 12);
+      if (near) go(["trace", near.trace], { span: near.span });
+    };
+    plot.chart.over.addEventListener("click", open);
+    return () => plot.destroy();
+  }, [lines, examples, unit, theme.value, look.value]);
+  return html`<div class="chart" ref=${box} role="img" aria-label="Values over time; the table below has the last ones"></div>`;
 }

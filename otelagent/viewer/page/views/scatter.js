@@ -1,66 +1,82 @@
 // @ts-check
-// When the traces of the list began and how long they took: outliers are seen at a glance, a click opens one.
+// When the traces of the list began and how long they took: a click opens one, dragging chooses a time.
 import { html, useEffect, useRef } from "../html.js";
-import uPlot from "../vendor/uplot.js";
-import { date, duration } from "../model/format.js";
-import { go, theme } from "../state.js";
+import { counted, date, duration } from "../model/format.js";
+import { milliseconds } from "../model/period.js";
+import { go, look, theme } from "../state.js";
+import { clockAxis, Plot, style } from "./plot.js";
 
-const HEIGHT = 120;
+/** @typedef {import("../answers.js").TraceSummary} TraceSummary */
 
-/** @param {{traces: any[]}} properties */
-export function Scatter({ traces }) {
-  const place = useRef(/** @type {HTMLDivElement | null} */ (null));
-  const chart = useRef(/** @type {any} */ (null));
-  const shown = useRef(traces);
-  const look = theme.value;
-  const sorted = [...traces].sort((a, b) => date(a.start).getTime() - date(b.start).getTime());
-  shown.current = sorted;
-  const data = [
-    sorted.map((one) => date(one.start).getTime() / 1000),
-    sorted.map((one) => (one.errors ? null : Math.max(one.duration, 1))),
-    sorted.map((one) => (one.errors ? Math.max(one.duration, 1) : null)),
-  ];
+const HEIGHT = 104;
+const NEAR_PX = 15;
+
+/** @param {{traces: TraceSummary[], onWindow: (from: string, to: string) => void}} properties */
+export function Scatter({ traces, onWindow }) {
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const plot = useRef(/** @type {Plot | null} */ (null));
+  const sorted = traces.map((one) => ({ one, at: date(one.start).getTime() / 1000, took: Math.max(one.duration, 1) })).sort((a, b) => a.at - b.at);
+  const now = useRef({ sorted, onWindow });
+  now.current = { sorted, onWindow };
+  const data = [sorted.map(({ at }) => at), sorted.map(({ one, took }) => (one.errors ? null : took)), sorted.map(({ one, took }) => (one.errors ? took : null))];
   useEffect(() => {
-    const box = /** @type {HTMLDivElement} */ (place.current);
-    const style = getComputedStyle(box);
-    const ink = style.getPropertyValue("--dim").trim();
-    const grid = { stroke: style.getPropertyValue("--rule").trim(), width: 1 };
-    const axis = { stroke: ink, grid, ticks: { show: false }, font: "11px system-ui" };
-    const dots = (/** @type {string} */ name) => ({ paths: () => null, points: { show: true, size: 7, fill: style.getPropertyValue(name).trim(), width: 0 } });
-    const made = new uPlot(
-      {
-        width: box.clientWidth,
-        height: HEIGHT,
-        legend: { show: false },
-        cursor: { drag: { x: false, y: false }, points: { show: false } },
-        scales: { x: { time: true }, y: { distr: 3 } },
-        axes: [axis, { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => (value === null || !/^1/.test(String(value)) ? "" : duration(value))) }],
-        series: [{}, dots("--accent"), dots("--bad")],
-      },
-      data,
-      box,
-    );
-    chart.current = made;
-    const resize = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height: HEIGHT }));
-    resize.observe(box);
-    const open = (/** @type {MouseEvent} */ event) => {
-      const area = made.over.getBoundingClientRect();
+    const element = /** @type {HTMLDivElement} */ (box.current);
+    const { axis, paint } = style(element);
+    const dots = (/** @type {string} */ name, /** @type {number} */ size) => ({ paths: () => null, points: { show: true, size, fill: paint(name), width: 0 } });
+    const nearest = (/** @type {number} */ left, /** @type {number} */ top) => {
+      const chart = /** @type {Plot} */ (plot.current).chart;
       let best = -1;
-      let least = 15;
-      shown.current.forEach((one, i) => {
-        const x = made.valToPos(date(one.start).getTime() / 1000, "x") + area.left - event.clientX;
-        const y = made.valToPos(Math.max(one.duration, 1), "y") + area.top - event.clientY;
-        const distance = Math.hypot(x, y);
+      let least = NEAR_PX;
+      now.current.sorted.forEach(({ at, took }, i) => {
+        const distance = Math.hypot(chart.valToPos(at, "x") - left, chart.valToPos(took, "y") - top);
         if (distance < least) [best, least] = [i, distance];
       });
-      if (best >= 0) go(["trace", shown.current[best].id]);
+      return best < 0 ? null : now.current.sorted[best].one;
     };
-    made.over.addEventListener("click", open);
-    return () => {
-      resize.disconnect();
-      made.destroy();
+    const tip = document.createElement("div");
+    tip.className = "tip";
+    tip.hidden = true;
+    const made = new Plot(element, HEIGHT, data, {
+      cursor: { drag: { x: true, y: false, setScale: false, dist: 6 }, points: { show: false }, y: false },
+      scales: { x: { time: true, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => { const pad = Math.max(0.5, (high - low) * 0.015); return [low - pad, high + pad]; } }, y: { distr: 3 } },
+      axes: [clockAxis(axis), { ...axis, size: 62, filter: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits, splits: (/** @type {any} */ _u, /** @type {any} */ _i, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => duration(value).replace(/\.00/, "")) }],
+      series: [{}, dots("--accent", 7), dots("--bad", 8)],
+      hooks: {
+        setCursor: [(/** @type {any} */ chart) => {
+          const one = chart.cursor.left < 0 ? null : nearest(chart.cursor.left, chart.cursor.top);
+          tip.hidden = !one;
+          chart.over.style.cursor = one ? "pointer" : "crosshair";
+          if (!one) return;
+          tip.textContent = `${one.name} · ${duration(one.duration)}${one.errors ? ` · ${counted(one.errors, "error")}` : ""}`;
+          const right = chart.cursor.left > chart.over.clientWidth / 2;
+          tip.style.cssText = `top:2px;${right ? `right:${chart.over.clientWidth - chart.cursor.left + 12}px` : `left:${chart.cursor.left + 12}px`}`;
+        }],
+        setSelect: [(/** @type {any} */ chart) => {
+          const { left, width } = chart.select;
+          if (width < 6) return;
+          now.current.onWindow(milliseconds(chart.posToVal(left, "x") * 1000), milliseconds(chart.posToVal(left + width, "x") * 1000));
+          chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        }],
+      },
+    });
+    made.chart.over.append(tip);
+    plot.current = made;
+    const open = (/** @type {MouseEvent} */ event) => {
+      const area = made.chart.over.getBoundingClientRect();
+      const one = nearest(event.clientX - area.left, event.clientY - area.top);
+      if (one) go(["trace", one.id]);
     };
-  }, [look]);
-  useEffect(() => chart.current?.setData(data), [traces]);
-  return html`<div class="scatter" ref=${place} role="img" aria-label=${`Duration over time of ${traces.length} traces; the table below has the same`}></div>`;
+    made.chart.over.addEventListener("click", open);
+    return () => made.destroy();
+  }, [theme.value, look.value]);
+  useEffect(() => plot.current?.chart.setData(data), [traces]);
+  return html`<div class="scatter" ref=${box} role="img" aria-label=${`Duration over time of ${counted(traces.length, "trace")}; the table below has the same`}></div>`;
+}
+
+/** Powers of ten within a scale, at most five of them. @param {number} low @param {number} high */
+function decades(low, high) {
+  const found = [];
+  for (let power = Math.ceil(Math.log10(low) - 1e-9); power <= Math.log10(high) + 1e-9; power++) found.push(10 ** power);
+  const step = Math.ceil(found.length / 4);
+  return found.filter((_, i) => i % step === 0);
 }

@@ -1,89 +1,136 @@
 // @ts-check
-import { html, useEffect, useState } from "../html.js";
-import { ask } from "../api.js";
-import { date, duration, KINDS, level, moment, valueText } from "../model/format.js";
-import { address, colour } from "../state.js";
+// One span with everything that is known of it.
+import { html, useState, valueOf } from "../html.js";
+import { embedded } from "../api.js";
+import { count, date, duration, KINDS, level, moment, STATUSES } from "../model/format.js";
+import { sql } from "../model/sql.js";
+import { colour } from "../colours.js";
+import { address, copy } from "../state.js";
+import { Problem, useAnswer, Waiting } from "./answer.js";
+import { AttributeList } from "./attributes.js";
+import { Icon } from "./icon.js";
+import { SpanMetrics } from "./span-metrics.js";
 
-const STATUS = ["unset", "ok", "error"];
-const QUERY = ["db.query.text", "db.statement"];
+/** @typedef {import("../answers.js").SpanData} SpanData */
+/** @typedef {import("../model/trace.js").Trace} Trace */
 
-/**
- * @param {{trace: import("../model/trace.js").Trace, span: number, onClose: () => void, onReveal: (span: number) => void}} properties
- */
+const QUERIES = ["db.query.text", "db.statement"];
+const MANY_ATTRIBUTES = 12;
+
+/** @param {{trace: Trace, span: number, onClose: () => void, onReveal: (span: number) => void}} properties */
 export function SpanDetail({ trace, span, onClose, onReveal }) {
   const id = trace.data.spans.id[span];
-  const [found, setFound] = useState(/** @type {any} */ (null));
-  const [error, setError] = useState("");
-  const [filter, setFilter] = useState("");
-  useEffect(() => {
-    const abort = new AbortController();
-    setError("");
-    ask(`traces/${trace.data.id}/spans/${id}`, {}, { signal: abort.signal }).then(setFound, (problem) => problem.name !== "AbortError" && setError(problem.message));
-    return () => abort.abort();
-  }, [trace.data.id, id]);
+  const state = trace.state(span);
+  const [tab, setTab] = useState("details");
+  const { answer, error } = useAnswer(`traces/${trace.data.id}/spans/${id}`, {}, { follow: "never", turn: trace.data.spans.duration[span] + (state ? 0.5 : 0) });
+  const found = /** @type {SpanData | null} */ (answer);
   const one = found?.id === id ? found : null;
+  const logs = one?.logs.length ?? trace.logsOf.get(span)?.length ?? 0;
+  const tabs = [["details", "Details", ""], ["logs", "Logs", logs ? count(logs) : ""], ...(embedded ? [] : [["metrics", "Metrics", ""]])];
   return html`<aside class="detail" aria-label="Span">
-    <div class="head"><h2><i class="dot" style=${`background:${colour(trace.service(span))}`}></i>${trace.name(span)}</h2><button class="quiet" aria-label="Close" onClick=${onClose}>×</button></div>
-    ${error && html`<p class="problem" role="alert">${error}</p>`}
+    <div class="head"><h2>${trace.name(span)}</h2><span class="grow"></span>
+      ${one && html`<button class="icon" aria-label="Copy the span as JSON" title="Copy as JSON" onClick=${() => copy(JSON.stringify(one, null, 2))}><${Icon} name="copy" /></button>`}
+      <button class="icon" aria-label="Close" title="Close ( Esc )" onClick=${onClose}><${Icon} name="close" /></button></div>
+    <p class="sub"><span class="service"><i class="dot" style=${`background:${colour(trace.service(span))}`}></i>${trace.service(span)}</span><span>${KINDS[trace.data.spans.kind[span]] || "kind not given"}</span>
+      ${state ? html`<span class=${`tag ${state === "running" ? "running" : "warn"}`}>${state}</span>` : html`<span class=${trace.failed(span) ? "tag bad" : "dim"}>${trace.failed(span) ? "failed" : `status ${STATUSES[trace.data.spans.status[span]] ?? ""}`}</span>`}</p>
     <dl class="facts">
-      <div><dt>Duration</dt><dd>${duration(trace.end[span] - trace.start[span])}</dd></div>
+      <div><dt>Duration</dt><dd>${duration(trace.took(span))}</dd></div>
       <div><dt>Self</dt><dd>${duration(trace.self[span])}</dd></div>
       <div><dt>Starts at</dt><dd>${duration(trace.start[span])}</dd></div>
-      <div><dt>Service</dt><dd>${trace.service(span)}</dd></div>
-      <div><dt>Kind</dt><dd>${KINDS[trace.data.spans.kind[span]] || "unspecified"}</dd></div>
-      <div><dt>Status</dt><dd class=${trace.failed(span) ? "bad" : ""}>${STATUS[trace.data.spans.status[span]] ?? ""}</dd></div>
+      <div><dt>Of the trace</dt><dd>${((100 * trace.took(span)) / trace.duration).toFixed(1)} %</dd></div>
     </dl>
     ${one?.message && html`<p class="message">${one.message}</p>`}
-    ${!one && !error && html`<p class="dim" role="status">Loading…</p>`}
-    ${one && html`
-      ${one.events.filter((/** @type {any} */ event) => event.name === "exception").map((/** @type {any} */ event) => html`<${Exception} event=${event} />`)}
-      ${QUERY.filter((name) => one.attributes[name]).map((name) => html`<section><h3>Query</h3><pre class="sql">${one.attributes[name]}</pre></section>`)}
-      <section>
-        <h3>Attributes ${Object.keys(one.attributes).length > 12 && html`<input type="text" aria-label="Filter attributes" placeholder="Filter" value=${filter} onInput=${(/** @type {any} */ e) => setFilter(e.target.value)} />`}</h3>
-        <${Attributes} of=${one.attributes} filter=${filter} trace=${true} />
-        ${Object.entries(one.dropped).map(([what, number]) => html`<p class="note">${number} ${what} were left out before they came here.</p>`)}
-      </section>
-      ${one.events.some((/** @type {any} */ event) => event.name !== "exception") && html`<section><h3>Events</h3>${one.events.filter((/** @type {any} */ event) => event.name !== "exception").map((/** @type {any} */ event) => html`<div class="event"><b>${event.name}</b><time>${offset(event.time, one.start)}</time><${Attributes} of=${event.attributes} /></div>`)}</section>`}
-      ${one.logs.length > 0 && html`<section><h3>Log records</h3>${one.logs.map((/** @type {any} */ log) => html`<div class=${`log ${level(log.severity)}`}><span class="severity">${log.text || level(log.severity)}</span><time title=${date(log.time).toISOString()}>${offset(log.time, one.start)}</time><p>${log.body}</p>${Object.keys(log.attributes).length > 0 && html`<details><summary>Attributes</summary><${Attributes} of=${log.attributes} /></details>`}</div>`)}</section>`}
-      ${(one.links.length > 0 || one.linked_from.length > 0) && html`<section><h3>Links</h3><ul class="links">
-        ${one.links.map((/** @type {any} */ link) => html`<li>to <${SpanLink} trace=${trace} link=${link} onReveal=${onReveal} /><${Attributes} of=${link.attributes} /></li>`)}
-        ${one.linked_from.map((/** @type {any} */ link) => html`<li>from <${SpanLink} trace=${trace} link=${link} onReveal=${onReveal} /></li>`)}</ul></section>`}
-      <section><details><summary>Resource: ${one.resource.service}</summary><${Attributes} of=${one.resource.attributes} /></details>
-      <details><summary>Scope: ${one.scope.name || "(no name)"} ${one.scope.version}</summary><${Attributes} of=${one.scope.attributes} /></details></section>
-      <dl class="ids"><dt>Span id</dt><dd><code>${one.id}</code></dd>${one.parent && html`<dt>Parent</dt><dd>${trace.position.has(one.parent) ? html`<button class="link" onClick=${() => onReveal(/** @type {number} */ (trace.position.get(one.parent)))}><code>${one.parent}</code></button>` : html`<code>${one.parent}</code> (not here)`}</dd>`}
-        ${one.trace_state && html`<dt>Trace state</dt><dd><code>${one.trace_state}</code></dd>`}<dt>Start</dt><dd>${moment(one.start)}</dd></dl>
-    `}
+    <div class="views" role="tablist" aria-label="About the span">${tabs.map(([name, title, number]) => html`<button role="tab" id=${`span-tab-${name}`} aria-selected=${tab === name} aria-controls="span-panel" class=${tab === name ? "on" : ""} onClick=${() => setTab(name)}>${title} ${number && html`<small>${number}</small>`}</button>`)}</div>
+    <div role="tabpanel" id="span-panel" aria-labelledby=${`span-tab-${tab}`} class="tab" tabindex="0">
+      <${Problem} error=${error} />
+      ${!one && !error && html`<${Waiting} rows=${6} />`}
+      ${one && tab === "details" && html`<${Details} trace=${trace} one=${one} onReveal=${onReveal} />`}
+      ${one && tab === "logs" && html`<${SpanLogs} one=${one} />`}
+      ${one && tab === "metrics" && html`<${SpanMetrics} service=${one.resource.service} start=${one.start} took=${trace.took(span)} />`}
+    </div>
   </aside>`;
+}
+
+/** @param {{trace: Trace, one: SpanData, onReveal: (span: number) => void}} properties */
+function Details({ trace, one, onReveal }) {
+  const [filter, setFilter] = useState("");
+  const exceptions = one.events.filter((event) => event.name === "exception");
+  const events = one.events.filter((event) => event.name !== "exception");
+  const dropped = Object.entries(one.dropped).filter(([, number]) => number);
+  const query = QUERIES.find((name) => typeof one.attributes[name] === "string");
+  const names = Object.keys(one.attributes);
+  return html`
+    ${exceptions.map((event) => html`<${Exception} event=${event} start=${one.start} />`)}
+    ${query && html`<${Query} text=${String(one.attributes[query])} attributes=${one.attributes} />`}
+    <section>
+      <div class="head"><h3>Attributes <small>${count(names.length)}</small></h3><span class="grow"></span>${names.length > MANY_ATTRIBUTES && html`<input type="text" class="narrow" aria-label="Filter attributes" placeholder="Filter" value=${filter} onInput=${(/** @type {Event} */ e) => setFilter(valueOf(e))} />`}</div>
+      ${names.length ? html`<${AttributeList} of=${one.attributes} filter=${filter} find />` : html`<p class="none">It has none.</p>`}
+      ${dropped.map(([what, number]) => html`<p class="note warn">${count(number)} ${what.replace("_", " ")} were left out before they came here.</p>`)}
+    </section>
+    ${events.length > 0 &&
+    html`<section><h3>Events <small>${count(events.length)}</small></h3>${events.map(
+      (event) => html`<div class="event"><p><b>${event.name}</b><time title=${date(event.time).toISOString()}>${offset(event.time, one.start)}</time></p><${AttributeList} of=${event.attributes} /></div>`,
+    )}</section>`}
+    ${(one.links.length > 0 || one.linked_from.length > 0) &&
+    html`<section><h3>Links <small>${count(one.links.length + one.linked_from.length)}</small></h3><ul class="links">
+      ${one.links.map((link) => html`<li><${SpanLink} trace=${trace} link=${link} way="to" onReveal=${onReveal} /><${AttributeList} of=${link.attributes} /></li>`)}
+      ${one.linked_from.map((link) => html`<li><${SpanLink} trace=${trace} link=${link} way="from" onReveal=${onReveal} /></li>`)}</ul></section>`}
+    <section class="folds">
+      <details><summary>Resource <small>${one.resource.service}</small></summary><${AttributeList} of=${one.resource.attributes} find /></details>
+      <details><summary>Scope <small>${one.scope.name || "(no name)"} ${one.scope.version}</small></summary><${AttributeList} of=${one.scope.attributes} /></details>
+    </section>
+    <dl class="ids">
+      <dt>Span id</dt><dd><code>${one.id}</code><button class="icon small" aria-label="Copy the span id" title="Copy" onClick=${() => copy(one.id)}><${Icon} name="copy" /></button></dd>
+      ${one.parent && html`<dt>Parent</dt><dd><${Parent} trace=${trace} id=${one.parent} onReveal=${onReveal} /></dd>`}
+      ${one.trace_state && html`<dt>Trace state</dt><dd><code>${one.trace_state}</code></dd>`}
+      <dt>Start</dt><dd title=${date(one.start).toISOString()}>${moment(one.start)}</dd>
+    </dl>
+  `;
+}
+
+/** @param {{trace: Trace, id: string, onReveal: (span: number) => void}} properties */
+function Parent({ trace, id, onReveal }) {
+  const at = trace.position.get(id);
+  if (at === undefined) return html`<code>${id}</code> <span class="tag warn">missing</span>`;
+  return html`<button class="link" onClick=${() => onReveal(at)}>${trace.name(at)}</button>`;
+}
+
+/** @param {{text: string, attributes: import("../answers.js").Attributes}} properties */
+function Query({ text, attributes }) {
+  const system = attributes["db.system.name"] ?? attributes["db.system"];
+  const where = attributes["db.namespace"] ?? attributes["db.name"];
+  return html`<section><div class="head"><h3>Query ${system && html`<small>${String(system)}${where ? ` · ${where}` : ""}</small>`}</h3><span class="grow"></span><button class="icon small" aria-label="Copy the query" title="Copy" onClick=${() => copy(text)}><${Icon} name="copy" /></button></div>
+    <pre class="sql" tabindex="0" aria-label="Query">${sql(text).map(({ text, kind }) => (kind === "plain" ? text : html`<span class=${kind}>${text}</span>`))}</pre></section>`;
+}
+
+/** @param {{event: import("../answers.js").SpanEvent, start: string}} properties */
+function Exception({ event, start }) {
+  const { "exception.type": type, "exception.message": message, "exception.stacktrace": stack, ...rest } = event.attributes;
+  return html`<section class="exception"><div class="head"><h3>${type || "Exception"}</h3><time>${offset(event.time, start)}</time><span class="grow"></span>
+      ${stack && html`<button class="icon small" aria-label="Copy the stack trace" title="Copy" onClick=${() => copy(String(stack))}><${Icon} name="copy" /></button>`}</div>
+    ${message && html`<p class="message">${message}</p>`}
+    ${stack && html`<pre tabindex="0" aria-label="Stack trace">${stack}</pre>`}<${AttributeList} of=${rest} /></section>`;
+}
+
+/** @param {{trace: Trace, link: import("../answers.js").SpanLink, way: string, onReveal: (span: number) => void}} properties */
+function SpanLink({ trace, link, way, onReveal }) {
+  const here = link.trace === trace.data.id ? trace.position.get(link.span) : undefined;
+  const what = here !== undefined ? html`<button class="link" onClick=${() => onReveal(here)}>${trace.name(here)}</button> in this trace` : html`<a href=${address(["trace", link.trace], { span: link.span })}>trace <code>${link.trace.slice(0, 8)}…</code></a>, span <code>${link.span}</code>`;
+  return html`<p><${Icon} name="link" /> ${way} ${what}</p>`;
+}
+
+/** @param {{one: SpanData}} properties */
+function SpanLogs({ one }) {
+  if (!one.logs.length) return html`<p class="none">No log records have come for this span.</p>`;
+  return html`${one.logs.map(
+    (log) => html`<div class=${`log ${level(log.severity)}`}><p class="line"><span class="severity">${log.text || level(log.severity) || "–"}</span><time title=${date(log.time).toISOString()}>${offset(log.time, one.start)}</time></p>
+      <p class="body">${log.body}</p>
+      ${Object.keys(log.attributes).length > 0 && html`<details><summary>Attributes <small>${Object.keys(log.attributes).length}</small></summary><${AttributeList} of=${log.attributes} /></details>`}</div>`,
+  )}${!embedded && html`<p><a href=${address(["logs"], { trace: one.trace })}>All of this trace</a> · <a href=${address(["logs"], { service: one.resource.service })}>all of ${one.resource.service}</a></p>`}`;
 }
 
 /** @param {string} time @param {string} start */
 function offset(time, start) {
-  return `+${duration(Number(BigInt(time) - BigInt(start)))}`;
-}
-
-/** @param {{event: any}} properties */
-function Exception({ event }) {
-  const { "exception.type": type, "exception.message": message, "exception.stacktrace": stack, ...rest } = event.attributes;
-  return html`<section class="exception"><h3>${type || "Exception"}</h3>${message && html`<p class="message">${message}</p>`}
-    ${stack && html`<pre tabindex="0" aria-label="Stack trace">${stack}</pre>`}<${Attributes} of=${rest} /></section>`;
-}
-
-/** @param {{of: Record<string, any>, filter?: string, trace?: boolean}} properties */
-function Attributes({ of, filter = "", trace = false }) {
-  const wanted = filter.toLowerCase();
-  const entries = Object.entries(of).filter(([key, value]) => !wanted || key.toLowerCase().includes(wanted) || valueText(value)[0].toLowerCase().includes(wanted));
-  if (!entries.length) return null;
-  return html`<dl class="attributes">${entries
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value]) => {
-      const [text, type] = valueText(value);
-      return html`<div><dt>${key}</dt><dd class=${type}>${text}${trace && type !== "json" && text.length < 200 ? html`<a class="find" href=${address(["traces"], { attr: `${key}=${text}` })} title="Traces with this value" aria-label=${`Traces with ${key}=${text}`}>⌕</a>` : ""}</dd></div>`;
-    })}</dl>`;
-}
-
-/** @param {{trace: import("../model/trace.js").Trace, link: {trace: string, span: string}, onReveal: (span: number) => void}} properties */
-function SpanLink({ trace, link, onReveal }) {
-  const here = link.trace === trace.data.id ? trace.position.get(link.span) : undefined;
-  if (here !== undefined) return html`<button class="link" onClick=${() => onReveal(here)}>${trace.name(here)} <code>${link.span}</code></button>`;
-  return html`<a href=${address(["trace", link.trace], { span: link.span })}>another trace <code>${link.trace.slice(0, 8)}…/${link.span}</code></a>`;
+  const ns = Number(BigInt(time) - BigInt(start));
+  return `${ns < 0 ? "" : "+"}${duration(ns)}`;
 }

@@ -1,78 +1,123 @@
 // @ts-check
-import { html, useEffect, useMemo, useRef, useState } from "../html.js";
-import { ApiError, ask, embedded } from "../api.js";
+// A trace: what it is, where its time went, its spans, its errors, its log records.
+import { html, typing, useEffect, useMemo, useRef, useState } from "../html.js";
+import { embedded } from "../api.js";
 import { Trace } from "../model/trace.js";
-import { count, date, duration, moment } from "../model/format.js";
-import { address, changed, colour, connected, go, place, unnamed, useNews } from "../state.js";
+import { rowsOf } from "../model/rows.js";
+import { byService } from "../model/times.js";
+import { count, counted, date, duration, moment } from "../model/format.js";
+import { colour } from "../colours.js";
+import { address, changed, copy, go, live, place, unnamed, useNews } from "../state.js";
+import { useAnswer, Waiting } from "./answer.js";
+import { Errors } from "./errors.js";
+import { Icon } from "./icon.js";
 import { Minimap } from "./minimap.js";
 import { SpanDetail } from "./span.js";
+import { useSearch } from "./search.js";
+import { TraceLogs } from "./trace-logs.js";
 import { Waterfall } from "./waterfall.js";
+
+/** @typedef {[number, number]} Range nanoseconds since the trace's start */
+
+const RUNNING_MS = 500;
+const MANY_SPANS = 2_000;
 
 /** @param {{id: string}} properties */
 export function TracePage({ id }) {
-  const [trace, setTrace] = useState(/** @type {Trace | null} */ (null));
-  const [error, setError] = useState(/** @type {ApiError | null} */ (null));
+  // Asked again when this trace has changed, and not whenever any has.
   const seen = useNews(Math.max(changed.value.get(id) ?? 0, unnamed.value));
+  const { answer, error } = useAnswer(`traces/${encodeURIComponent(id)}`, {}, { follow: "never", turn: seen });
+  const now = useNow(/** @type {import("../answers.js").TraceData | null} */ (answer));
+  const trace = useMemo(() => {
+    if (!answer) return null;
+    performance.mark("trace-answered");
+    const made = new Trace(answer, now);
+    performance.measure("trace-modelled", "trace-answered");
+    return made;
+  }, [answer, now]);
+  if (trace) return html`<${Loaded} trace=${trace} />`;
+  if (error)
+    return html`<div class="page"><div class="empty"><h1>${error.status === 404 ? "This trace is not here" : "The trace can't be shown"}</h1><p role="alert">${error.message}</p>
+      ${!embedded && html`<p><a href=${address(["traces"])}>All traces</a></p>`}</div></div>`;
+  return html`<div class="page"><${Waiting} rows=${14} /></div>`;
+}
+
+/** The time, as long as spans run: their bars grow. @param {import("../answers.js").TraceData | null} data */
+function useNow(data) {
+  const [now, setNow] = useState(Date.now());
+  const runs = !embedded && live.value && Object.values(data?.states ?? {}).includes("running");
   useEffect(() => {
-    const abort = new AbortController();
-    ask(`traces/${id}`, {}, { signal: abort.signal }).then(
-      (data) => {
-        setTrace(new Trace(data));
-        setError(null);
-      },
-      (problem) => problem.name !== "AbortError" && setError(problem),
-    );
-    return () => abort.abort();
-  }, [id, seen, connected.value]);
-  if (error && !trace)
-    return html`<div class="page empty"><h1>${error.status === 404 ? "This trace is not here" : "The trace can't be shown"}</h1><p role="alert">${error.message}</p><p><a href=${address(["traces"])}>All traces</a></p></div>`;
-  if (!trace) return html`<div class="page"><p class="dim" role="status">Loading…</p></div>`;
-  return html`<${Loaded} trace=${trace} />`;
+    if (!runs || !data) return;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), data.spans.id.length > MANY_SPANS ? 10 * RUNNING_MS : RUNNING_MS);
+    return () => clearInterval(timer);
+  }, [runs, data]);
+  return now;
 }
 
 /** @param {{trace: Trace}} properties */
 function Loaded({ trace }) {
   const { data } = trace;
   const query = place.value.query;
-  const root = trace.roots[0] ?? 0;
-  const [collapsed, setCollapsed] = useState(() => new Set());
-  const [open, setOpen] = useState(() => new Set());
+  const view = query.get("view") ?? "spans";
+  const chosen = trace.position.get(query.get("span") ?? "") ?? -1;
+  const [collapsed, setCollapsed] = useState(/** @type {Set<string>} */ (new Set()));
+  const [open, setOpen] = useState(/** @type {Set<string>} */ (new Set()));
   const [fold, setFold] = useState(true);
   const [critical, setCritical] = useState(true);
-  const [text, setText] = useState("");
-  const [hit, setHit] = useState(0);
-  const [range, setRange] = useState(/** @type {[number, number]} */ ([0, trace.duration]));
-  const chosen = trace.position.get(query.get("span") ?? "") ?? -1;
+  const [zoom, setZoom] = useState(/** @type {Range | null} */ (null));
+  const range = /** @type {Range} */ (zoom && zoom[0] < trace.duration ? zoom : [0, trace.duration]);
+  const setRange = (/** @type {Range} */ next) => setZoom(next[0] <= 0 && next[1] >= trace.duration ? null : next);
   const field = useRef(/** @type {HTMLInputElement | null} */ (null));
-  useEffect(() => setRange([0, trace.duration]), [trace.duration]);
 
-  const rows = useMemo(() => trace.rows({ collapsed, fold, open }), [trace, collapsed, fold, open]);
-  const hits = useMemo(() => trace.search(text), [trace, text]);
-  const found = useMemo(() => new Set(hits), [hits]);
-
-  const choose = (/** @type {number} */ span, replace = true) =>
-    go(["trace", data.id], span < 0 ? {} : { span: data.spans.id[span] }, replace);
+  const closed = useMemo(() => new Set([...collapsed].map((id) => trace.position.get(id) ?? -1)), [trace, collapsed]);
+  const rows = useMemo(() => rowsOf(trace, { collapsed: closed, fold, open }), [trace, closed, fold, open]);
+  const show = (/** @type {Record<string, string>} */ changes, replace = true) => {
+    const next = { span: query.get("span") ?? "", view: view === "spans" ? "" : view, ...changes };
+    go(["trace", data.id], next, replace);
+  };
+  const choose = (/** @type {number} */ span) => show({ span: span < 0 ? "" : data.spans.id[span] });
   /** Shows a span wherever it is hidden, and chooses it. @param {number} span */
   const reveal = (span) => {
-    const above = trace.path(span).slice(0, -1);
-    if (above.some((one) => collapsed.has(one))) setCollapsed(new Set([...collapsed].filter((one) => !above.includes(one))));
-    const folded = rows.flatMap((row) => (row.type === "group" && !row.open && row.spans.some((one) => one === span || above.includes(one)) ? [row.key] : []));
-    if (folded.length) setOpen(new Set([...open, ...folded]));
-    choose(span);
+    const above = new Set(trace.path(span).slice(0, -1));
+    if ([...above].some((one) => closed.has(one))) setCollapsed(new Set([...collapsed].filter((id) => !above.has(trace.position.get(id) ?? -1))));
+    const hidden = new Set([...above, span]);
+    // What is collapsed hides groups too, so that all the groups are asked, not those in view.
+    const groups = rowsOf(trace, { collapsed: new Set(), fold, open: new Set() }).filter((row) => row.type === "group" && row.spans.some((one) => hidden.has(one)));
+    const keys = groups.map((row) => (row.type === "group" ? row.key : ""));
+    if (keys.some((key) => !open.has(key))) setOpen(new Set([...open, ...keys]));
+    if (zoom && (trace.end[span] < zoom[0] || trace.start[span] > zoom[1])) setZoom(null);
+    show({ span: data.spans.id[span], view: "" });
   };
-  const step = (/** @type {number} */ by) => {
-    if (!hits.length) return;
-    // Backwards from nowhere is the last one.
-    const next = (Math.max(hit, by < 0 ? 0 : -1) + by + hits.length) % hits.length;
-    setHit(next);
-    reveal(hits[next]);
+  const search = useSearch(trace, reveal);
+  const failures = useMemo(() => trace.failures, [trace]);
+  const nextError = (/** @type {number} */ by) => {
+    if (!failures.length) return;
+    const at = failures.indexOf(chosen);
+    reveal(failures[at < 0 ? (by > 0 ? 0 : failures.length - 1) : (at + by + failures.length) % failures.length]);
+  };
+  const zoomBy = (/** @type {number} */ factor) => {
+    const middle = chosen >= 0 ? Math.min(range[1], Math.max(range[0], (trace.start[chosen] + trace.end[chosen]) / 2)) : (range[0] + range[1]) / 2;
+    const half = Math.max(((range[1] - range[0]) * factor) / 2, 50);
+    setRange([Math.max(0, middle - half), Math.min(trace.duration, middle + half)]);
   };
   useEffect(() => {
+    const keys = /** @type {Record<string, () => void>} */ ({
+      n: () => search.step(1),
+      N: () => search.step(-1),
+      e: () => nextError(1),
+      E: () => nextError(-1),
+      c: () => setCritical(!critical),
+      f: () => setFold(!fold),
+      "+": () => zoomBy(0.5),
+      "=": () => zoomBy(0.5),
+      "-": () => zoomBy(2),
+      0: () => setZoom(null),
+    });
     const onKey = (/** @type {KeyboardEvent} */ event) => {
-      if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === "n") step(1);
-      else if (event.key === "N") step(-1);
-      else if (event.key === "Escape" && chosen >= 0) choose(-1);
+      if (typing(event) || event.defaultPrevented) return;
+      if (event.key === "Escape" && chosen >= 0) choose(-1);
+      else if (keys[event.key]) keys[event.key]();
       else return;
       event.preventDefault();
     };
@@ -80,16 +125,9 @@ function Loaded({ trace }) {
     return () => removeEventListener("keydown", onKey);
   });
 
-  const services = useMemo(() => {
-    /** @type {Map<string, number>} */
-    const counts = new Map();
-    for (let i = 0; i < trace.size; i++) counts.set(trace.service(i), (counts.get(trace.service(i)) ?? 0) + 1);
-    return [...counts].sort((a, b) => b[1] - a[1]);
-  }, [trace]);
-  const orphans = Object.keys(data.missing).length;
   const toggle = (/** @type {number} */ span) => {
     const next = new Set(collapsed);
-    if (!next.delete(span)) next.add(span);
+    if (!next.delete(data.spans.id[span])) next.add(data.spans.id[span]);
     setCollapsed(next);
   };
   const toggleGroup = (/** @type {string} */ key) => {
@@ -97,44 +135,81 @@ function Loaded({ trace }) {
     if (!next.delete(key)) next.add(key);
     setOpen(next);
   };
-  const zoomed = range[0] > 0 || range[1] < trace.duration;
+  const collapseAll = () => setCollapsed(new Set(trace.order.filter((i) => trace.children[i].length && trace.depth[i] > 0).map((i) => data.spans.id[i])));
+  const orphans = Object.keys(data.missing).length;
   return html`<div class=${`page trace ${chosen >= 0 ? "with-detail" : ""}`}>
-    <div class="head">
-      ${!embedded && html`<a class="back" href=${address(["traces"])} aria-label="All traces">‹</a>`}
-      <h1><i class="dot" style=${`background:${colour(trace.service(root))}`}></i>${trace.size ? trace.name(root) : "Empty trace"}<small>${trace.size ? trace.service(root) : ""}</small></h1>
-      <span class="grow"></span>
-      ${!embedded &&
-      html`<a class="button" href=${`/api/traces/${data.id}/otlp`} download title="OTLP/JSON">Export</a>
-        <a class="button" href=${`/api/traces/${data.id}/share`} download title="One HTML file with this trace, to send to someone">Share</a>`}
+    <${Head} trace=${trace} />
+    <${Facts} trace=${trace} />
+    ${data.truncated?.spans ? html`<p class="note warn" role="note">The trace has ${counted(data.truncated.spans, "more span")} than can be shown here. The export has them all.</p>` : ""}
+    ${data.truncated?.logs ? html`<p class="note warn" role="note">The trace has ${counted(data.truncated.logs, "more log record")} than are shown here. <a href=${address(["logs"], { trace: data.id })}>All of them</a></p>` : ""}
+    ${orphans > 0 && html`<p class="note" role="note">${counted(orphans, "span's parent has", "spans' parents have")} not come; ${orphans === 1 ? "it is" : "they are"} kept at the top level and marked <span class="tag warn">parent missing</span></p>`}
+    <${Minimap} trace=${trace} range=${range} onRange=${setRange} found=${search.found} />
+    <div class="tools">
+      <div class="views" role="tablist" aria-label="Views of the trace">
+        <${View} name="spans" title="Spans" number=${trace.size} view=${view} onShow=${show} />
+        <${View} name="errors" title="Errors" number=${failures.length} view=${view} onShow=${show} bad />
+        <${View} name="logs" title="Logs" number=${data.logs.length} view=${view} onShow=${show} />
+      </div>
+      ${view === "spans" &&
+      html`<div class="search"><label><span class="sr">Search in this trace</span><input ref=${field} type="search" placeholder="Search in this trace  ( / )" value=${search.text} onInput=${search.onInput} onKeyDown=${search.onKey} /></label>
+          ${search.text && html`<span class="hits" role="status">${search.told}</span><button class="icon" aria-label="Previous" title="Previous ( N )" onClick=${() => search.step(-1)}><${Icon} name="up" /></button><button class="icon" aria-label="Next" title="Next ( n )" onClick=${() => search.step(1)}><${Icon} name="down" /></button>`}</div>
+        <span class="grow"></span>
+        <div class="switches" role="toolbar" aria-label="Trace">
+          ${zoom && html`<button class="quiet" onClick=${() => setZoom(null)}>Whole trace</button>`}
+          <button class=${`toggle ${critical ? "on" : ""}`} aria-pressed=${critical} onClick=${() => setCritical(!critical)} title="What the end of the trace waited for ( c )">Critical path</button>
+          <button class=${`toggle ${fold ? "on" : ""}`} aria-pressed=${fold} onClick=${() => setFold(!fold)} title="Repeated siblings in one row ( f )">Fold repeated</button>
+          <button class="quiet" onClick=${collapseAll}>Collapse</button>
+          <button class="quiet" onClick=${() => (setCollapsed(new Set()), setOpen(new Set()))}>Expand</button>
+        </div>`}
     </div>
-    <dl class="facts">
-      <div><dt>Duration</dt><dd>${duration(data.duration)}</dd></div>
-      <div><dt>Start</dt><dd title=${date(data.start).toISOString()}>${moment(data.start)}</dd></div>
-      <div><dt>Spans</dt><dd>${count(trace.size)}</dd></div>
-      <div><dt>Errors</dt><dd class=${data.errors ? "bad" : ""}>${count(data.errors)}</dd></div>
-      <div><dt>Trace id</dt><dd><code>${data.id}</code></dd></div>
-      <div class="legend"><dt>Services</dt><dd>${services.map(([name, spans]) => html`<span class="chip" title=${`${count(spans)} spans`}><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}</dd></div>
-    </dl>
-    ${data.truncated && html`<p class="problem" role="note">The trace has ${count(data.truncated.spans)} more spans, which are not shown. The export has them all.</p>`}
-    ${orphans > 0 && html`<p class="note" role="note">${count(orphans)} ${orphans === 1 ? "span's parent has" : "spans' parents have"} not come; ${orphans === 1 ? "it is" : "they are"} kept at the top level and marked <span class="tag">parent missing</span>.</p>`}
-    <${Minimap} trace=${trace} range=${range} onRange=${setRange} found=${found} />
-    <div class="tools" role="toolbar" aria-label="Trace">
-      <label class="search"><span class="sr">Search in this trace</span><input ref=${field} type="search" placeholder="Search in this trace  ( / )" value=${text}
-        onInput=${(/** @type {any} */ e) => { setText(e.target.value); setHit(-1); }}
-        onKeyDown=${(/** @type {KeyboardEvent} */ e) => e.key === "Enter" && (e.preventDefault(), step(e.shiftKey ? -1 : 1))} /></label>
-      ${text && html`<span class="hits" role="status">${hits.length ? `${hit >= 0 ? hit + 1 : "–"} of ${count(hits.length)}` : "nothing"}</span>
-        <button class="quiet" aria-label="Previous" onClick=${() => step(-1)} title="N">↑</button><button class="quiet" aria-label="Next" onClick=${() => step(1)} title="n">↓</button>`}
-      <span class="grow"></span>
-      <button class=${`toggle ${critical ? "on" : ""}`} aria-pressed=${critical} onClick=${() => setCritical(!critical)} title="What the end of the trace waited for">Critical path</button>
-      <button class=${`toggle ${fold ? "on" : ""}`} aria-pressed=${fold} onClick=${() => setFold(!fold)} title="Repeated siblings in one row">Fold repeated</button>
-      <button class="quiet" onClick=${() => setCollapsed(new Set(trace.order.filter((i) => trace.children[i].length && trace.depth[i] > 0)))}>Collapse</button>
-      <button class="quiet" onClick=${() => (setCollapsed(new Set()), setOpen(new Set()))}>Expand</button>
-      ${zoomed && html`<button class="quiet" onClick=${() => setRange([0, trace.duration])}>Whole trace</button>`}
-    </div>
-    <div class="split">
-      <${Waterfall} trace=${trace} rows=${rows} collapsed=${collapsed} chosen=${chosen} found=${found} critical=${critical} range=${range}
-        onChoose=${choose} onToggle=${toggle} onToggleGroup=${toggleGroup} onRange=${setRange} />
+    <div class="split" role="tabpanel" id="trace-view" aria-label=${view}>
+      ${view === "errors" && html`<${Errors} trace=${trace} failures=${failures} onReveal=${reveal} />`}
+      ${view === "logs" && html`<${TraceLogs} trace=${trace} only=${chosen} onReveal=${reveal} />`}
+      ${view === "spans" &&
+      html`<${Waterfall} trace=${trace} rows=${rows} collapsed=${closed} chosen=${chosen} found=${search.found} critical=${critical} range=${range}
+        onChoose=${choose} onToggle=${toggle} onToggleGroup=${toggleGroup} onZoom=${zoomBy} />`}
       ${chosen >= 0 && html`<${SpanDetail} trace=${trace} span=${chosen} onClose=${() => choose(-1)} onReveal=${reveal} />`}
     </div>
   </div>`;
+}
+
+/** @param {{name: string, title: string, number: number, view: string, bad?: boolean, onShow: (changes: Record<string, string>) => void}} properties */
+function View({ name, title, number, view, bad, onShow }) {
+  const on = view === name;
+  return html`<button role="tab" aria-selected=${on} aria-controls="trace-view" class=${on ? "on" : ""} onClick=${() => onShow({ view: name === "spans" ? "" : name })}>${title} <small class=${bad && number ? "bad" : ""}>${count(number)}</small></button>`;
+}
+
+/** @param {{trace: Trace}} properties */
+function Head({ trace }) {
+  const { id } = trace.data;
+  const head = trace.head;
+  return html`<div class="head">
+    ${!embedded && html`<a class="icon" href=${address(["traces"])} aria-label="All traces" title="All traces"><${Icon} name="back" /></a>`}
+    <h1 title=${head < 0 ? "" : trace.name(head)}>${head < 0 ? "Empty trace" : trace.name(head)}</h1>
+    ${head >= 0 && html`<span class="service"><i class="dot" style=${`background:${colour(trace.service(head))}`}></i>${trace.service(head)}</span>`}
+    ${trace.running > 0 && html`<span class="tag running">${counted(trace.running, "span")} running</span>`}
+    ${trace.lost > 0 && html`<span class="tag warn" title="Their process has stopped telling of them">${counted(trace.lost, "span")} lost</span>`}
+    <span class="grow"></span>
+    ${!embedded &&
+    html`<a class="button" href=${address(["traces"], { mark: id })} title="Mark this trace and choose another"><${Icon} name="compare" /><span>Compare</span></a>
+      <a class="button" href=${`/api/traces/${id}/otlp`} download title="The trace as OTLP/JSON"><${Icon} name="export" /><span>Export</span></a>
+      <a class="button" href=${`/api/traces/${id}/share`} download title="One HTML file with this trace, to send to someone"><${Icon} name="share" /><span>Share</span></a>`}
+  </div>`;
+}
+
+/** @param {{trace: Trace}} properties */
+function Facts({ trace }) {
+  const { data } = trace;
+  const times = useMemo(() => byService(trace.critical, (span) => trace.service(span)), [trace]);
+  const sum = times.reduce((all, [, ns]) => all + ns, 0);
+  const others = trace.services.filter(([name]) => !times.some(([one]) => one === name));
+  return html`<dl class="facts">
+    <div><dt>Duration</dt><dd>${duration(trace.duration)}</dd></div>
+    <div><dt>Start</dt><dd title=${date(data.start).toISOString()}>${moment(data.start)}</dd></div>
+    <div><dt>Spans</dt><dd>${count(trace.size)}</dd></div>
+    <div><dt>Errors</dt><dd class=${data.errors ? "bad" : ""}>${count(data.errors)}</dd></div>
+    <div><dt>Trace id</dt><dd><code>${data.id}</code><button class="icon small" aria-label="Copy the trace id" title="Copy" onClick=${() => copy(data.id)}><${Icon} name="copy" /></button></dd></div>
+    <div class="legend"><dt>Critical path by service</dt><dd>${times.map(([name, ns]) => html`<span class="part" title=${`${duration(ns)} of the critical path`}><i class="dot" style=${`background:${colour(name)}`}></i>${name} <small>${sum ? Math.round((100 * ns) / sum) : 0} %</small></span>`)}
+      ${others.map(([name]) => html`<span class="part dim" title="Not on the critical path"><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}</dd></div>
+  </dl>`;
 }

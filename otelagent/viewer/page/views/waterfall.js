@@ -2,74 +2,86 @@
 // The rows of a trace. Only those in view exist: they stand in a layer that stays in place while the page behind it
 // scrolls, so that the fastest scrolling never shows an empty one.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
-import { count, duration, KINDS } from "../model/format.js";
-import { colour } from "../state.js";
+import { ticks } from "../model/ticks.js";
+import { keep, kept } from "../kept.js";
+import { GroupRow, SpanRow } from "./waterfall-row.js";
 
 export const ROW = 28;
 const MARGIN = 4;
+const TICK_PX = 92;
 
 /**
- * @param {{trace: import("../model/trace.js").Trace, rows: import("../model/trace.js").Row[], collapsed: Set<number>,
+ * @param {{trace: import("../model/trace.js").Trace, rows: import("../model/rows.js").Row[], collapsed: Set<number>,
  *   chosen: number, found: Set<number>, critical: boolean, range: [number, number], onChoose: (span: number) => void,
- *   onToggle: (span: number) => void, onToggleGroup: (key: string) => void, onRange: (range: [number, number]) => void}} properties
+ *   onToggle: (span: number) => void, onToggleGroup: (key: string) => void, onZoom: (factor: number) => void}} properties
  */
-export function Waterfall({ trace, rows, collapsed, chosen, found, critical, range, onChoose, onToggle, onToggleGroup, onRange }) {
+export function Waterfall({ trace, rows, collapsed, chosen, found, critical, range, onChoose, onToggle, onToggleGroup, onZoom }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const time = useRef(/** @type {HTMLSpanElement | null} */ (null));
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
+  const [width, setWidth] = useState(600);
   const [cursor, setCursor] = useState(0);
-  const first = Math.max(0, Math.floor(top / ROW) - MARGIN);
+  const at = Math.min(cursor, rows.length - 1);
+  const first = Math.max(0, Math.min(Math.floor(top / ROW) - MARGIN, rows.length - 1));
   const last = Math.min(rows.length, Math.ceil((top + height) / ROW) + MARGIN);
 
   useLayoutEffect(() => {
     const element = /** @type {HTMLDivElement} */ (box.current);
-    const measure = () => setHeight(element.clientHeight);
+    const measure = () => {
+      setHeight(element.clientHeight);
+      setWidth(time.current?.clientWidth ?? 0);
+    };
     measure();
+    performance.mark("trace-shown");
     const observer = new ResizeObserver(measure);
     observer.observe(element);
+    if (time.current) observer.observe(time.current);
     return () => observer.disconnect();
   }, []);
 
-  const show = (/** @type {number} */ row) => {
+  const show = (/** @type {number} */ row, middle = false) => {
     const element = /** @type {HTMLDivElement} */ (box.current);
-    const at = row * ROW;
+    const y = row * ROW;
     const view = element.clientHeight - ROW;
-    if (at < element.scrollTop) element.scrollTop = at;
-    else if (at > element.scrollTop + view - ROW) element.scrollTop = at - view + ROW;
+    if (y >= element.scrollTop && y <= element.scrollTop + view - ROW) return;
+    if (middle) element.scrollTop = Math.max(0, y - view / 2);
+    else element.scrollTop = y < element.scrollTop ? y : y - view + ROW;
   };
+  const move = (/** @type {number} */ row) => {
+    setCursor(row);
+    show(row);
+    const target = rows[row];
+    if (chosen >= 0 && target?.type === "span") onChoose(target.span);
+  };
+  const lastChosen = useRef(-1);
   useEffect(() => {
-    if (chosen < 0) return;
-    const row = rows.findIndex((one) => one.type === "span" && one.span === chosen);
-    if (row >= 0) {
-      setCursor(row);
-      show(row);
+    if (chosen < 0) {
+      lastChosen.current = -1;
+      return;
     }
+    const row = rows.findIndex((one) => one.type === "span" && one.span === chosen);
+    if (row < 0) return;
+    setCursor(row);
+    if (lastChosen.current !== chosen) show(row, true);
+    lastChosen.current = chosen;
   }, [chosen, rows]);
 
   const onKey = (/** @type {KeyboardEvent} */ event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const row = rows[cursor];
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target !== box.current) return;
+    const row = rows[at];
     const page = Math.max(1, Math.floor(height / ROW) - 2);
-    /** @type {Record<string, number>} */
-    const moves = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -rows.length, End: rows.length };
-    if (event.key in moves) {
-      const next = Math.max(0, Math.min(rows.length - 1, cursor + moves[event.key]));
-      setCursor(next);
-      show(next);
-      const target = rows[next];
-      if (chosen >= 0 && target?.type === "span") onChoose(target.span);
-    } else if (event.key === "ArrowRight" && row) {
-      if (row.type === "group") !row.open && onToggleGroup(row.key);
-      else if (row.children && collapsed.has(row.span)) onToggle(row.span);
-      else if (row.children) setCursor(cursor + 1);
+    const moves = /** @type {Record<string, number>} */ ({ ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -rows.length, End: rows.length });
+    if (event.key in moves) move(Math.max(0, Math.min(rows.length - 1, at + moves[event.key])));
+    else if (event.key === "ArrowRight" && row) {
+      if (row.type === "group" ? !row.open : row.children && collapsed.has(row.span)) toggle(row);
+      else if (rows[at + 1]?.depth > row.depth) move(at + 1);
     } else if (event.key === "ArrowLeft" && row) {
-      if (row.type === "group" && row.open) onToggleGroup(row.key);
-      else if (row.type === "span" && row.children && !collapsed.has(row.span)) onToggle(row.span);
+      if (row.type === "group" ? row.open : row.children && !collapsed.has(row.span)) toggle(row);
       else {
-        let above = cursor - 1;
-        while (above > 0 && rows[above].depth >= row.depth) above--;
-        setCursor(Math.max(0, above));
-        show(Math.max(0, above));
+        let above = at - 1;
+        while (above >= 0 && rows[above].depth >= row.depth) above--;
+        if (above >= 0) move(above);
       }
     } else if ((event.key === "Enter" || event.key === " ") && row) {
       if (row.type === "group") onToggleGroup(row.key);
@@ -78,83 +90,66 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
     event.preventDefault();
     event.stopPropagation();
   };
+  const toggle = (/** @type {import("../model/rows.js").Row} */ row) => (row.type === "group" ? onToggleGroup(row.key) : onToggle(row.span));
+  const onWheel = (/** @type {WheelEvent} */ event) => {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    onZoom(event.deltaY < 0 ? 0.8 : 1.25);
+  };
+  const name = useNameWidth(box);
 
   const [from, until] = range;
   const scale = 100 / Math.max(until - from, 1);
-  const percent = (/** @type {number} */ ns) => (ns - from) * scale;
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => from + (until - from) * part);
-
-  return html`<div class="waterfall" ref=${box} onScroll=${(/** @type {any} */ e) => setTop(e.target.scrollTop)} onKeyDown=${onKey}
-    tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${`wf-${cursor}`}>
-    <div class="ruler" role="row" aria-rowindex="1"><span class="w-name" role="columnheader">Span</span><span class="w-time" role="columnheader"><span class="sr">Time</span>${ticks.map((at, i) => html`<i style=${`left:${i * 25}%`} class=${i === 4 ? "end" : ""}>${duration(at)}</i>`)}</span></div>
+  const percent = (/** @type {number} */ ns) => Math.max(-5, Math.min(105, (ns - from) * scale));
+  const marks = ticks(from, until, Math.max(1, Math.floor(width / TICK_PX))).map((tick) => ({ ...tick, x: percent(tick.at) }));
+  const share = { trace, percent, found };
+  return html`<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onKeyDown=${onKey} onWheel=${onWheel}
+    style=${name.width ? `--name:${name.width}px` : ""} tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${at >= first && at < last ? `wf-${at}` : undefined}>
+    <div role="rowgroup" class="ruler-group"><div class="ruler" role="row" aria-rowindex="1">
+      <span class="w-name" role="columnheader">Span</span><span class="w-took" role="columnheader">Duration</span><span class="w-self" role="columnheader">Self</span>
+      <span class="w-time" role="columnheader" ref=${time}><span class="sr">Time</span>${marks.map(({ x, text }) => html`<i aria-hidden="true" style=${`left:${x}%`} class=${x > 100 - 5000 / Math.max(width, 1) ? "end" : ""}>${text}</i>`)}</span>
+    </div></div>
+    ${name.handle}
     <div class="space" style=${`height:${rows.length * ROW}px`} role="presentation">
       <div class="layer" style=${`transform:translateY(${first * ROW - top}px)`} role="rowgroup">
+        <div class="grid" aria-hidden="true" style=${`transform:translateY(${top - first * ROW}px);height:${Math.min(height, rows.length * ROW)}px`}>${marks.map(({ x }) => html`<i style=${`left:${x}%`}></i>`)}</div>
         ${rows.slice(first, last).map((row, offset) => {
           const number = first + offset;
-          const shared = { id: `wf-${number}`, key: row.type === "group" ? row.key : row.span, role: "row", "aria-level": row.depth + 1, "aria-rowindex": number + 2 };
+          const place = { id: `wf-${number}`, role: "row", "aria-level": row.depth + 1, "aria-rowindex": number + 2 };
           return row.type === "group"
-            ? html`<${GroupRow} ...${shared} row=${row} trace=${trace} at=${cursor === number} percent=${percent} scale=${scale} onToggle=${() => (setCursor(number), onToggleGroup(row.key))} />`
-            : html`<${SpanRow} ...${shared} row=${row} trace=${trace} at=${cursor === number} chosen=${chosen === row.span} found=${found.has(row.span)}
-                collapsed=${collapsed.has(row.span)} critical=${critical} percent=${percent} scale=${scale}
-                onChoose=${() => (setCursor(number), onChoose(row.span))} onToggle=${() => onToggle(row.span)} />`;
+            ? html`<${GroupRow} key=${row.key} place=${place} ...${share} row=${row} at=${at === number} odd=${number % 2} onToggle=${() => (setCursor(number), onToggleGroup(row.key))} />`
+            : html`<${SpanRow} key=${row.span} place=${place} ...${share} row=${row} at=${at === number} odd=${number % 2} chosen=${chosen === row.span} collapsed=${collapsed.has(row.span)}
+                critical=${critical} onChoose=${() => (setCursor(number), onChoose(row.span))} onToggle=${() => (setCursor(number), onToggle(row.span))} />`;
         })}
       </div>
     </div>
   </div>`;
 }
 
-/** @param {any} properties */
-function SpanRow({ row, trace, at, chosen, found, collapsed, critical, percent, scale, onChoose, onToggle, ...rest }) {
-  const span = row.span;
-  const failed = trace.failed(span);
-  const start = percent(trace.start[span]);
-  const width = (trace.end[span] - trace.start[span]) * scale;
-  const paint = colour(trace.service(span));
-  const segments = critical ? trace.critical.get(span) : undefined;
-  const logs = trace.logsOf.get(span);
-  const kind = KINDS[trace.data.spans.kind[span]];
-  const label = `${trace.name(span)}, ${trace.service(span)}, ${duration(trace.end[span] - trace.start[span])}${failed ? ", failed" : ""}`;
-  return html`<div ...${rest} class=${`w-row ${at ? "at" : ""} ${chosen ? "chosen" : ""} ${found ? "found" : ""} ${failed ? "failed" : ""}`}
-    aria-selected=${chosen} aria-expanded=${row.children ? !collapsed : undefined} aria-label=${label} onClick=${onChoose}>
-    <span class="w-name" role="gridcell" style=${`padding-left:${6 + Math.min(row.depth, 40) * 12}px`}>
-      ${row.children
-        ? html`<button tabindex="-1" class="twist" aria-label=${collapsed ? "Expand" : "Collapse"} onClick=${(/** @type {Event} */ e) => (e.stopPropagation(), onToggle())}>${collapsed ? "▸" : "▾"}</button>`
-        : html`<span class="twist"></span>`}
-      <i class="edge" style=${`background:${paint}`}></i><b>${trace.name(span)}</b>
-      ${collapsed && row.children ? html`<span class="tag">${count(trace.below[span])}</span>` : ""}
-      ${collapsed && trace.errorsBelow[span] > 0 ? html`<span class="tag bad">${count(trace.errorsBelow[span])} failed</span>` : ""}
-      ${failed ? html`<span class="sign bad" title="Failed">✗</span>` : ""}
-      ${trace.orphan(span) ? html`<span class="tag" title="The span's parent has not come">parent missing</span>` : ""}
-      <small>${trace.service(span)}${kind && kind !== "internal" ? ` · ${kind}` : ""}</small>
-    </span>
-    <span class="w-time" role="gridcell">
-      <i class="bar" style=${`left:${start}%;width:max(2px,${width}%);background:${paint}`}></i>
-      ${segments?.map((/** @type {[number, number]} */ [a, b]) => html`<i class="crit" style=${`left:${percent(a)}%;width:max(1px,${(b - a) * scale}%)`}></i>`)}
-      ${logs?.slice(0, 50).map((/** @type {[number, number, string, number]} */ [when, severity]) => html`<i class=${`mark ${severity >= 17 ? "bad" : ""}`} style=${`left:${percent(when)}%`}></i>`)}
-      <span class=${start + width > 82 ? "label before" : "label"} style=${start + width > 82 ? `right:${100 - Math.min(start, 100)}%` : `left:${Math.max(start + width, 0)}%`}>${duration(trace.end[span] - trace.start[span])}</span>
-    </span>
-  </div>`;
-}
-
-/** @param {any} properties */
-function GroupRow({ row, trace, at, percent, scale, onToggle, ...rest }) {
-  const first = row.spans[0];
-  const paint = colour(trace.service(first));
-  let total = 0;
-  let failed = 0;
-  for (const span of row.spans) {
-    total += trace.end[span] - trace.start[span];
-    failed += trace.failed(span) ? 1 : 0;
-  }
-  const shown = row.spans.length > 300 ? row.spans.filter((/** @type {number} */ _, /** @type {number} */ i) => i % Math.ceil(row.spans.length / 300) === 0) : row.spans;
-  return html`<div ...${rest} class=${`w-row group ${at ? "at" : ""}`} aria-expanded=${row.open} onClick=${onToggle}
-    aria-label=${`${count(row.spans.length)} times ${trace.name(first)}, together ${duration(total)}`}>
-    <span class="w-name" role="gridcell" style=${`padding-left:${6 + Math.min(row.depth, 40) * 12}px`}>
-      <button tabindex="-1" class="twist" aria-label=${row.open ? "Fold" : "Unfold"}>${row.open ? "▾" : "▸"}</button>
-      <i class="edge" style=${`background:${paint}`}></i><span class="tag strong">${count(row.spans.length)} ×</span><b>${trace.name(first)}</b>
-      ${failed ? html`<span class="tag bad">${count(failed)} failed</span>` : ""}
-      <small>${duration(total)} together</small>
-    </span>
-    <span class="w-time" role="gridcell">${shown.map((/** @type {number} */ span) => html`<i class="bar thin" style=${`left:${percent(trace.start[span])}%;width:max(1px,${(trace.end[span] - trace.start[span]) * scale}%);background:${paint}`}></i>`)}</span>
-  </div>`;
+/**
+ * How wide the names' column is: what somebody has dragged it to.
+ *
+ * @param {{current: HTMLDivElement | null}} box
+ */
+function useNameWidth(box) {
+  const [width, setWidth] = useState(Number(kept("name-width")) || 0);
+  const dragged = useRef(false);
+  const set = (/** @type {number} */ next) => {
+    const most = (box.current?.clientWidth ?? 1000) - 200;
+    const kept = Math.round(Math.max(120, Math.min(most, next)));
+    setWidth(kept);
+    keep("name-width", String(kept));
+  };
+  const now = () => width || box.current?.querySelector(".w-name")?.clientWidth || 400;
+  const onMove = (/** @type {PointerEvent} */ event) => dragged.current && box.current && set(event.clientX - box.current.getBoundingClientRect().left);
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    event.preventDefault();
+    event.stopPropagation();
+    set(now() + (event.key === "ArrowLeft" ? -20 : 20));
+  };
+  const handle = html`<div class="handle" role="presentation"><div role="separator" tabindex="0" aria-label="Width of the names" aria-orientation="vertical" aria-valuenow=${Math.round(now())} aria-valuemin="120" aria-valuemax="2000"
+    onKeyDown=${onKey} onPointerMove=${onMove} onPointerUp=${() => (dragged.current = false)} onDblClick=${() => (setWidth(0), keep("name-width", ""))}
+    onPointerDown=${(/** @type {PointerEvent} */ e) => ((dragged.current = true), /** @type {HTMLElement} */ (e.target).setPointerCapture(e.pointerId))}></div></div>`;
+  return { width, handle };
 }

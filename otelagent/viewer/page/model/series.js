@@ -1,0 +1,117 @@
+// @ts-check
+// What a metric's points say over time: values as they are, sums as rates, histograms as quantiles.
+
+/** @typedef {import("../answers.js").Point} Point */
+/** @typedef {import("../answers.js").Distribution} Distribution */
+/** @typedef {import("../answers.js").Metric} Metric */
+
+const DELTA = 1;
+
+/** What can be shown of a kind of metric; the first is what is shown first. @param {Metric} metric @returns {[string, string][]} */
+export function measures({ kind, monotonic }) {
+  if (kind === "histogram" || kind === "exponential_histogram")
+    return [["p95", "95th percentile"], ["p50", "Median"], ["p99", "99th percentile"], ["mean", "Average"], ["rate", "Count per second"]];
+  if (kind === "summary") return [["mean", "Average"], ["q", "Highest quantile"], ["rate", "Count per second"]];
+  if (kind === "sum" && monotonic) return [["rate", "Per second"], ["value", "Total"]];
+  return [["value", "Value"]];
+}
+
+/**
+ * A series as a chart has it. A cumulative point counts since its process began, so that what happened between two is
+ * their difference; one that is smaller than the one before began anew.
+ *
+ * @param {Metric} metric
+ * @param {Point[]} points
+ * @param {string} measure of `measures`
+ * @returns {[number, number | null][]} seconds since the epoch, value
+ */
+export function valuesOf(metric, points, measure) {
+  const delta = metric.temporality === DELTA;
+  /** @type {[number, number | null][]} */
+  const found = [];
+  points.forEach((point, i) => {
+    const at = seconds(point);
+    const before = i ? points[i - 1] : null;
+    const elapsed = before ? at - seconds(before) : 0;
+    const [, value, distribution] = point;
+    if (!distribution) {
+      if (measure !== "rate") found.push([at, value]);
+      else if (before && value !== null && elapsed > 0) {
+        const last = before[1] ?? 0;
+        found.push([at, (delta || value < last ? value : value - last) / elapsed]);
+      }
+      return;
+    }
+    if (metric.kind === "summary") {
+      if (measure === "q") found.push([at, distribution.quantiles?.at(-1)?.[1] ?? null]);
+      else if (measure === "mean") found.push([at, mean(distribution)]);
+      else if (before && elapsed > 0) found.push([at, Math.max(0, distribution.count - (before[2]?.count ?? 0)) / elapsed]);
+      return;
+    }
+    const during = delta || !before?.[2] ? distribution : difference(distribution, before[2]);
+    if (!delta && !before && points.length > 1) return;
+    if (measure === "rate") elapsed > 0 && found.push([at, during.count / elapsed]);
+    else if (!during.count) found.push([at, null]);
+    else if (measure === "mean") found.push([at, mean(during)]);
+    else found.push([at, quantile(during, Number(measure.slice(1)) / 100)]);
+  });
+  return found;
+}
+
+/** @param {Point} point */
+function seconds(point) {
+  return Number(BigInt(point[0]) / 1000000n) / 1000;
+}
+
+/** @param {Distribution} of */
+function mean(of) {
+  return of.count && of.sum !== null ? of.sum / of.count : null;
+}
+
+/** What came between two cumulative points. @param {Distribution} now @param {Distribution} before @returns {Distribution} */
+function difference(now, before) {
+  if (now.count < before.count || now.scale !== before.scale) return now;
+  const less = (/** @type {number[] | undefined} */ a, /** @type {number[] | undefined} */ b, shift = 0) =>
+    a?.map((one, i) => Math.max(0, one - (b?.[i + shift] ?? 0)));
+  const side = (/** @type {Distribution["positive"]} */ a, /** @type {Distribution["positive"]} */ b) =>
+    a && { offset: a.offset, counts: less(a.counts, b?.counts, a.offset - (b?.offset ?? 0)) ?? [] };
+  return {
+    count: now.count - before.count,
+    sum: now.sum === null ? null : now.sum - (before.sum ?? 0),
+    bounds: now.bounds,
+    counts: less(now.counts, before.counts),
+    scale: now.scale,
+    zero_count: (now.zero_count ?? 0) - (before.zero_count ?? 0),
+    positive: side(now.positive, before.positive),
+    negative: side(now.negative, before.negative),
+  };
+}
+
+/** The buckets from low to high: bounds and count. @param {Distribution} of @returns {[number, number, number][]} */
+function buckets(of) {
+  if (of.counts) {
+    const bounds = of.bounds ?? [];
+    return of.counts.map((number, i) => [bounds[i - 1] ?? Math.min(0, bounds[0] ?? 0), bounds[i] ?? of.max ?? bounds[i - 1] ?? 0, number]);
+  }
+  const base = 2 ** (2 ** -(of.scale ?? 0));
+  const edge = (/** @type {number} */ index) => base ** index;
+  const { positive, negative } = of;
+  return [
+    ...(negative?.counts ?? []).map((number, i) => /** @type {[number, number, number]} */ ([-edge((negative?.offset ?? 0) + i + 1), -edge((negative?.offset ?? 0) + i), number])).reverse(),
+    [0, 0, of.zero_count ?? 0],
+    ...(positive?.counts ?? []).map((number, i) => /** @type {[number, number, number]} */ ([edge((positive?.offset ?? 0) + i), edge((positive?.offset ?? 0) + i + 1), number])),
+  ];
+}
+
+/** Inside a bucket, values are taken to lie evenly. @param {Distribution} of @param {number} part 0 to 1 */
+export function quantile(of, part) {
+  let left = part * of.count;
+  let last = null;
+  for (const [low, high, number] of buckets(of)) {
+    if (!number) continue;
+    last = high;
+    if (left <= number) return low + (high - low) * (left / number);
+    left -= number;
+  }
+  return last;
+}

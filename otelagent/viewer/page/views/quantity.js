@@ -1,0 +1,22 @@
+// @ts-check
+import { bytes, count, digits, duration } from "../model/format.js";
+
+const SECONDS = /** @type {Record<string, number>} */ ({ s: 1e9, ms: 1e6, us: 1e3, ns: 1 });
+
+/** A metric's value in its unit (UCUM, as the semantic conventions write it). @param {number | null} value @param {string} unit */
+export function quantity(value, unit) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (SECONDS[unit]) return duration(value * SECONDS[unit]);
+  if (unit === "By") return bytes(value);
+  const text = Number.isInteger(value) ? count(value) : Math.abs(value) >= 1e5 ? count(Math.round(value)) : Math.abs(value) < 0.01 ? value.toPrecision(2) : digits(value);
+  if (unit === "1" || !unit) return text;
+  if (unit === "%") return `${text} %`;
+  return text;
+}
+
+/** What a chart of it says beside its axis. @param {string} unit @param {string} measure */
+export function unitText(unit, measure) {
+  const thing = unit.replace(/[{}]/g, "");
+  if (measure === "rate") return `${SECONDS[unit] ? "count" : thing === "1" ? "" : thing} per second`.trim();
+  return SECONDS[unit] || unit === "By" || unit === "1" ? "" : thing;
+}
