@@ -88,6 +88,7 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
         RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
         limits,
         spool=spool_at(config, ledger.signal, spool, name),
+        silent=export.exporter == "terminal",
     )
 
 

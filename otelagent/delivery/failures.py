@@ -22,10 +22,12 @@ class FailureLog:
 
     :param destination: where the payloads go, secrets masked.
     :param clock: monotonic seconds.
+    :param silent: whether nothing is said.
     """
 
-    def __init__(self, destination: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, destination: str, clock: Callable[[], float] = time.monotonic, *, silent: bool = False) -> None:
         self._destination = destination
+        self._silent = silent
         self._clock = clock
         # Reentrant: a signal handler may fail while its thread reports a failure. Never held while logging.
         self._lock = RLock()
@@ -46,6 +48,8 @@ class FailureLog:
         :param message: details for a person, without secrets; empty for none.
         :returns: whether it was said.
         """
+        if self._silent:
+            return False
         with self._lock:
             now = self._clock()
             last, repeats = self._said.get(kind, (None, 0))
@@ -66,6 +70,8 @@ class FailureLog:
         :param kind: what it is about; no ledger reason.
         :returns: whether it was said.
         """
+        if self._silent:
+            return False
         with self._lock:
             last = self._news.get(kind)
             if last is not None and self._clock() - last < INTERVAL_S:

@@ -75,6 +75,7 @@ class Destination:
     :param ledgers: by signal. Items must be counted as ended before their payload is submitted.
     :param policy: how long to wait between tries.
     :param spool: None to keep everything in memory.
+    :param silent: whether failures are only counted: the log may go to the very place that fails.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Destination:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         spool: SpoolAt | None = None,
+        *,
+        silent: bool = False,
     ) -> None:
         self._transport = transport
         self._ledgers = dict(ledgers)
@@ -92,6 +95,7 @@ class Destination:
         self._limits = limits or Limits()
         self._clock = clock
         self._spool = spool
+        self._silent = silent
         self._closed = False
         self._start_empty()
 
@@ -99,7 +103,7 @@ class Destination:
         limits = self._limits
         self._changed = Condition()
         self._queue = PayloadQueue(limits.queue_max_bytes)
-        self._failures = FailureLog(self._transport.describe(), self._clock)
+        self._failures = FailureLog(self._transport.describe(), self._clock, silent=self._silent)
         self._accounts = Accounts(
             self._ledgers, self._failures, self._spool.directory if self._spool is not None else None
         )

@@ -244,8 +244,7 @@ def test_a_reader_that_has_gone_ends_no_program_that_dies_of_broken_pipes(tmp_pa
     try:
         done = subprocess.run(
             program(tmp_path, source),
-            # What the agent logs of it would end the program as any other output does.
-            env=environment(tmp_path, OTELAGENT_CONSOLE="tree", OTELAGENT_LOG_LEVEL="critical"),
+            env=environment(tmp_path, OTELAGENT_CONSOLE="tree"),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=writer,
@@ -269,7 +268,7 @@ def test_a_reader_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             program(tmp_path, SHOP),
-            env=environment(tmp_path, OTELAGENT_CONSOLE="tree", OTELAGENT_LOG_LEVEL="critical"),
+            env=environment(tmp_path, OTELAGENT_CONSOLE="tree"),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=writer,
@@ -299,9 +298,7 @@ def test_a_file_that_the_application_has_in_its_place_is_not_written_to(tmp_path
         otelagent.flush()
         print(json.dumps(otelagent.status()))
     """
-    outcome = run_program(
-        tmp_path, source, OTELAGENT_CONSOLE="lines", OTELAGENT_QUIET="true", OTELAGENT_LOG_LEVEL="critical"
-    )
+    outcome = run_program(tmp_path, source, OTELAGENT_CONSOLE="lines", OTELAGENT_QUIET="true")
     assert outcome.code == 0
     assert LINE.fullmatch(outcome.err.strip())
     assert (tmp_path / "database").read_bytes() == b""

@@ -89,6 +89,7 @@ def test_secrets_are_masked() -> None:
         ({"": VENDOR}, "1 to 32"),
         ({"a:b": VENDOR}, "1 to 32"),
         ({7: VENDOR}, "1 to 32"),
+        ({"console": VENDOR}, "'console' (from init()): is the name of what the setting console shows"),
         ({"a": "http://c"}, "destinations.a = '***' (from init()): must be a mapping of its settings"),
         ({"a": {}}, "destinations.a.endpoint = None (from init()): has to be given"),
         ({"a": {"endpoint": "nowhere"}}, "destinations.a.endpoint = 'nowhere' (from init()): must start with http://"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from otelagent.config import SETTINGS, Config, Secret, load
-from otelagent.config.model import Queue, Source
+from otelagent.config.model import CONSOLE, Queue, Source
 from otelagent.config.settings import CONFIG_FILE, KNOWN_UNUSED, SETTINGS_BY_NAME, Setting
 from otelagent.errors import ConfigError
 
@@ -344,3 +344,21 @@ class TestTable:
     def test_known_but_unused_variables_pass_silently(self) -> None:
         environ = {item.replace("*", "X"): "nonsense" for item in KNOWN_UNUSED}
         assert load({}, environ) == load({}, {})
+
+
+class TestConsole:
+    """Who looks at the terminal sees what ends at once."""
+
+    @pytest.mark.parametrize("console", ["lines", "tree", "json"])
+    def test_a_batch_waits_less(self, console: str) -> None:
+        assert load({"console": console}, {}).batch.schedule_delay_ms == 100
+
+    def test_unless_it_is_said_how_long(self) -> None:
+        assert load({"console": "tree"}, {"OTEL_BSP_SCHEDULE_DELAY": "700"}).batch.schedule_delay_ms == 700
+        assert load({"console": "tree", "batch_schedule_delay_ms": 5000}, {}).batch.schedule_delay_ms == 5000
+        assert load({}, {}).batch.schedule_delay_ms == 5000
+
+    def test_it_is_one_more_place_for_spans_alone(self) -> None:
+        config = load({}, {"OTELAGENT_CONSOLE": "Lines", "OTELAGENT_EXPORTER": "none"})
+        assert (config.console, config.destination_names("traces")) == ("lines", ())
+        assert config.export("traces", CONSOLE).exporter == "terminal"
