@@ -77,6 +77,11 @@ _TITLES = {
     "end": "ending a span",
     "hold": "held for a minute",
     "hold-failed": "tried for a minute, not held",
+    "one": "traces of one span",
+    "two": "traces of two spans",
+    "ten": "traces of ten spans",
+    "trace": "a trace of 50,000 spans",
+    "stored": "five million spans stored",
 }
 _METRICS = {
     "thread_us": "application thread, µs",
@@ -95,6 +100,12 @@ _METRICS = {
     "spans_per_s": "spans/s",
     "backlog_s": "still to export at the end, s",
     "seconds": "s",
+    "answer_ms": "answered in, ms",
+    "answer_mib": "answer, MiB",
+    "found": "traces on the page",
+    "complete": "searched to the end (1), or to where its time ended, which it says (0)",
+    "stored": "spans",
+    "disk_mib": "on disk, MiB",
 }
 
 

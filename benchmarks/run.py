@@ -27,9 +27,20 @@ from benchmarks.samples import Context, Sample, read, write
 
 __all__ = ["ask", "main"]
 
-QUESTIONS = ("span_cost", "cold", "concurrency", "memory", "startup", "frameworks", "outage", "throughput")
+QUESTIONS = (
+    "span_cost",
+    "cold",
+    "concurrency",
+    "memory",
+    "startup",
+    "frameworks",
+    "outage",
+    "throughput",
+    "ingest",
+    "reading",
+)
 # Some answers scatter less than others, or take minutes.
-ROUNDS = {"memory": 2, "frameworks": 3, "concurrency": 3, "outage": 2, "throughput": 1}
+ROUNDS = {"memory": 2, "frameworks": 3, "concurrency": 3, "outage": 2, "throughput": 1, "ingest": 2, "reading": 1}
 DEFAULT_ROUNDS = 5
 RESULTS = Path(__file__).resolve().parent / "results" / "local"
 MEANINGLESS = "A quick run: it shows that everything works, and its numbers mean nothing."

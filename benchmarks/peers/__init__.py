@@ -32,6 +32,8 @@ PEERS = {
         Peer("pycpp", "honeycomb-pycpp", "pycpp"),
         Peer("otelagent-sdk", "otelagent, `sdk` engine", "otelagent"),
         Peer("otelagent-native", "otelagent, `native` engine", "otelagent"),
+        Peer("otelagent-viewer", "`otelagent ui`", "otelagent"),
+        Peer("jaeger", "Jaeger, badger", "otelagent"),
     )
 }
 """In the order of the tables."""

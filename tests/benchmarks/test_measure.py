@@ -157,3 +157,13 @@ def test_a_run_writes_its_results_and_goes_on_where_it_ended(
     assert run.main([*arguments, "--resume"]) == 0
     assert "cold, round 1 of 1" not in capsys.readouterr().err
     assert report.load(tmp_path / "results.json")[1] == samples
+
+
+@pytest.mark.parametrize("name", ["ingest", "reading"])
+def test_the_viewer_has_all_that_it_answered_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.viewers.python_of", lambda environment, say: Path(sys.executable))
+    samples = answers(name, "otelagent-viewer", "")
+    assert not any(one.note for one in samples)
+    sent = [one for one in samples if one.sent]
+    assert len(sent) > 1
+    assert all(one.arrived == one.sent for one in sent)
