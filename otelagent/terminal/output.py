@@ -19,6 +19,8 @@ _COLUMNS = 120
 _MIN_COLUMNS = 40
 # Writes up to this are whole in a pipe (POSIX, PIPE_BUF of Linux): smaller texts go together, a larger one goes alone.
 _PIPE_BYTES = 4096
+# How long a reader may take to make room for more.
+_PATIENCE_MS = 500
 # Signals that a write could raise in the application: of a pipe without reader, of a terminal that another job has.
 _SIGNALS = ("SIGPIPE", "SIGTTOU")
 
@@ -126,12 +128,16 @@ class _Write:
         self._write()
 
     def run_at_once(self) -> None:
-        """Writes in the caller's thread what won't wait, if the reader is there."""
-        if self._ready(0):
-            self._pieces = [b"".join(self._pieces)[:_PIPE_BYTES]]
+        """Writes in the caller's thread, no more at a time than a pipe takes that takes anything: it never hangs."""
+        whole = b"".join(self._pieces)
+        for start in range(0, len(whole), _PIPE_BYTES):
+            if not self._ready(_PATIENCE_MS):
+                self.problem = self.problem or "terminal_blocked"
+                return
+            self._pieces = [whole[start : start + _PIPE_BYTES]]
             self._write()
-        else:
-            self.problem = self.problem or "terminal_blocked"
+            if self.problem:
+                return
 
     def _write(self) -> None:
         try:
@@ -141,7 +147,7 @@ class _Write:
                     try:
                         rest = rest[os.write(self._descriptor, rest) :]
                     except BlockingIOError:  # Somebody has made it so for all that have it.
-                        if not self._ready(1000):
+                        if not self._ready(_PATIENCE_MS):
                             self.problem = self.problem or "terminal_blocked"
                             return
         except OSError:

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from otelagent.terminal.folding import Row, rows
 from otelagent.terminal.spans import Span
@@ -132,9 +131,9 @@ def draw_tree(spans: Sequence[Span], style: Style, *, left_out: int = 0, indent:
 def draw_json(trace: LocalTrace) -> str:
     """One object on a line, in ASCII."""
     root = trace.root
-    ended = datetime.fromtimestamp(root.end_ns // 1_000_000 / 1000, timezone.utc)
+    seconds, rest = divmod(root.end_ns, 1_000_000_000)
     about: dict[str, object] = {
-        "time": ended.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1_000_000:03}Z",
         "trace_id": root.trace_id.hex(),
         "span_id": root.span_id.hex(),
         "service": root.service,

@@ -1,0 +1,118 @@
+"""Writing to a descriptor that may be anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otelagent import threads
+from otelagent.terminal import Output
+
+PATIENCE_S = 30.0
+AT_ONCE_S = 0.2
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+@pytest.fixture(params=["", "the interpreter ends"], ids=["with threads", "without"])
+def threads_or_not(request: pytest.FixtureRequest) -> Iterator[None]:
+    threads.hold_back(request.param)
+    yield
+    threads.hold_back("")
+
+
+def fill(writer: int) -> None:
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+
+
+@pytest.mark.usefixtures("threads_or_not")
+def test_everything_arrives(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    texts = [f"{number} {'x' * 900}\n" for number in range(20)] + ["y" * 10_000 + "\n"]
+    assert Output(writer).write(texts, PATIENCE_S) == ""
+    assert os.read(reader, 100_000).decode() == "".join(texts)
+
+
+@pytest.mark.usefixtures("threads_or_not")
+def test_a_reader_that_has_gone(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.close(reader)
+    assert Output(writer).write(["text\n"], PATIENCE_S) == "terminal_closed"
+
+
+def test_a_descriptor_that_is_closed(pipe: tuple[int, int]) -> None:
+    os.close(pipe[1])
+    output = Output(pipe[1])
+    assert output.write(["text\n"], PATIENCE_S) == "terminal_closed"
+    assert not output.is_terminal()
+    assert not output.style().colour
+
+
+@pytest.mark.usefixtures("threads_or_not")
+def test_a_reader_that_waits_is_refused_until_it_reads_again(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    fill(writer)
+    output = Output(writer)
+    assert output.write(["first\n"], AT_ONCE_S) == "terminal_blocked"
+    assert output.write(["second\n"], AT_ONCE_S) == "terminal_blocked"
+    os.set_blocking(reader, False)
+    until_s = time.monotonic() + PATIENCE_S
+    # What hung goes on as soon as there is room, and then there is room for others.
+    while output.write(["third\n"], AT_ONCE_S) != "":
+        assert time.monotonic() < until_s
+        with contextlib.suppress(BlockingIOError):
+            os.read(reader, 65536)
+
+
+def test_another_file_in_its_place_is_left_alone(pipe: tuple[int, int], tmp_path: Path) -> None:
+    reader, writer = pipe
+    output = Output(writer)
+    assert output.write(["before\n"], PATIENCE_S) == ""
+    kept = os.dup(writer)
+    with (tmp_path / "database").open("wb") as database:
+        os.dup2(database.fileno(), writer)
+        assert output.write(["between\n"], PATIENCE_S) == "terminal_replaced"
+    os.dup2(kept, writer)
+    os.close(kept)
+    assert output.write(["after\n"], PATIENCE_S) == ""
+    assert os.read(reader, 1000) == b"before\nafter\n"
+    assert (tmp_path / "database").read_bytes() == b""
+    output.after_fork_in_child()
+    with (tmp_path / "log").open("wb") as log:
+        os.dup2(log.fileno(), writer)
+    assert output.write(["in the child\n"], PATIENCE_S) == ""
+    assert (tmp_path / "log").read_bytes() == b"in the child\n"
+
+
+def test_one_that_others_have_made_non_blocking(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    text = "z" * 200_000 + "\n"
+    arrived = bytearray()
+
+    def read() -> None:
+        while not arrived.endswith(b"\n"):
+            arrived.extend(os.read(reader, 65536))
+
+    thread = threads.Thread(read, "reader")
+    thread.start()
+    assert Output(writer).write([text], PATIENCE_S) == ""
+    thread.join(PATIENCE_S)
+    assert arrived.decode() == text
