@@ -93,6 +93,7 @@ class Batch:
     """One request.
 
     :ivar spans: tuples as `SPAN` says.
+    :ivar members: of the spans' attributes: keys, and members of JSON objects as text.
     :ivar running: the same of spans that haven't ended, as they are now.
     :ivar logs: as `LOG`.
     :ivar points: as `POINT`.
@@ -105,6 +106,7 @@ class Batch:
     metrics: list[Metric] = field(default_factory=list)
     spans: list[tuple[Any, ...]] = field(default_factory=list)
     running: list[tuple[Any, ...]] = field(default_factory=list)
+    members: set[str] = field(default_factory=set)
     logs: list[tuple[Any, ...]] = field(default_factory=list)
     points: list[tuple[Any, ...]] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)

@@ -65,7 +65,7 @@ def add_spans(batch: Batch, body: bytes) -> None:
 
 def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
     # The one loop of the viewer that runs for every span: what is rare is behind one question each.
-    put, put_running = batch.spans.append, batch.running.append
+    put, put_running, note = batch.spans.append, batch.running.append, batch.members.update
     for span in spans:
         trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
         if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
@@ -86,6 +86,9 @@ def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
             left_out = _left_out(span)
             attributes = attributes[:MAX_ATTRIBUTES]
         status, message = (_known_status if len(encoded) <= _KNOWN_BYTES else _status)(encoded)
+        members = dict(map(_member, attributes))
+        note(members)
+        note(members.values())
         # An end of 0 is what the protocol has for none; without a start either, the span has no times at all.
         ended = end_ns or not start_ns
         (put if ended else put_running)(
@@ -105,7 +108,7 @@ def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
                 else 0
                 if ended
                 else RUNNING,
-                "{" + ",".join(dict(map(_member, attributes)).values()) + "}",
+                "{" + ",".join(members.values()) + "}",
                 to_json([_event(Span.Event.FromString(one)) for one in islice(events, _MAX_PARTS)]) if events else None,
                 to_json([_link(Span.Link.FromString(one)) for one in islice(links, _MAX_PARTS)]) if links else None,
                 left_out,

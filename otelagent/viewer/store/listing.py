@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import re
 import sqlite3
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, islice, repeat
 from typing import Any
 
 from otelagent.viewer.rows import LOST, RUNNING
+from otelagent.viewer.store.members import zones_with
 from otelagent.viewer.store.summaries import ZONE_BITS
 from otelagent.viewer.store.trace_ids import row_of
 from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
@@ -87,24 +89,27 @@ def traces(
     found: list[dict[str, Any]] = []
     last: int | None = None
     complete = True
-    for lowest, rows in _matching(connection, asked, _MAX_ID if before is None else before):
-        for row in rows:
-            if len(found) == limit:
-                return _page(found, last, True, connection)
-            found.append(_summary(connection, row))
-            last = row[0]
-        last = lowest if len(found) < limit else last
-        if time.monotonic() > until_s:
-            complete = False
-            break
-    else:
-        last = None
+    try:
+        for lowest, rows in _matching(connection, asked, _MAX_ID if before is None else before, until_s):
+            for row in rows:
+                if len(found) == limit:
+                    return _page(found, last, True, connection)
+                found.append(_summary(connection, row))
+                last = row[0]
+            last = lowest if len(found) < limit else last
+            if time.monotonic() > until_s:
+                complete = False
+                break
+        else:
+            last = None
+    except _Late as late:
+        last, complete = late.lowest, False
     return _page(found, last, complete, connection)
 
 
 def latest(connection: sqlite3.Connection, from_ns: int, to_ns: int) -> Iterator[int]:
     """The rows of the traces that began in a time, the latest first."""
-    for _, rows in _matching(connection, TraceFilter(from_ns=from_ns, to_ns=to_ns), _MAX_ID):
+    for _, rows in _matching(connection, TraceFilter(from_ns=from_ns, to_ns=to_ns), _MAX_ID, math.inf):
         for row in rows:
             yield row[0]
 
@@ -126,51 +131,70 @@ def _page(
 
 
 def _matching(
-    connection: sqlite3.Connection, asked: TraceFilter, before: int
+    connection: sqlite3.Connection, asked: TraceFilter, before: int, until_s: float
 ) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
     """Rows of traces that are as asked, in blocks, the latest first; with each the lowest id that was looked at."""
     conditions, values = _conditions(asked, _OF_TRACE)
-    sizes = _FEW if asked.attributes else _MANY
-    for lowest, block in _blocks(connection, asked, before, sizes):
+    attributes = [_Attribute(connection, one, (time.monotonic() + until_s) / 2) for one in asked.attributes]
+    for lowest, block in _blocks(connection, asked, before, until_s, attributes):
         sql = f"SELECT {_COLUMNS} FROM trace WHERE {' AND '.join([block, *conditions])} ORDER BY id DESC"
         rows = connection.execute(sql, values).fetchall()
         if asked.text and (asked.service or asked.operation):
             rows = _with_operation(connection, asked, rows)
-        for one in asked.attributes:
-            condition, parameters = _condition(one)
-            rows = _keep(
-                connection,
-                rows,
-                "span JOIN resource ON resource.id = span.resource",
-                f"(({condition.format('span')}) OR ({condition.format('resource')}))",
-                [*parameters, *parameters],
-            )
+        for one in attributes:
+            rows = _keep(connection, rows, "span", one.condition, one.values)
         yield lowest, rows
 
 
+class _Attribute:
+    """A condition on an attribute, and where it may be fulfilled."""
+
+    def __init__(self, connection: sqlite3.Connection, asked: AttributeFilter, until_s: float) -> None:
+        condition, self.values = _condition(asked)
+        sql = f"SELECT id FROM resource WHERE {condition.format('resource')}"
+        resources = [row[0] for row in connection.execute(sql, self.values)]
+        self.condition = f"({condition.format('span')} OR resource IN ({_list(resources)}))"
+        self._zones: Callable[[int], bool] | None = None
+        if not resources:
+            value = asked.value if asked.operator == "=" else None
+            self._zones = zones_with(connection, asked.key, value, until_s)
+
+    def possible(self, zone: int) -> bool:
+        return self._zones is None or self._zones(zone)
+
+
+class _Late(Exception):
+    """The time is over. `lowest` is the last trace that was looked at."""
+
+    def __init__(self, lowest: int) -> None:
+        self.lowest = lowest
+
+
 def _blocks(
-    connection: sqlite3.Connection, asked: TraceFilter, before: int, sizes: Sequence[int]
+    connection: sqlite3.Connection,
+    asked: TraceFilter,
+    before: int,
+    until_s: float,
+    attributes: Sequence[_Attribute],
 ) -> Iterator[tuple[int, str]]:
     """Conditions on the ids of traces, descending, with the lowest id of each."""
     conditions, values = _conditions(asked, _OF_ZONE)
     where = " AND ".join(["id <= ?", *conditions])
-    zones = connection.execute(
-        f"SELECT id FROM zone WHERE {where} ORDER BY id DESC", [(before - 1) >> ZONE_BITS, *values]
-    )
-    steps = chain(sizes, repeat(sizes[-1]))
+    sql = f"SELECT id FROM zone WHERE {where} ORDER BY id DESC"
+    found = connection.execute(sql, [(before - 1) >> ZONE_BITS, *values])
+    zones = (zone for (zone,) in found if all(one.possible(zone) for one in attributes))
+    sizes = chain(_FEW, repeat(_FEW[-1])) if attributes else chain(_MANY, repeat(_MANY[-1]))
     if not (asked.text or asked.service or asked.operation):
-        for (zone,) in zones:
+        for zone in zones:
             high = min((zone + 1) << ZONE_BITS, before)
             while high > zone << ZONE_BITS:
-                low = max(high - next(steps), zone << ZONE_BITS)
+                low = max(high - next(sizes), zone << ZONE_BITS)
                 yield low, f"id BETWEEN {low} AND {high - 1}"
                 high = low
         return
-    candidates = _candidates(connection, asked, before)
-    if conditions:
-        possible = {zone for (zone,) in zones}
-        candidates = (one for one in candidates if one >> ZONE_BITS in possible)
-    while block := list(islice(candidates, next(steps))):
+    possible = set(zones) if conditions or attributes else None
+    candidates = _candidates(connection, asked, before, possible, until_s)
+    while block := list(islice(candidates, next(sizes))):
         yield block[-1], f"id IN ({_list(block)})"
 
 
@@ -181,24 +205,41 @@ def _conditions(asked: TraceFilter, columns: Sequence[str]) -> tuple[list[str], 
     return texts, [value for _, value in conditions]
 
 
-def _candidates(connection: sqlite3.Connection, asked: TraceFilter, before: int) -> Iterator[int]:
-    """Ids of traces, descending, each once."""
+def _candidates(
+    connection: sqlite3.Connection, asked: TraceFilter, before: int, possible: set[int] | None, until_s: float
+) -> Iterator[int]:
+    """Ids of traces, descending, each once.
+
+    :param possible: the zones that they may be in; None for all.
+    """
+    operations: Iterable[int]
+    sources = []
     if asked.text:
-        sources = _by_words(connection, asked.text, before)
+        operations, others = _by_words(connection, asked.text)
+        sources.append(iter([one for one in others if _wanted(one, before, possible)]))
     else:
-        sources = [_of_operation(connection, one, before) for one in _operations(connection, asked)]
+        operations = _operations(connection, asked)
+    sources += [_of_operation(connection, one, before, possible, until_s) for one in operations]
     for trace, _ in groupby(heapq.merge(*sources, reverse=True)):
         yield trace
 
 
-def _of_operation(connection: sqlite3.Connection, operation: int, before: int) -> Iterator[int]:
+def _wanted(trace: int, before: int, possible: set[int] | None) -> bool:
+    return trace < before and (possible is None or trace >> ZONE_BITS in possible)
+
+
+def _of_operation(
+    connection: sqlite3.Connection, operation: int, before: int, possible: set[int] | None, until_s: float
+) -> Iterator[int]:
     pending: list[int] = []
     sql = "SELECT last, traces FROM posting WHERE operation = ? ORDER BY last DESC"
     for last, traces in connection.execute(sql, (operation,)):
         while pending and pending[-1] > last:
             yield pending.pop()
+        if time.monotonic() > until_s:
+            raise _Late(min(last + 1, before))
         # A transaction's list may reach back behind those before it, where a trace went on.
-        pending += [one for one in array("q", traces) if one < before]
+        pending += [one for one in array("q", traces) if _wanted(one, before, possible)]
         pending.sort()
     yield from reversed(pending)
 
@@ -211,20 +252,19 @@ def _operations(connection: sqlite3.Connection, asked: TraceFilter) -> list[int]
     return [row[0] for row in connection.execute(f"SELECT id FROM operation WHERE {where}", values)]
 
 
-def _by_words(connection: sqlite3.Connection, text: str, before: int) -> list[Iterator[int]]:
+def _by_words(connection: sqlite3.Connection, text: str) -> tuple[list[int], list[int]]:
+    """The operations whose name has these words, and the traces whose logs and exceptions have, descending."""
     # Words as they are, each may go on: what is typed is no query language.
     query = " ".join('"' + part.replace('"', '""') + '"*' for part in text.split())
     sql = "SELECT rowid FROM {} WHERE {} MATCH ? ORDER BY rowid DESC LIMIT ?"
     names = connection.execute(sql.format("name", "name"), (query, _MAX_NAMES_FOUND)).fetchall()
-    sources = [_of_operation(connection, one, before) for (one,) in names]
     of: dict[int, list[int]] = {LOG: [], EXCEPTION: []}
     for (rowid,) in connection.execute(sql.format("word", "word"), (query, _MAX_WORDS_FOUND)):
         of[rowid % KINDS].append(rowid // KINDS)
     found = [row[0] for row in connection.execute(f"SELECT trace FROM span WHERE id IN ({_list(of[EXCEPTION])})")]
     logs = f"SELECT DISTINCT trace_id FROM log WHERE id IN ({_list(of[LOG])}) AND trace_id IS NOT NULL"
     found += [row for (one,) in connection.execute(logs) if (row := row_of(connection, one)) is not None]
-    sources.append(iter(sorted({one for one in found if one < before}, reverse=True)))
-    return sources
+    return [row[0] for row in names], sorted(set(found), reverse=True)
 
 
 def _with_operation(
@@ -258,8 +298,9 @@ def _keep(
 def _condition(asked: AttributeFilter) -> tuple[str, list[object]]:
     """SQL with ``{0}`` for the table. The key is looked for as text first, which is ten times faster than JSON."""
     path = "$." + json.dumps(asked.key, ensure_ascii=False)
+    key = json.dumps(asked.key, ensure_ascii=False) + ":"
     there = "instr({0}.attributes, ?) > 0 AND json_type({0}.attributes, ?) IS NOT NULL"
-    values: list[object] = [json.dumps(asked.key, ensure_ascii=False) + ":", path]
+    values: list[object] = [key, path]
     if not asked.operator:
         return there, values
     value = "json_extract({0}.attributes, ?)"
@@ -269,7 +310,13 @@ def _condition(asked: AttributeFilter) -> tuple[str, list[object]]:
         # As text, so that 200 finds the number and the text, and true finds JSON's true, which SQL has as 1.
         text = "CASE json_type({0}.attributes, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
         text += f" ELSE CAST({value} AS TEXT) END {asked.operator} ?"
-        return f"{there} AND {text}", [*values, path, path, asked.value]
+        values += [path, path, asked.value]
+        if asked.operator == "!=":
+            return f"{there} AND {text}", values
+        # Such a member is in the text as it is or in quotes, or nothing has to be read.
+        here = "(instr({0}.attributes, ?) > 0 OR instr({0}.attributes, ?) > 0)"
+        quoted = key + json.dumps(asked.value, ensure_ascii=False)
+        return f"{here} AND {there} AND {text}", [key + asked.value, quoted, *values]
     try:
         number = float(asked.value)
     except ValueError:

@@ -29,9 +29,10 @@ _OF_TRACES = (
     # These go when the last of their traces does.
     "DELETE FROM posting WHERE operation IN (SELECT id FROM operation) AND last <= :last",
     f"DELETE FROM zone WHERE id < (:last + 1) >> {ZONE_BITS}",
+    f"DELETE FROM member WHERE highest < (:last + 1) >> {ZONE_BITS}",
     f"DELETE FROM trace_key WHERE segment < (:last + 1) >> {SEGMENT_BITS}",
 )
-_WITHOUT_TRACES = ("DELETE FROM posting", "DELETE FROM zone", "DELETE FROM trace_key")
+_WITHOUT_TRACES = ("DELETE FROM posting", "DELETE FROM zone", "DELETE FROM member", "DELETE FROM trace_key")
 _OLD_LOGS = "SELECT id FROM log WHERE arrived_s < :until_s ORDER BY arrived_s LIMIT :items"
 _OF_TIME = (
     f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {LOG} FROM ({_OLD_LOGS}))",

@@ -10,7 +10,7 @@ import sqlite3
 
 __all__ = ["VERSION", "WrongFile", "open_reader", "open_writer"]
 
-VERSION = 2
+VERSION = 3
 """Of the schema, kept in the file's `user_version`."""
 
 # So that another program's database is never taken for one of ours (PRAGMA application_id).
@@ -48,6 +48,11 @@ CREATE TABLE zone (
   id INTEGER PRIMARY KEY, earliest_ns INTEGER NOT NULL, latest_ns INTEGER NOT NULL, shortest_ns INTEGER NOT NULL,
   longest_ns INTEGER NOT NULL, errors INTEGER NOT NULL
 ) STRICT;
+-- Hashes of the attributes of a transaction's spans, ascending 32-bit numbers, and the zones that they may be in.
+CREATE TABLE member (
+  id INTEGER PRIMARY KEY, lowest INTEGER NOT NULL, highest INTEGER NOT NULL, hashes BLOB NOT NULL
+) STRICT;
+CREATE INDEX member_highest ON member (highest);
 CREATE TABLE span (
   id INTEGER PRIMARY KEY, trace INTEGER NOT NULL, span_id BLOB NOT NULL, parent_id BLOB, resource INTEGER NOT NULL,
   scope INTEGER NOT NULL, operation INTEGER NOT NULL, status INTEGER NOT NULL, status_message TEXT,

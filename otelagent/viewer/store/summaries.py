@@ -12,10 +12,11 @@ import sqlite3
 import time
 from array import array
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from otelagent.viewer.store.insert import insert, marks
+from otelagent.viewer.store.members import add_members
 from otelagent.viewer.store.trace_ids import SEGMENT_BITS, TraceIds
 
 __all__ = ["ZONE_BITS", "Summaries", "Summary"]
@@ -98,6 +99,8 @@ class Summaries:
         self._touched: dict[bytes, Summary] = {}
         self._fresh: list[tuple[int, bytes, int]] = []
         self._postings: defaultdict[int, set[int]] = defaultdict(set)
+        self.members: set[str] = set()
+        """Of the spans' attributes in this transaction, see `Batch.members`."""
 
     def of(self, trace_ids: Iterable[bytes]) -> dict[bytes, Summary]:
         """The summaries of some traces; those that are new get rows in this order."""
@@ -157,7 +160,7 @@ class Summaries:
         insert(self._connection, "trace_key", ("segment", "trace_id", "trace"), sorted(self._fresh), "OR REPLACE")
         postings = [(one, max(rows), array("q", sorted(rows)).tobytes()) for one, rows in self._postings.items()]
         insert(self._connection, "posting", ("operation", "last", "traces"), postings)
-        self._widen_zones(touched)
+        add_members(self._connection, self.members, self._widen_zones(touched))
         self._empty()
         while len(self._known) > _KNOWN_TRACES:
             self._known.popitem(last=False)
@@ -212,7 +215,7 @@ class Summaries:
             text = self._texts[key] = json.dumps(services, ensure_ascii=False)
         return text
 
-    def _widen_zones(self, touched: Iterable[Summary]) -> None:
+    def _widen_zones(self, touched: Iterable[Summary]) -> Collection[int]:
         zones: dict[int, list[int]] = {}
         for one in touched:
             start_ns, duration_ns = one.start_ns, one.end_ns - one.start_ns
@@ -238,6 +241,7 @@ class Summaries:
             " errors = max(errors, excluded.errors)",
             rows,
         )
+        return zones
 
 
 def _row(one: Summary) -> int:

@@ -102,6 +102,7 @@ class Tables:
             self._id("scope", ("name", "version", "attributes"), (s.name, s.version, s.attributes))
             for s in batch.scopes
         ]
+        self._summaries.members.update(batch.members)
         if batch.spans:
             self._put_spans(batch, batch.spans, resources, scopes, touched)
         if batch.running and (fresh := self._renew(batch, touched)):
