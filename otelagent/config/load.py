@@ -115,7 +115,7 @@ class _Loader:
     def __init__(self, settings: Mapping[str, object], environ: Mapping[str, str]) -> None:
         self.settings = settings
         self.environ = environ
-        self.test_run = environ.get(TEST_RUN_VARIABLE, "")
+        self.test_run, _, self.test_export = environ.get(TEST_RUN_VARIABLE, "").partition(" ")
         self.options = {name.strip().replace("-", "_") for name in environ.get(OPTIONS_VARIABLE, "").split(",")}
         self.viewer = environ.get(VIEWER_VARIABLE, "")
         self.values: dict[str, Any] = {}
@@ -223,7 +223,7 @@ class _Loader:
         if self.viewer:
             if setting.name in WITH_VIEWER:
                 return WITH_VIEWER[setting.name], _UI
-        elif self.test_run and setting.name in TEST_RUN_DEFAULTS:
+        elif self.test_run and not self.test_export and setting.name in TEST_RUN_DEFAULTS:
             return TEST_RUN_DEFAULTS[setting.name], Source("default", self.test_run)
         return setting.default, _DEFAULT
 

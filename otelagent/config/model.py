@@ -277,8 +277,8 @@ class Config:
 
     :ivar sources: by the setting's name (`otelagent.config.SETTINGS`), one for every setting.
     :ivar warnings: what was ignored or looks wrong, one sentence each, secrets masked; for the log and for ``doctor``.
-    :ivar test_run: who says that tests run, empty where none do: then some defaults are others, and one process starts
-        and ends the application many times.
+    :ivar test_run: who says that tests run, empty where none do: then one process starts and ends the application many
+        times.
     """
 
     enabled: bool

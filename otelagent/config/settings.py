@@ -58,7 +58,8 @@ INTERNAL_PREFIX = "OTELAGENT_INTERNAL_"
 OPTIONS_VARIABLE = "OTELAGENT_INTERNAL_OPTIONS"
 # What the launcher or the bootstrap found wrong with the environment before it let the application run all the same.
 REFUSED_VARIABLE = "OTELAGENT_INTERNAL_REFUSED"
-# Set where tests run, for them and their child processes: it names who said so, which is the source of these defaults.
+# Set where tests run, for them and their child processes: who says so, which is the source of these defaults; and the
+# word `export` where the other defaults are to hold all the same.
 TEST_RUN_VARIABLE = "OTELAGENT_INTERNAL_TEST_RUN"
 TEST_RUN_DEFAULTS: dict[str, object] = {"exporter": "none", "logs_exporter": "none", "quiet": True}
 

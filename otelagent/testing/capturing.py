@@ -36,7 +36,11 @@ class Capture(Telemetry):
 
     def take(self, records: list[LogRecord], points: list[MetricPoint]) -> None:
         """Gets what was collected of log records and metrics."""
-        self._log_records += [record for record in records if record.time_ns >= self._window.begin_ns]
+        self._log_records += [
+            record
+            for record in records
+            if record.time_ns >= self._window.begin_ns and TAP.has(self._window, int(record.span_id or "0", 16))
+        ]
         self._points += points
 
     def _take_in(self) -> None:

@@ -11,8 +11,9 @@ from otelagent.testing.types import Event, Link, LogRecord, Point, Scope, Span
 
 __all__ = ["decode", "read"]
 
-_KINDS = ("INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
-_STATUSES = ("UNSET", "OK", "ERROR")
+# Numbers that the protocol doesn't know are taken for what it has where nothing is said.
+_KINDS = {2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
+_STATUSES = {1: "OK", 2: "ERROR"}
 _CUMULATIVE = 2
 
 
@@ -57,8 +58,8 @@ def decode(signal: str, request: Any) -> Iterator[Any]:
 def _span(span: Any, scope: Scope, resource: dict[str, Any]) -> Iterator[Span]:
     yield Span(
         name=span.name,
-        kind=_KINDS[span.kind],
-        status=_STATUSES[span.status.code],
+        kind=_KINDS.get(span.kind, "INTERNAL"),
+        status=_STATUSES.get(span.status.code, "UNSET"),
         status_message=span.status.message,
         attributes=_attributes(span.attributes),
         events=tuple(Event(one.name, _attributes(one.attributes), one.time_unix_nano) for one in span.events),

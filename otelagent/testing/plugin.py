@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otelagent.config.settings import TEST_RUN_VARIABLE
-
 if TYPE_CHECKING:
     from otelagent.testing import Capture, OtlpReceiver, Telemetry
+
+# `otelagent.config.settings.TEST_RUN_VARIABLE`, whose import takes longer than all of this.
+TEST_RUN_VARIABLE = "OTELAGENT_INTERNAL_TEST_RUN"
 
 _shown = pytest.StashKey[list[tuple[str, "Telemetry"]]]()
 _before = pytest.StashKey[str | None]()
@@ -33,10 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Says what exporters default to, before a conftest.py can import the application."""
     early_config.stash[_before] = os.environ.get(TEST_RUN_VARIABLE)
-    if early_config.known_args_namespace.otelagent_export:
-        os.environ.pop(TEST_RUN_VARIABLE, None)
-    else:
-        os.environ[TEST_RUN_VARIABLE] = "pytest"
+    export = early_config.known_args_namespace.otelagent_export
+    os.environ[TEST_RUN_VARIABLE] = "pytest export" if export else "pytest"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,9 +6,9 @@ process, for all its tests.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
@@ -52,6 +52,10 @@ class SpanTap(SpanProcessor):
 
     def begin(self, window: Window) -> None:
         """Opens a window."""
+        # A span that an earlier test has left current: what is below it from now on is this one's.
+        left = trace.get_current_span().get_span_context().span_id
+        if left in self._windows:
+            self._windows[left] = ()
         self.active = (*self.active, window)
 
     def end(self, window: Window) -> None:
@@ -59,6 +63,10 @@ class SpanTap(SpanProcessor):
         window.closed = True
         self.active = tuple(one for one in self.active if one is not window)
         window.ended = []
+
+    def has(self, window: Window, span_id: int) -> bool:
+        """Whether a span belongs to a window, or may: it isn't known to belong to others only."""
+        return window in (self._windows.get(span_id) or (window,))
 
     def open_in(self, window: Window) -> list[Span]:
         """What has begun in a window and hasn't ended."""
@@ -71,16 +79,15 @@ class SpanTap(SpanProcessor):
         if parent is not None:
             above = self._windows.get(parent.span_id, ())
             if any(window.closed for window in above):
-                windows = tuple(window for window in above if not window.closed)
-                if not windows:
-                    windows = above
+                # Those of them that are still open; otherwise it stays that of a test that is over.
+                windows = tuple(window for window in above if not window.closed) or above
         if not windows and not self._windows:
             return  # No test has asked yet.
         id_ = span.get_span_context().span_id
         self._windows[id_] = windows
         self._open[id_] = span
         if len(self._windows) > _MAX_KNOWN:
-            for old in list(islice(self._windows, _MAX_KNOWN // 2)):
+            for old in list(self._windows)[: _MAX_KNOWN // 2]:
                 self._windows.pop(old, None)
                 self._open.pop(old, None)
 

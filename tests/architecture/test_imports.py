@@ -155,3 +155,8 @@ def test_the_launcher_itself_needs_next_to_nothing() -> None:
     program = "import otelagent.cli.run as run\nrun._execute = lambda *_: None\nrun._become(['true'], {})\n"
     program += "from otelagent.config import load\nload({}, {'OTELAGENT_SERVICE_NAME': 'shop'})"
     assert foreign(loaded_by(program) - loaded_by("pass")) <= {"__future__", "_signal", "errno", "types"}
+
+
+def test_the_pytest_plugin_costs_next_to_nothing_until_a_test_asks() -> None:
+    added = loaded_by("import pytest, otelagent.testing.plugin") - loaded_by("import pytest")
+    assert added == {"otelagent", "otelagent.testing", "otelagent.testing.plugin"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
@@ -15,35 +16,40 @@ class Run:
     """Runs test files with one engine.
 
     :param engine: ``native`` or ``sdk``.
+    :ivar pytester: where they are.
     """
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
         if engine == "native":
             native_or_skip()
-        for name in os.environ:
-            if name.startswith(("OTEL", "PYTEST_")):
+        # What the tests of this project are run with says nothing of how users run theirs.
+        for name in list(os.environ):
+            if name.startswith(("OTEL", "PYTEST_", "PYTHONPATH")):
                 monkeypatch.delenv(name)
         monkeypatch.setenv("OTELAGENT_ENGINE", engine)
-        # What the tests of this project are run with says nothing of how users run theirs.
-        monkeypatch.delenv("PYTHONPATH", raising=False)
-        self._pytester = pytester
+        self.pytester = pytester
         self._monkeypatch = monkeypatch
-        pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
 
-    def __call__(self, source: str, *arguments: str, **environ: str) -> pytest.RunResult:
+    def __call__(
+        self, source: str, *arguments: str, plugins: Sequence[str] = ("otelagent",), **environ: str
+    ) -> pytest.RunResult:
         """Run one file of tests.
 
         :param source: of the file.
         :param arguments: options of pytest.
+        :param plugins: those of the installed ones that are loaded, to save the time of the others.
         :param environ: more environment variables.
         """
-        for name, value in environ.items():
+        for name, value in {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ}.items():
             self._monkeypatch.setenv(name, value)
-        self._pytester.makepyfile(test_users=source)
-        return self._pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=100)
+        loaded = [argument for plugin in plugins for argument in ("-p", plugin)]
+        self.pytester.makepyfile(test_users=source)
+        return self.pytester.runpytest_subprocess(*loaded, "-p", "no:cacheprovider", *arguments, timeout=100)
 
-    def passes(self, source: str, *arguments: str, **environ: str) -> pytest.RunResult:
+    def passes(
+        self, source: str, *arguments: str, plugins: Sequence[str] = ("otelagent",), **environ: str
+    ) -> pytest.RunResult:
         """The same; all of them must pass."""
-        result = self(source, *arguments, **environ)
-        assert result.ret == 0, result.stdout.str()
+        result = self(source, *arguments, plugins=plugins, **environ)
+        assert result.ret == 0, result.stdout.str() + result.stderr.str()
         return result
