@@ -120,3 +120,10 @@ class Batch:
     def reject(self, reason: str, items: int = 1) -> None:
         """Counts items that are left out."""
         self.rejected[reason] = self.rejected.get(reason, 0) + items
+
+    def room(self, kind: str, items: int, left: int) -> int:
+        """How many of these items are taken when there is room for so many; the others are rejected."""
+        if items > left:
+            self.reject(f"{kind} beyond what one request may have", items - left)
+            return left
+        return items

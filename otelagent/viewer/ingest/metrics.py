@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from otelagent.viewer.ingest.bounds import MAX_ITEMS
 from otelagent.viewer.ingest.values import MAX_INT64, attributes_of, name_of, to_json
 from otelagent.viewer.rows import Batch, Metric
 
@@ -30,6 +31,8 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
             batch.reject("metrics without data")
             continue
         data = getattr(metric, kind)
+        if not data.data_points:
+            continue
         batch.metrics.append(
             Metric(
                 resource,
@@ -43,7 +46,8 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
             )
         )
         number = len(batch.metrics) - 1
-        for point in data.data_points:
+        room = batch.room("data points", len(data.data_points), MAX_ITEMS - len(batch.points))
+        for point in islice(data.data_points, room):
             attributes, _ = attributes_of(point.attributes)
             value, distribution = _content(kind, point)
             exemplars = [_exemplar(one) for one in islice(getattr(point, "exemplars", ()), _MAX_EXEMPLARS)]

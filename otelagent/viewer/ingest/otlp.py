@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from otelagent.viewer.ingest.bounds import MAX_ITEMS, check_json, check_protobuf
 from otelagent.viewer.ingest.json_request import BrokenJson, message_of
 from otelagent.viewer.ingest.metrics import add_metrics
 from otelagent.viewer.ingest.origin import add_resource, add_scope
 from otelagent.viewer.ingest.spans import add_spans
-from otelagent.viewer.ingest.values import MAX_INT64, attributes_of, to_json, value_of
+from otelagent.viewer.ingest.values import MAX_INT64, attributes_of, name_of, to_json, value_of
 from otelagent.viewer.rows import Batch
 
 __all__ = ["SIGNALS", "Malformed", "decode", "empty_response"]
@@ -35,13 +37,17 @@ def decode(signal: str, body: bytes, *, json: bool = False) -> Batch:
     :param body: of an ``Export*ServiceRequest``, decompressed; an exported file's `TracesData` is the same on the wire.
     :param json: whether it is OTLP/JSON.
     :raises Malformed: it can't be read.
+    :raises TooMuch: it is made of more than is good for memory.
     """
     batch = Batch(size=len(body))
     if json:
+        check_json(body)
         try:
             body = message_of(body, _message(signal, "Request")).SerializeToString()
         except BrokenJson as error:
             raise Malformed(str(error)) from None
+    else:
+        check_protobuf(body)
     try:
         SIGNALS[signal][2](batch, body)
     except (DecodeError, UnicodeDecodeError):
@@ -66,10 +72,14 @@ def _message(signal: str, kind: str) -> Any:
 
 def _logs(batch: Batch, body: bytes) -> None:
     for of_resource in ExportLogsServiceRequest.FromString(body).resource_logs:
+        scopes = [one for one in of_resource.scope_logs if one.log_records]
+        if not scopes:
+            continue
         resource = add_resource(batch, of_resource.resource)
-        for of_scope in of_resource.scope_logs:
+        for of_scope in scopes:
+            room = batch.room("log records", len(of_scope.log_records), MAX_ITEMS - len(batch.logs))
             scope = add_scope(batch, of_scope.scope)
-            for record in of_scope.log_records:
+            for record in islice(of_scope.log_records, room):
                 attributes, dropped = attributes_of(record.attributes)
                 body = value_of(record.body)
                 batch.logs.append(
@@ -80,8 +90,8 @@ def _logs(batch: Batch, body: bytes) -> None:
                         scope,
                         min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INT64),
                         record.severity_number,
-                        record.severity_text,
-                        record.event_name,
+                        name_of(record.severity_text),
+                        name_of(record.event_name),
                         body if isinstance(body, str) else "" if body is None else to_json(body),
                         to_json(attributes),
                         dropped + record.dropped_attributes_count,
@@ -91,8 +101,11 @@ def _logs(batch: Batch, body: bytes) -> None:
 
 def _metrics(batch: Batch, body: bytes) -> None:
     for of_resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+        scopes = [one for one in of_resource.scope_metrics if one.metrics]
+        if not scopes:
+            continue
         resource = add_resource(batch, of_resource.resource)
-        for of_scope in of_resource.scope_metrics:
+        for of_scope in scopes:
             add_metrics(batch, of_scope.metrics, resource, add_scope(batch, of_scope.scope))
 
 

@@ -10,6 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from otelagent.viewer.ingest.bounds import MAX_ITEMS
 from otelagent.viewer.ingest.origin import add_resource, add_scope
 from otelagent.viewer.ingest.shallow import Request
 from otelagent.viewer.ingest.values import (
@@ -57,8 +58,11 @@ def add_spans(batch: Batch, body: bytes) -> None:
     :raises google.protobuf.message.DecodeError: it is none.
     """
     for of_resource in Request.FromString(body).resource_spans:
+        scopes = [one for one in of_resource.scope_spans if one.spans]
+        if not scopes:
+            continue
         resource = add_resource(batch, ResourceMessage.FromString(of_resource.resource))
-        for of_scope in of_resource.scope_spans:
+        for of_scope in scopes:
             scope = add_scope(batch, InstrumentationScope.FromString(of_scope.scope))
             _add(batch, of_scope.spans, resource, scope)
 
@@ -66,7 +70,7 @@ def add_spans(batch: Batch, body: bytes) -> None:
 def _add(batch: Batch, spans: Any, resource: int, scope: int) -> None:
     # The one loop of the viewer that runs for every span: what is rare is behind one question each.
     put, put_running, note = batch.spans.append, batch.running.append, batch.members.update
-    for span in spans:
+    for span in islice(spans, batch.room("spans", len(spans), MAX_ITEMS - len(batch.spans) - len(batch.running))):
         trace_id, span_id, parent = span.trace_id, span.span_id, span.parent_span_id
         if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
             batch.reject("spans with an invalid id")
@@ -136,7 +140,7 @@ _known_status = lru_cache(256)(_status)
 
 def _event(event: Any) -> dict[str, Any]:
     attributes, dropped = attributes_of(event.attributes)
-    known: dict[str, Any] = {"name": event.name, "time": str(event.time_unix_nano), "attributes": attributes}
+    known: dict[str, Any] = {"name": name_of(event.name), "time": str(event.time_unix_nano), "attributes": attributes}
     if dropped := dropped + event.dropped_attributes_count:
         known["dropped"] = dropped
     return known
@@ -144,9 +148,13 @@ def _event(event: Any) -> dict[str, Any]:
 
 def _link(link: Any) -> dict[str, Any]:
     attributes, dropped = attributes_of(link.attributes)
-    known: dict[str, Any] = {"trace": link.trace_id.hex(), "span": link.span_id.hex(), "attributes": attributes}
+    known: dict[str, Any] = {
+        "trace": link.trace_id[:16].hex(),
+        "span": link.span_id[:8].hex(),
+        "attributes": attributes,
+    }
     if link.trace_state:
-        known["trace_state"] = link.trace_state
+        known["trace_state"] = text_of(link.trace_state)
     if dropped := dropped + link.dropped_attributes_count:
         known["dropped"] = dropped
     return known

@@ -127,6 +127,7 @@ class Api:
             "pid": os.getpid(),
             "endpoints": dict(self._endpoints()),
             "store": await run_in_threadpool(self._store.status),
+            "left_out": self._receiver.left_out,
             "refused": {**self._receiver.refused, **self._gate().refused},
         }
 

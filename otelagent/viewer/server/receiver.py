@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from otelagent.viewer.ingest import SIGNALS, Malformed, decode, empty_response
+from otelagent.viewer.ingest import SIGNALS, Malformed, TooMuch, decode, empty_response
 from otelagent.viewer.server.answers import JSON, PROTOBUF, Refused, media_of, refusal
 from otelagent.viewer.server.arrivals import Arrivals
 from otelagent.viewer.server.bodies import MAX_BODY_BYTES, read_body
@@ -35,6 +35,7 @@ class Receiver:
     """Takes requests of all signals.
 
     :ivar refused: requests that were not taken, by code.
+    :ivar left_out: items of requests that were, by reason: what a partial success tells the sender.
     """
 
     def __init__(self, store: Store) -> None:
@@ -43,6 +44,7 @@ class Receiver:
         self._decoding = ThreadPoolExecutor(1, "otelagent-viewer-decode")
         self._bytes = 0
         self.refused: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
         self.arrivals = Arrivals()
 
     def close(self) -> None:
@@ -84,6 +86,8 @@ class Receiver:
             batch = await loop.run_in_executor(self._decoding, lambda: decode(signal, body, json=json))
         except Malformed as error:
             raise Refused(400, "malformed", str(error)) from None
+        except TooMuch as error:
+            raise Refused(413, "too_large", str(error)) from None
         written = self._store.put(batch)
         if written is None:
             raise Refused(429, "busy", "the store has more to write than it can hold: send it again")
@@ -91,6 +95,8 @@ class Receiver:
             await asyncio.wrap_future(written)
         except Exception as error:
             raise Refused(503, "store_failed", f"the store could not write it: {error}") from None
+        for reason, items in batch.rejected.items():
+            self.left_out[reason] = self.left_out.get(reason, 0) + items
         return batch
 
     @contextmanager

@@ -6,6 +6,7 @@ summary row, kept up to date with each batch, so that the list of traces reads n
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 __all__ = ["VERSION", "WrongFile", "open_reader", "open_writer"]
@@ -105,8 +106,11 @@ def open_writer(path: str) -> sqlite3.Connection:
     """The one connection that writes; makes the file if it is missing or empty.
 
     :raises WrongFile: it is something else.
-    :raises sqlite3.Error: it can't be opened or written.
+    :raises OSError: it can't be made or opened.
+    :raises sqlite3.Error: it can't be written.
     """
+    # Telemetry is its owner's alone; the files that SQLite puts beside it get the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         connection.execute("PRAGMA busy_timeout = 5000")

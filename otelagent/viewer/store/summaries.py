@@ -27,6 +27,9 @@ ZONE_BITS = 10
 _ERROR = 2
 _KNOWN_TRACES = 20_000
 _KNOWN_TEXTS = 10_000
+_KNOWN_TEXT_SIZE = 1024
+_MAX_SERVICES = 100
+"""Of one trace, in the list: those that come behind them are found by their names all the same."""
 _CHUNK = 100
 _COLUMNS = ("start_ns", "end_ns", "spans", "errors", "root", "first", "services", "arrived_s")
 _ZONE = ("id", "earliest_ns", "latest_ns", "shortest_ns", "longest_ns", "errors")
@@ -70,7 +73,8 @@ class Summary:
         if status == _ERROR:
             self.errors += 1
         services = self.services
-        services[service] = services.get(service, 0) + 1
+        if service in services or len(services) < _MAX_SERVICES:
+            services[service] = services.get(service, 0) + 1
         if start_ns < self.start_ns:
             self.start_ns = start_ns
         if end_ns > self.end_ns:
@@ -210,9 +214,11 @@ class Summaries:
         key = tuple(services.items())
         text = self._texts.get(key)
         if text is None:
-            if len(self._texts) >= _KNOWN_TEXTS:
-                self._texts.clear()
-            text = self._texts[key] = json.dumps(services, ensure_ascii=False)
+            text = json.dumps(services, ensure_ascii=False)
+            if len(text) <= _KNOWN_TEXT_SIZE:
+                if len(self._texts) >= _KNOWN_TEXTS:
+                    self._texts.clear()
+                self._texts[key] = text
         return text
 
     def _widen_zones(self, touched: Iterable[Summary]) -> Collection[int]:

@@ -21,6 +21,8 @@ __all__ = ["Tables"]
 _ERROR = 2
 _TRACE_ID, _START = itemgetter(0), itemgetter(9)
 _KNOWN_IDS = 100_000
+_KNOWN_IDS_SIZE = 32 * 2**20
+"""Characters of the keys: the attributes of a resource may be megabytes."""
 
 _OPERATION = ("service", "name", "kind")
 _SERVICE = ""
@@ -71,6 +73,7 @@ class Tables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._ids: dict[tuple[str, tuple[Any, ...]], int] = {}
+        self._ids_size = 0
         self._summaries = Summaries(connection)
         self._last: dict[str, int] = {}
         self._running = RunningSpans(connection)
@@ -78,6 +81,7 @@ class Tables:
     def forget(self) -> None:
         """Lets go of every id: the transaction was rolled back."""
         self._ids.clear()
+        self._ids_size = 0
         self._summaries.forget()
         self._last.clear()
 
@@ -252,7 +256,10 @@ class Tables:
                 f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks(names)}) RETURNING id",
                 (*key, *(more or {}).values()),
             ).fetchone()
-        if len(self._ids) >= _KNOWN_IDS:
+        size = sum(len(part) for part in key if isinstance(part, str))
+        if len(self._ids) >= _KNOWN_IDS or self._ids_size + size > _KNOWN_IDS_SIZE:
             self._ids.clear()
+            self._ids_size = 0
         self._ids[table, key] = row[0]
+        self._ids_size += size
         return int(row[0])
