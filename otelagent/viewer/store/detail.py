@@ -19,6 +19,7 @@ _MAX_BODY = 300
 _STATES = {RUNNING: "running", LOST: "lost"}
 _SEARCH_S = 1.0
 _MAX_FOUND = 20_000
+_MAX_EXACT = 2**53 - 1
 
 
 def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
@@ -140,9 +141,9 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
         "start": str(start_ns),
         "duration": max(duration_ns, 0),
         "state": _STATES.get(duration_ns, "ended"),
-        "attributes": json.loads(attributes),
-        "events": json.loads(events) if events else [],
-        "links": json.loads(links) if links else [],
+        "attributes": _exact(json.loads(attributes)),
+        "events": _exact(json.loads(events)) if events else [],
+        "links": _exact(json.loads(links)) if links else [],
         "linked_from": _linked_from(connection, trace_id, span_id),
         "dropped": json.loads(dropped) if dropped else {},
         "trace_state": state,
@@ -187,6 +188,17 @@ def search(connection: sqlite3.Connection, trace_id: bytes, text: str) -> dict[s
     finally:
         connection.set_progress_handler(None, 0)
     return {"spans": found[:_MAX_FOUND], "complete": complete and len(found) <= _MAX_FOUND}
+
+
+def _exact(value: Any) -> Any:
+    """With whole numbers that JavaScript would round as ``{"$int": text}``."""
+    if isinstance(value, int):
+        return value if abs(value) <= _MAX_EXACT else {"$int": str(value)}
+    if isinstance(value, list):
+        return [_exact(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _exact(one) for key, one in value.items()}
+    return value
 
 
 def _linked_from(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[dict[str, str]]:

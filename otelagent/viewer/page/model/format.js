@@ -119,9 +119,10 @@ export function valueText(value) {
   return [JSON.stringify(value, null, 2), "json"];
 }
 
-/** @param {import("../answers.js").Attributes} attributes */
+/** Attributes in one line, but for stack traces. @param {import("../answers.js").Attributes} attributes */
 export function attributesText(attributes) {
   return Object.entries(attributes)
+    .filter(([key]) => key !== "exception.stacktrace")
     .map(([key, value]) => `${key}=${valueText(value)[0]}`)
     .join("  ");
 }

@@ -37,8 +37,10 @@ export function Filters({ asked, mark }) {
     if (text && !attributes.includes(text)) set({ attr: [...attributes, text] });
     field.value = "";
   };
+  const [open, setOpen] = useState(false);
+  const many = Object.keys(asked).filter((name) => name !== "q").length;
   const window = asked.from || asked.to;
-  return html`<div class="filters" role="search" aria-label="Filter traces">
+  return html`<div class=${`filters ${open ? "open" : ""}`} role="search" aria-label="Filter traces">
     <label>Service<select value=${asked.service ?? ""} onChange=${(/** @type {Event} */ e) => set({ service: valueOf(e), operation: "" })}>
       <option value="">All services</option>${services.map((/** @type {string} */ name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}
     </select></label>
@@ -46,6 +48,7 @@ export function Filters({ asked, mark }) {
       <option value="">All operations</option>${operations.map((name) => html`<option value=${name} selected=${name === asked.operation}>${name}</option>`)}
     </select></label>
     <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
+    <button class=${`more toggle ${many ? "on" : ""}`} aria-expanded=${open} onClick=${() => setOpen(!open)}><${Icon} name="filter" />${many ? `Filters: ${many}` : "Filters"}</button>
     <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3, key~part" autocomplete="off" spellcheck=${false} title="key=value, key!=value, key>3, key<=3, key~part of the text, or key alone; Enter adds it" /></label></form>
     <fieldset class="between"><legend>Duration, ms</legend>
       <${Milliseconds} hint="from" label="At least, ms" value=${asked.min_ms ?? ""} onSet=${(/** @type {string} */ min_ms) => set({ min_ms })} />

@@ -39,7 +39,7 @@ export function Scatter({ traces, onWindow }) {
     const made = new Plot(element, HEIGHT, data, {
       cursor: { drag: { x: true, y: false, setScale: false, dist: 6 }, points: { show: false }, y: false },
       scales: { x: { time: true, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => { const pad = Math.max(0.5, (high - low) * 0.015); return [low - pad, high + pad]; } }, y: { distr: 3 } },
-      axes: [clockAxis(axis), { ...axis, size: 62, filter: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits, splits: (/** @type {any} */ _u, /** @type {any} */ _i, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => duration(value).replace(/\.00/, "")) }],
+      axes: [clockAxis(axis), { ...axis, size: 62, filter: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits, splits: (/** @type {any} */ _u, /** @type {any} */ _i, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => duration(value).replace(/\.0+ /, " ")) }],
       series: [{}, dots("--accent", 7), dots("--bad", 8)],
       hooks: {
         setCursor: [(/** @type {any} */ chart) => {

@@ -58,13 +58,14 @@ function Details({ trace, one, onReveal }) {
   const events = one.events.filter((event) => event.name !== "exception");
   const dropped = Object.entries(one.dropped).filter(([, number]) => number);
   const query = QUERIES.find((name) => typeof one.attributes[name] === "string");
-  const names = Object.keys(one.attributes);
+  const attributes = Object.fromEntries(Object.entries(one.attributes).filter(([name]) => name !== query));
+  const names = Object.keys(attributes);
   return html`
     ${exceptions.map((event) => html`<${Exception} event=${event} start=${one.start} />`)}
     ${query && html`<${Query} text=${String(one.attributes[query])} attributes=${one.attributes} />`}
     <section>
       <div class="head"><h3>Attributes <small>${count(names.length)}</small></h3><span class="grow"></span>${names.length > MANY_ATTRIBUTES && html`<input type="text" class="narrow" aria-label="Filter attributes" placeholder="Filter" value=${filter} onInput=${(/** @type {Event} */ e) => setFilter(valueOf(e))} />`}</div>
-      ${names.length ? html`<${AttributeList} of=${one.attributes} filter=${filter} find />` : html`<p class="none">It has none.</p>`}
+      ${names.length ? html`<${AttributeList} of=${attributes} filter=${filter} find />` : html`<p class="none">It has none.</p>`}
       ${dropped.map(([what, number]) => html`<p class="note warn">${count(number)} ${what.replace("_", " ")} were left out before they came here.</p>`)}
     </section>
     ${events.length > 0 &&

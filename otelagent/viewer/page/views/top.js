@@ -34,7 +34,7 @@ export function Top({ page }) {
     <span class="grow"></span>
     ${!embedded && html`<${Status} /><${Import} />`}
     <button class="icon" onClick=${() => setTheme(next)} title=${`Colours: ${name}`} aria-label=${`Colours: ${name}`}><${Icon} name=${icon} /></button>
-    <button class="icon" onClick=${() => (helping.value = true)} title="Keys ( ? )" aria-label="Keys"><${Icon} name="help" /></button>
+    <button class="icon keys" onClick=${() => (helping.value = true)} title="Keys ( ? )" aria-label="Keys"><${Icon} name="help" /></button>
   </header>`;
 }
 
@@ -49,7 +49,7 @@ function Status() {
     ${store && html`<span class="dim wide" title=${`${count(store.spans)} spans, ${count(store.traces)} traces, ${count(store.logs)} log records, ${bytes(store.bytes)}`}>${short(store.spans)} spans</span>`}
     <button class=${`live ${up ? (live.value ? "on" : "") : "off"}`} aria-pressed=${live.value} onClick=${() => (live.value = !live.value)}
       title=${up ? (live.value ? "The page follows what comes; a click stops that ( p )" : "The page stands still; a click has it follow what comes ( p )") : "The viewer doesn't answer"}>
-      <i></i>${up ? (live.value ? "Live" : "Paused") : "Offline"}
+      <i></i><span>${up ? (live.value ? "Live" : "Paused") : "Offline"}</span>
     </button>
   `;
 }

@@ -21,6 +21,7 @@ import { Waterfall } from "./waterfall.js";
 
 const RUNNING_MS = 500;
 const MANY_SPANS = 2_000;
+const SERVICES_SHOWN = 6;
 
 /** @param {{id: string}} properties */
 export function TracePage({ id }) {
@@ -90,6 +91,11 @@ function Loaded({ trace }) {
     show({ span: data.spans.id[span], view: "" });
   };
   const search = useSearch(trace, reveal);
+  // An address may name a span that is folded away.
+  const wanted = query.get("span") ?? "";
+  useEffect(() => {
+    if (chosen >= 0 && view === "spans" && !rows.some((row) => row.type === "span" && row.span === chosen)) reveal(chosen);
+  }, [wanted, view]);
   const failures = useMemo(() => trace.failures, [trace]);
   const nextError = (/** @type {number} */ by) => {
     if (!failures.length) return;
@@ -202,14 +208,16 @@ function Facts({ trace }) {
   const { data } = trace;
   const times = useMemo(() => byService(trace.critical, (span) => trace.service(span)), [trace]);
   const sum = times.reduce((all, [, ns]) => all + ns, 0);
-  const others = trace.services.filter(([name]) => !times.some(([one]) => one === name));
+  const others = trace.services.filter(([name]) => !times.some(([one]) => one === name)).map(([name]) => name);
+  const rest = [...times.slice(SERVICES_SHOWN).map(([name]) => name), ...others.splice(Math.max(0, SERVICES_SHOWN - times.length))];
   return html`<dl class="facts">
     <div><dt>Duration</dt><dd>${duration(trace.duration)}</dd></div>
     <div><dt>Start</dt><dd title=${date(data.start).toISOString()}>${moment(data.start)}</dd></div>
     <div><dt>Spans</dt><dd>${count(trace.size)}</dd></div>
     <div><dt>Errors</dt><dd class=${data.errors ? "bad" : ""}>${count(data.errors)}</dd></div>
     <div><dt>Trace id</dt><dd><code>${data.id}</code><button class="icon small" aria-label="Copy the trace id" title="Copy" onClick=${() => copy(data.id)}><${Icon} name="copy" /></button></dd></div>
-    <div class="legend"><dt>Critical path by service</dt><dd>${times.map(([name, ns]) => html`<span class="part" title=${`${duration(ns)} of the critical path`}><i class="dot" style=${`background:${colour(name)}`}></i>${name} <small>${sum ? Math.round((100 * ns) / sum) : 0} %</small></span>`)}
-      ${others.map(([name]) => html`<span class="part dim" title="Not on the critical path"><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}</dd></div>
+    <div class="legend"><dt>Critical path by service</dt><dd>${times.slice(0, SERVICES_SHOWN).map(([name, ns]) => html`<span class="part" title=${`${duration(ns)} of the critical path`}><i class="dot" style=${`background:${colour(name)}`}></i>${name} <small>${sum ? Math.round((100 * ns) / sum) : 0} %</small></span>`)}
+      ${others.map((name) => html`<span class="part dim" title="Not on the critical path"><i class="dot" style=${`background:${colour(name)}`}></i>${name}</span>`)}
+      ${rest.length > 0 && html`<span class="dim" title=${rest.join(", ")}>+${rest.length}</span>`}</dd></div>
   </dl>`;
 }

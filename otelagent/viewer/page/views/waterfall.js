@@ -8,7 +8,7 @@ import { GroupRow, SpanRow } from "./waterfall-row.js";
 
 export const ROW = 28;
 const MARGIN = 4;
-const TICK_PX = 92;
+const TICK_PX = 64;
 
 /**
  * @param {{trace: import("../model/trace.js").Trace, rows: import("../model/rows.js").Row[], collapsed: Set<number>,
@@ -101,7 +101,7 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
   const [from, until] = range;
   const scale = 100 / Math.max(until - from, 1);
   const percent = (/** @type {number} */ ns) => Math.max(-5, Math.min(105, (ns - from) * scale));
-  const marks = ticks(from, until, Math.max(1, Math.floor(width / TICK_PX))).map((tick) => ({ ...tick, x: percent(tick.at) }));
+  const marks = ticks(from, until, Math.max(2, Math.floor(width / TICK_PX))).map((tick) => ({ ...tick, x: percent(tick.at) }));
   const share = { trace, percent, found };
   return html`<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onKeyDown=${onKey} onWheel=${onWheel}
     style=${name.width ? `--name:${name.width}px` : ""} tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${at >= first && at < last ? `wf-${at}` : undefined}>

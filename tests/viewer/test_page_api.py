@@ -1,0 +1,102 @@
+"""What the API answers the page beside lists and details: searches in a trace, times of calls, metrics of a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from otelagent.viewer.store.detail import MAX_LOGS
+from tests.viewer.requests import START_NS, Traces, logs, metrics
+from tests.viewer.running import Viewer
+
+
+@pytest.fixture(scope="module")
+def viewer() -> Iterator[Viewer]:
+    with Viewer() as viewer:
+        yield viewer
+
+
+def test_a_text_is_found_in_attributes_and_events_of_a_trace(viewer: Viewer) -> None:
+    traces = Traces()
+    root = traces.span(db__query__text='SELECT "Cheese" FROM items')
+    child = traces.span(trace=root.trace_id, parent=root.span_id)
+    event = child.events.add(name="retry")
+    event.attributes.add(key="reason").value.string_value = "no cheese left"
+    traces.span(trace=root.trace_id, parent=root.span_id, sku="bread")
+    viewer.send("traces", traces.body)
+    search = f"traces/{root.trace_id.hex()}/search"
+    assert viewer.json(f"/api/{search}?q=CHEESE") == {
+        "spans": [root.span_id.hex(), child.span_id.hex()],
+        "complete": True,
+    }
+    assert viewer.json(f"/api/{search}?q=%22cheese%22")["spans"] == [root.span_id.hex()]
+    assert viewer.json(f"/api/{search}?q=wine")["spans"] == []
+    assert viewer.ask(f"/api/traces/{'ab' * 16}/search?q=x")[0] == 404
+
+
+def test_calls_between_services_have_their_median_and_95th_percentile(viewer: Viewer) -> None:
+    caller, called = Traces("calls-shop"), Traces("calls-stock")
+    for milliseconds in range(1, 101):
+        call = caller.span("GET", kind=3, duration_us=1000 * milliseconds)
+        called.span("GET /stock", trace=call.trace_id, parent=call.span_id, kind=2, duration_us=1000 * milliseconds)
+    viewer.send("traces", caller.body)
+    viewer.send("traces", called.body)
+    (edge,) = (one for one in viewer.json("/api/map")["edges"] if one["from"] == "calls-shop")
+    assert (edge["to"], edge["calls"], edge["errors"]) == ("calls-stock", 100, 0)
+    assert edge["p50"] == pytest.approx(50e6, rel=0.03)
+    assert edge["p95"] == pytest.approx(95e6, rel=0.03)
+
+
+def test_metrics_of_a_service_and_points_of_a_time(viewer: Viewer) -> None:
+    viewer.send("metrics", metrics())
+    assert viewer.json("/api/metrics?service=another") == {"metrics": []}
+    found = {one["name"]: one for one in viewer.json("/api/metrics?service=shop")["metrics"]}
+    assert (found["orders"]["monotonic"], found["orders"]["temporality"]) == (True, 2)
+    points = f"metrics/{found['orders']['id']}/points"
+    (series,) = viewer.json(f"/api/{points}?from={START_NS + 1}&to={START_NS + 1}")["series"]
+    assert series["points"] == [[str(START_NS + 1), 1, None, None]]
+
+
+def test_an_import_names_its_traces(viewer: Viewer) -> None:
+    traces = Traces()
+    span = traces.span()
+    viewer.send("traces", traces.body)
+    exported = viewer.ask(f"/api/traces/{span.trace_id.hex()}/otlp")[1]
+    moved = exported.replace(span.trace_id.hex().encode(), b"ab" * 16)
+    taken = json.loads(viewer.ask("/api/import", moved)[1])
+    assert taken == {"spans": 1, "logs": 0, "points": 0, "traces": ["ab" * 16]}
+
+
+def test_whole_numbers_beyond_those_of_javascript_are_told_as_text(viewer: Viewer) -> None:
+    traces = Traces()
+    span = traces.span(large=2**60, small=2**53 - 1, flag=True)
+    viewer.send("traces", traces.body)
+    attributes = viewer.json(f"/api/traces/{span.trace_id.hex()}/spans/{span.span_id.hex()}")["attributes"]
+    assert attributes == {"large": {"$int": str(2**60)}, "small": 2**53 - 1, "flag": True}
+
+
+def test_log_records_of_a_trace_that_are_left_out_are_told(viewer: Viewer) -> None:
+    traces = Traces()
+    span = traces.span()
+    viewer.send("traces", traces.body)
+    viewer.send("logs", logs(*map(str, range(MAX_LOGS + 1)), trace=span.trace_id, span=span.span_id))
+    found = viewer.json(f"/api/traces/{span.trace_id.hex()}")
+    assert (len(found["logs"]), found["truncated"]) == (MAX_LOGS, {"logs": 1})
+
+
+def test_a_shared_file_runs_only_what_was_in_it_when_it_was_made(viewer: Viewer) -> None:
+    traces = Traces()
+    span = traces.span("</script><script>alert(1)</script>", html="<img src=x onerror=alert(1)>")
+    viewer.send("traces", traces.body)
+    text = viewer.ask(f"/api/traces/{span.trace_id.hex()}/share")[1].decode()
+    assert text.count("<script") == text.count("</script>") == 3
+    assert "<img" not in text
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert "unsafe" not in policy[1]
+    embedded = re.search(r'id="embedded">(.*?)</script>', text)
+    assert embedded is not None
+    assert json.loads(embedded[1])["trace"]["names"] == ["</script><script>alert(1)</script>"]
