@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from otelagent.patching.switch import Switch
     from otelagent.process import ProcessWatch
     from otelagent.record import Engine
+    from otelagent.record.open_spans import OpenSpans
+    from otelagent.running_spans import RunningSpans
     from otelagent.signal_path import SignalPath
 
 __all__ = ["Agent"]
@@ -57,6 +59,7 @@ class Agent:
         self.watch: ProcessWatch | None = None
         self.warnings = list(config.warnings)
         self._foreign_resource: Any = None
+        self._running_spans: RunningSpans | None = None
         self._delivered_all = True
         self._closed = False
 
@@ -97,7 +100,10 @@ class Agent:
         config = self.config
         traces = SignalPath(config, "traces", self._resource)
         self.paths.append(traces)
-        self.engine = open_engine(config, traces.ledger, traces.deliver, flush_delivery=traces.flush_delivery)
+        open_spans = self._watch_open_spans() if config.traces.running_spans else None
+        self.engine = open_engine(
+            config, traces.ledger, traces.deliver, flush_delivery=traces.flush_delivery, open_spans=open_spans
+        )
         traces.recording = self.engine
         self.catalogue = self._open_catalogue()
         self.set_propagators()
@@ -123,6 +129,17 @@ class Agent:
             path.start_delivery()
         offer_self_metrics(config, self.paths)
 
+    def _watch_open_spans(self) -> OpenSpans | None:
+        from otelagent.record.open_spans import OpenSpans
+        from otelagent.running_spans import RunningSpans, viewer_endpoints
+
+        endpoints = viewer_endpoints(self.config)
+        if not endpoints:
+            return None
+        open_spans = OpenSpans()
+        self._running_spans = RunningSpans(open_spans, endpoints)
+        return open_spans
+
     def stay_off(self) -> None:
         """INIT → DISABLED: do without everything but what applications rely on where the agent is switched off."""
         self.state = "DISABLED"
@@ -139,7 +156,8 @@ class Agent:
         _switch().recording = False
         _switch().log_level = None
         now_s = time.monotonic()
-        stops: list[Callable[[], object]] = [part.stop for part in (self.catalogue, self.watch) if part is not None]
+        parts = (self.catalogue, self.watch, self._running_spans)
+        stops: list[Callable[[], object]] = [part.stop for part in parts if part is not None]
         stops += [partial(path.stop_recording, now_s) for path in self.paths]
         stops += [partial(destination.shutdown, now_s) for destination in self._destinations()]
         stops.append(_stand_in)
@@ -277,6 +295,8 @@ class Agent:
             self.state = "STOPPED"
             _switch().recording = False
             _switch().log_level = None
+        if self._running_spans is not None:
+            self._running_spans.stop()
         from otelagent.delivery import shutdown_all
 
         deadline_s = time.monotonic() + timeout_s
@@ -295,6 +315,8 @@ class Agent:
     def after_fork_in_child(self) -> None:
         """Start over in a fork child: nothing of the parent's is sent twice, and the child has its own identity."""
         self._lock = RLock()
+        if self._running_spans is not None:
+            self._running_spans.after_fork_in_child()
         for path in self.paths:
             path.after_fork_in_child(inherit=forks.inherits())
 

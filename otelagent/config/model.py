@@ -74,6 +74,7 @@ class Traces:
     exporter: Exporter
     sampler: str
     sampler_arg: float | None
+    running_spans: bool
 
 
 @struct(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ WITH_VIEWER: dict[str, object] = {
     "logs_exporter": "otlp",
     "batch_schedule_delay_ms": 250,
     "logs_batch_schedule_delay_ms": 250,
+    "running_spans": True,
 }
 
 # The specification's declarative file. Not read yet; its place in the order of precedence is after OTEL_*.
@@ -250,6 +251,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("sampler_arg", "traces.sampler_arg", "ratio",
             "The share of traces that the `traceidratio` samplers keep, 0 to 1.", None, ("OTEL_TRACES_SAMPLER_ARG",),
             default_text="`1.0` for a `traceidratio` sampler"),
+    Setting("running_spans", "traces.running_spans", "bool",
+            "Whether a viewer on this machine is told of spans that are still open after half a second; see "
+            "[docs/viewer.md](docs/viewer.md).", False, default_text="`false`; with `otelagent-run --ui` `true`"),
     Setting("propagators", "propagators", "choices",
             "How context crosses processes, comma-separated; `none` for not at all.", ("tracecontext", "baggage"),
             ("OTEL_PROPAGATORS",), choices=("tracecontext", "baggage", "b3", "b3multi", "jaeger", "none"),

@@ -10,12 +10,18 @@ from otelagent.errors import ConfigError
 if TYPE_CHECKING:
     from otelagent.config import Config
     from otelagent.record.engine import Deliver, Engine, FlushDelivery, LedgerPort, LogsEngine
+    from otelagent.record.open_spans import OpenSpans
 
 __all__ = ["choose", "open_engine", "open_logs"]
 
 
 def open_engine(
-    config: Config, ledger: LedgerPort, deliver: Deliver, *, flush_delivery: FlushDelivery | None = None
+    config: Config,
+    ledger: LedgerPort,
+    deliver: Deliver,
+    *,
+    flush_delivery: FlushDelivery | None = None,
+    open_spans: OpenSpans | None = None,
 ) -> Engine:
     """Opens the engine that the configuration asks for. This is what imports an engine; nothing before it does.
 
@@ -25,18 +31,21 @@ def open_engine(
     :param deliver: gets each encoded request.
     :param flush_delivery: continues `TracerProvider.force_flush()` behind `deliver`, so that a user who calls the
         OpenTelemetry API alone gets a truthful answer; `Engine.flush` doesn't use it.
+    :param open_spans: hears of each span's start and end.
     :raises ConfigError: the `native` engine is asked for and missing; a sampler is unknown or can't be built.
     """
     name, reason = choose(config)
     if name == "native":
         from otelagent.record.native import NativeEngine
 
-        return NativeEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
+        return NativeEngine(
+            config, ledger, deliver, reason=reason, flush_delivery=flush_delivery, open_spans=open_spans
+        )
 
     with hidden(*SDK_VARIABLES):
         from otelagent.record.sdk import SdkEngine
 
-    return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery)
+    return SdkEngine(config, ledger, deliver, reason=reason, flush_delivery=flush_delivery, open_spans=open_spans)
 
 
 def choose(config: Config) -> tuple[Literal["native", "sdk"], str]:

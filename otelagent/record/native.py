@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from otelagent.config import Config
     from otelagent.record.engine import Deliver, FlushDelivery, LedgerPort
     from otelagent.record.headers import Codec
+    from otelagent.record.open_spans import OpenSpans
     from otelagent.record.sdk import SdkEngine
 
 __all__ = ["NativeEngine"]
@@ -49,12 +50,14 @@ class NativeEngine:
         *,
         reason: str,
         flush_delivery: FlushDelivery | None = None,
+        open_spans: OpenSpans | None = None,
     ) -> None:
         self.reason = reason
         self._config = config
         self._ledger = ledger
         self._deliver = deliver
         self._flush_delivery = flush_delivery
+        self._open_spans = open_spans
         sampler, ratio, parent_based = _sampler(config)
         limits = config.limits
         self._recorder = Recorder(
@@ -91,7 +94,7 @@ class NativeEngine:
             flush_timeout_s=config.batch.export_timeout_ms / 1000,
             flush_delivery=flush_delivery,
         )
-        self._provider = NativeProvider(self._recorder, self._pipeline, self._resource.stock)
+        self._provider = NativeProvider(self._recorder, self._pipeline, self._resource.stock, open_spans)
         self._guest: SdkEngine | None = None
 
     @property
@@ -107,7 +110,12 @@ class NativeEngine:
                 from otelagent.record.sdk import SdkEngine
 
             self._guest = SdkEngine(
-                self._config, self._ledger, self._deliver, reason=self.reason, flush_delivery=self._flush_delivery
+                self._config,
+                self._ledger,
+                self._deliver,
+                reason=self.reason,
+                flush_delivery=self._flush_delivery,
+                open_spans=self._open_spans,
             )
         return self._guest.span_processor
 

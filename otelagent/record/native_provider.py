@@ -14,11 +14,13 @@ from otelagent.record.readable import Scope, register_with_sdk
 from otelagent.threads import Lock
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Tracer
     from opentelemetry.util.types import AnyValue, Attributes
 
+    from otelagent.record.open_spans import OpenSpans
     from otelagent.record.pipeline import Pipeline
     from otelagent_native import Recorder, Span
 
@@ -34,16 +36,24 @@ class NativeProvider(TracerProvider):
     :param recorder: records their spans.
     :param pipeline: the processors that users add, and what is flushed with them.
     :param resource: gives the resource of this process as it is now. It must not hold the provider.
+    :param open_spans: hears of each span's start and end.
     """
 
-    def __init__(self, recorder: Recorder, pipeline: Pipeline, resource: Callable[[], Resource]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        pipeline: Pipeline,
+        resource: Callable[[], Resource],
+        open_spans: OpenSpans | None = None,
+    ) -> None:
         self._recorder = recorder
         self._pipeline = pipeline
         self._resource = resource
+        self._open_spans = open_spans
         self._lock = Lock()
         self._tracers: dict[object, Tracer] = {}
         when_imported("opentelemetry.sdk.trace", register_with_sdk)
-        if pipeline.processors:
+        if pipeline.processors or open_spans is not None:
             self._listen()
 
     def get_tracer(
@@ -84,7 +94,10 @@ class NativeProvider(TracerProvider):
         self._listen()
 
     def _listen(self) -> None:
-        self._recorder.set_listener(_Listener(self._pipeline))
+        if self._open_spans is None:
+            self._recorder.set_listener(_Listener(self._pipeline))
+        else:
+            self._recorder.set_listener(_OpenListener(self._pipeline, self._open_spans))
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flushes what is delivered and the processors that others added, all within the timeout.
@@ -119,6 +132,26 @@ class _Listener:
     def on_end(self, span: Span) -> None:
         """Makes of the span what exporters expect."""
         self._on_end(span._readable_span())
+
+
+class _OpenListener:
+    """The same, and notes which spans are open; makes what exporters expect only where somebody does."""
+
+    def __init__(self, pipeline: Pipeline, open_spans: OpenSpans) -> None:
+        self.on_ending = pipeline.on_ending
+        self._pipeline = pipeline
+        self._started, self._ended = open_spans.started, open_spans.ended
+
+    def on_start(self, span: Any, context: Context | None = None) -> None:
+        """Notes the span, then tells the others."""
+        self._started(id(span), span)
+        self._pipeline.on_start(span, context)
+
+    def on_end(self, span: Span) -> None:
+        """Forgets the span, then tells the others."""
+        self._ended(id(span))
+        if self._pipeline.processors:
+            self._pipeline.on_end(span._readable_span())
 
 
 def fit_scope(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from otelagent.config import Config
     from otelagent.record.engine import Deliver, FlushDelivery, LedgerPort
     from otelagent.record.headers import Codec
+    from otelagent.record.open_spans import OpenSpans
 
 __all__ = ["SdkEngine"]
 
@@ -61,6 +62,7 @@ class SdkEngine:
         *,
         reason: str,
         flush_delivery: FlushDelivery | None = None,
+        open_spans: OpenSpans | None = None,
     ) -> None:
         self.reason = reason
         _attributes_log.addFilter(_attributes_log_filter)
@@ -86,7 +88,7 @@ class SdkEngine:
             flush_timeout_s=config.batch.export_timeout_ms / 1000,
             flush_delivery=flush_delivery,
         )
-        self._feed = Feed(self._queue, self._batch, ledger, self._pipeline)
+        self._feed = Feed(self._queue, self._batch, ledger, self._pipeline, open_spans)
         self._provider = Provider(self._sampler, self._resource, self._feed, ProcessIdGenerator(), _span_limits(config))
 
     @property
@@ -163,14 +165,25 @@ class Calls(SpanProcessor):
 class Feed(Calls):
     """Puts the spans into the engine's batch besides."""
 
-    def __init__(self, spans: SpanQueue, batch: Batch, ledger: LedgerPort, pipeline: Pipeline) -> None:
+    def __init__(
+        self, spans: SpanQueue, batch: Batch, ledger: LedgerPort, pipeline: Pipeline, open_spans: OpenSpans | None
+    ) -> None:
         super().__init__(pipeline)
+        self._open = open_spans
         self._queue = spans
         self._batch = batch
         self._ledger = ledger
 
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Notes the span as open, where somebody wants to know."""
+        if self._open is not None:
+            self._open.started(span.context.span_id, span)
+        super().on_start(span, parent_context)
+
     def on_end(self, span: ReadableSpan) -> None:
         """Counts the span and puts it into the batch, then tells the others. Takes no lock but the ledger's."""
+        if self._open is not None:
+            self._open.ended(span.context.span_id)
         if not span.context.trace_flags & 1:
             self._ledger.sampled_out(1)  # Recorded for the processors that others added (RECORD_ONLY), never exported.
         else:

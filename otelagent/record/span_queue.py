@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from otelagent.record.engine import LedgerPort
 
-__all__ = ["EncoderMissing", "SpanQueue"]
+__all__ = ["EncoderMissing", "SpanQueue", "encode_spans"]
 
 _log = RateLimitedLog(logging.getLogger(__name__))
 
@@ -105,7 +105,7 @@ class SpanQueue:
     ) -> None:
         self._ledger = ledger
         self._weigh = weigh
-        self._encode = encode or (lambda spans: _encode(spans))
+        self._encode = encode or (lambda spans: encode_spans(spans))
         self._item = item
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -307,9 +307,13 @@ class EncoderMissing(Exception):
     """What encodes can't be imported now, as when a process has no descriptor left. That is no fault of the items."""
 
 
-def _encode(spans: Sequence[ReadableSpan]) -> bytes:
-    encode_spans = _encoder or _import_encoder()
-    return encode_spans(spans).SerializeToString()
+def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
+    """An OTLP request of spans of the stock SDK.
+
+    :raises EncoderMissing: what encodes them can't be imported.
+    """
+    encoder = _encoder or _import_encoder()
+    return encoder(spans).SerializeToString()
 
 
 def _import_encoder() -> _Encoder:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
-import textwrap
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otelagent.viewer.process import Running, find, stop
-from tests.support import ENGINE, native_or_skip
+from otelagent.viewer.process import Running, find, find_or_start, stop
+from tests.support import native_or_skip
+from tests.viewer.programs import RUN, ask, environment, program, start
 
-RUN = [sys.executable, "-m", "otelagent.cli.run", "--ui"]
 WORK = """
     import logging, otelagent
     with otelagent.span("work"):
@@ -37,6 +33,12 @@ def none_left() -> Iterator[None]:
     stop()
 
 
+@pytest.fixture
+def viewer() -> Running:
+    """One that runs already: on the standard port, other programs of this machine might find it."""
+    return find_or_start(0)
+
+
 @pytest.fixture(params=["native", "sdk"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name = str(request.param)
@@ -46,38 +48,19 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return name
 
 
-def environment(**changes: str) -> dict[str, str]:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL", "PYTHONPATH"))}
-    engine = {name: os.environ[name] for name in ("OTELAGENT_ENGINE",) if name in os.environ}
-    return {**inherited, **ENGINE, **engine, **changes}
-
-
-def program(folder: Path, source: str) -> list[str]:
-    path = folder / "shop.py"
-    path.write_text(textwrap.dedent(source))
-    return [sys.executable, str(path)]
-
-
 def run(*command: str, **changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*RUN, *command], capture_output=True, text=True, timeout=120, env=environment(**changes), check=False
     )
 
 
-def ask(viewer: Running, path: str) -> Any:
-    request = urllib.request.Request(viewer.http + path, headers={"Authorization": f"Bearer {viewer.token}"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
 def balanced(ledger: dict[str, Any]) -> bool:
     return all(one["balanced"] for one in ledger.values())
 
 
-def test_a_program_is_on_the_page(tmp_path: Path, engine: str) -> None:
+def test_a_program_is_on_the_page(tmp_path: Path, engine: str, viewer: Running) -> None:
     done = run(*program(tmp_path, WORK))
     assert done.returncode == 0, done.stderr
-    (viewer,) = find()
     # Before the application's start, and before the agent's own line.
     assert done.stderr.splitlines()[0] == f"otelagent-run: traces on {viewer.address}"
     ledger, _ = json.loads(done.stdout)
@@ -99,27 +82,26 @@ def test_two_at_once_share_one(tmp_path: Path) -> None:
     assert [one.returncode for one in running] == [0, 0], outputs
     (viewer,) = find()
     assert all(viewer.address in err for _, err in outputs)
-    assert len(ask(viewer, "/api/traces")["traces"]) == 2
+    assert len(ask(viewer, "/api/traces?service=shop&operation=work")["traces"]) == 2
 
 
-def test_an_endpoint_that_is_set_is_kept(tmp_path: Path, engine: str) -> None:
+def test_another_exporter_is_kept(tmp_path: Path, engine: str, viewer: Running) -> None:
     exported = tmp_path / "spans.jsonl"
     done = run("--exporter=file", f"--file={exported}", *program(tmp_path, WORK))
     assert done.returncode == 0, done.stderr
     ledger, destinations = json.loads(done.stdout)
     assert balanced(ledger)
-    (viewer,) = find()
     assert destinations["traces:ui"] == f"{viewer.http}/v1/traces"
     assert '"work"' in exported.read_text()
     assert [one["name"] for one in ask(viewer, "/api/traces")["traces"]] == ["work"]
 
 
-def test_the_command_waits_for_no_child_but_its_own(tmp_path: Path) -> None:
+def test_the_command_has_no_child_but_its_own(tmp_path: Path) -> None:
     done = run(*program(tmp_path, "import os\ntry: os.wait()\nexcept ChildProcessError: print('none')"))
     assert done.stdout == "none\n", done.stderr
 
 
-def test_a_viewer_that_dies_harms_nobody(tmp_path: Path, engine: str) -> None:
+def test_a_viewer_that_dies_harms_nobody(tmp_path: Path, engine: str, viewer: Running) -> None:
     dies = f"""
         import os, re, signal, sys, otelagent
         os.kill(int(sys.stdin.readline()), signal.{signal.SIGKILL.name})
@@ -128,17 +110,7 @@ def test_a_viewer_that_dies_harms_nobody(tmp_path: Path, engine: str) -> None:
         otelagent.shutdown(5)
         print(__import__("json").dumps(otelagent.status()["ledger"]))
     """
-    process = subprocess.Popen(
-        [*RUN, *program(tmp_path, dies)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    assert process.stderr is not None
-    assert re.search("traces on http", process.stderr.readline())
-    (viewer,) = find()
+    process = start(*RUN, *program(tmp_path, dies))
     out, err = process.communicate(f"{viewer.pid}\n", timeout=120)
     assert process.returncode == 0, err
     ledger = json.loads(out)

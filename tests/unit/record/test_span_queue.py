@@ -25,7 +25,7 @@ def test_an_interrupted_flush_leaves_the_spans_to_the_next(record: Record, monke
     for number in range(10):
         recorder.tracer.start_span(str(number)).end()
     with monkeypatch.context() as patched:
-        patched.setattr(span_queue, "_encode", interrupt)
+        patched.setattr(span_queue, "encode_spans", interrupt)
         with pytest.raises(KeyboardInterrupt):
             recorder.flush()
     assert [span.name for span in recorder.spans()] == [str(number) for number in range(10)]
@@ -45,14 +45,14 @@ def test_a_request_has_at_most_4_mib_unless_it_is_one_span(record: Record) -> No
 def test_large_spans_are_not_encoded_over_and_over(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = record(batch_queue_max_bytes=100 * MIB)
     encoded = 0
-    encode = span_queue._encode
+    encode = span_queue.encode_spans
 
     def counting(spans: Sequence[object]) -> bytes:
         nonlocal encoded
         encoded += len(spans)
         return encode(spans)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(span_queue, "_encode", counting)
+    monkeypatch.setattr(span_queue, "encode_spans", counting)
     for _ in range(100):
         recorder.tracer.start_span("a", attributes={"v": "a" * 400_000}).end()
     assert recorder.engine.flush(time.monotonic() + 20)
