@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.viewer import Viewer
+from examples.shop.serve import gateway, inventory
+from examples.shop.visits import VISITS
+from tests.browser.viewer import Viewer, outside
 from tests.browser.watch import Watch
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -44,6 +50,32 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     started = Viewer(tmp_path_factory.mktemp("viewer"))
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def checkout(viewer: Viewer) -> dict[str, bytes]:
+    """The traces of the program `checkout.py`: ``checkout`` and ``worker``."""
+    environment = {**outside(), "OTEL_EXPORTER_OTLP_ENDPOINT": viewer.base}
+    command = [sys.executable, str(Path(__file__).with_name("checkout.py"))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return {name: bytes.fromhex(trace) for name, trace in json.loads(done.stdout).items()}
+
+
+@pytest.fixture(scope="session")
+def shop(viewer: Viewer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The example shop has been visited: both services under `otelagent-run`, all their telemetry in the viewer."""
+    folder = tmp_path_factory.mktemp("shop")
+    agent = ["--endpoint", viewer.base, "--batch-schedule-delay-ms", "100", "--excluded-urls", "/health$"]
+    with (
+        inventory(folder, agent=[*agent, "--service-name", "inventory"]) as stock,
+        gateway(folder, stock.url, agent=[*agent, "--service-name", "gateway"], health=None) as front,
+    ):
+        for visit in VISITS:
+            status, _ = front.request(visit.method, visit.path, body=visit.body)
+            assert status == visit.status
+    # Both have ended, and what they had was sent.
+    kept = {one["name"] for one in viewer.ask("traces?service=gateway&limit=500")["traces"]}
+    assert kept >= {visit.server_spans[0] for visit in VISITS}
 
 
 @pytest.fixture

@@ -8,7 +8,12 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.viewer import Viewer
 
-__all__ = ["detail", "expect_traces", "open_span", "open_trace", "span_row", "span_rows", "trace_rows"]
+__all__ = ["begins", "detail", "expect_traces", "open_span", "open_trace", "span_row", "span_rows", "trace_rows"]
+
+
+def begins(words: str, then: str = "") -> re.Pattern[str]:
+    """For a name that begins so. A slash, which ends a pattern in JavaScript, is escaped."""
+    return re.compile("^" + re.escape(words).replace("/", r"\/") + then)
 
 
 def trace_rows(page: Page) -> Locator:
@@ -37,7 +42,7 @@ def span_rows(page: Page) -> Locator:
 
 def span_row(page: Page, name: str) -> Locator:
     """The rows of spans whose name begins with these words."""
-    return page.get_by_role("treegrid").get_by_role("row", name=re.compile(rf"^{re.escape(name)}[ ,]"))
+    return page.get_by_role("treegrid").get_by_role("row", name=begins(name, "[ ,]"))
 
 
 def open_span(page: Page, name: str) -> Locator:

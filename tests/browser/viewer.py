@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Viewer"]
+__all__ = ["Viewer", "outside"]
 
 STOP_TIMEOUT_S = 20
+
+
+def outside() -> dict[str, str]:
+    """The environment without settings of telemetry."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PYTHON"))}
 
 
 class Viewer:
@@ -28,9 +33,8 @@ class Viewer:
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", str(port)]
         command += ["--store", str(folder / "store.db")]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PYTHON"))}
         with (folder / "viewer.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=outside())
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if "/?token=" in line:

@@ -19,8 +19,8 @@ _CLIENT, _PRODUCER = 3, 4
 
 
 def services(connection: sqlite3.Connection) -> list[str]:
-    """Every service that has sent spans."""
-    return [row[0] for row in connection.execute("SELECT DISTINCT service FROM operation ORDER BY service")]
+    """Every service that has sent anything."""
+    return [row[0] for row in connection.execute("SELECT DISTINCT service FROM resource ORDER BY service")]
 
 
 def operations(connection: sqlite3.Connection, service: str) -> list[dict[str, Any]]:

@@ -1,0 +1,42 @@
+"""Metrics: their series over time, their last values, and the traces that stand for them."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.sight import detail
+from tests.browser.viewer import Viewer
+
+
+def open_metric(page: Page, viewer: Viewer, name: str) -> None:
+    page.goto(f"{viewer.base}/#/metrics")
+    page.get_by_role("navigation", name="Metrics").get_by_role("link", name=re.compile(re.escape(name))).click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+
+
+def test_a_counter_has_a_series_for_each_set_of_attributes(
+    page: Page, viewer: Viewer, checkout: dict[str, bytes]
+) -> None:
+    open_metric(page, viewer, "checkout.orders")
+    expect(page.get_by_role("row", name=re.compile("payment=card"))).to_contain_text("3")
+    expect(page.get_by_role("row", name=re.compile("payment=cash"))).to_contain_text("1")
+    expect(page.get_by_role("img", name=re.compile("Values over time"))).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="checkout.orders")).to_be_visible()
+
+
+def test_a_histogram_leads_to_the_trace_of_an_example(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_metric(page, viewer, "checkout.duration")
+    expect(page.get_by_text("How long a checkout takes")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("payment=card"))).to_contain_text("607 ms")
+    page.get_by_role("link", name=re.compile(f"trace {checkout['checkout'].hex()[:8]}")).first.click()
+    expect(detail(page).get_by_role("heading", name="POST /checkout")).to_be_visible()
+
+
+def test_metrics_are_found_by_name(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    page.goto(f"{viewer.base}/#/metrics")
+    page.get_by_role("searchbox", name="Filter metrics").fill("shelves")
+    expect(page.get_by_role("navigation", name="Metrics").get_by_role("link")).to_have_count(1)
+    expect(page.get_by_role("heading", name="checkout.shelves")).to_be_visible()

@@ -1,0 +1,85 @@
+"""All that is told of one span, sent by a program with the OpenTelemetry SDK."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.sight import detail, open_span, open_trace
+from tests.browser.viewer import Viewer
+
+
+def test_attributes_resource_and_scope(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    told = open_span(page, "POST /checkout")
+    for text in ("http.route", "/checkout", "server"):
+        expect(told).to_contain_text(text)
+    told.get_by_text("Resource: checkout").click()
+    expect(told.get_by_text("1.2.3")).to_be_visible()
+    told.get_by_text(re.compile("Scope: shop")).click()
+    assert "span=" in page.url
+    told.get_by_role("button", name="Close").click()
+    expect(told).to_have_count(0)
+    assert "span=" not in page.url
+
+
+def test_an_attribute_leads_to_the_traces_that_have_it(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    open_span(page, "POST /checkout").get_by_role("link", name="Traces with http.route=/checkout").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("table", name="Traces")).to_contain_text("POST /checkout")
+    assert "attr=http.route" in page.url
+
+
+def test_an_exception_has_its_stack(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    told = open_span(page, "charge card")
+    expect(told.get_by_role("heading", name="ValueError")).to_be_visible()
+    expect(told.get_by_text("the card was declined", exact=True).first).to_be_visible()
+    stack = told.get_by_label("Stack trace")
+    expect(stack).to_contain_text("Traceback (most recent call last)")
+    expect(stack).to_contain_text("in charge\n    raise ValueError(")
+    expect(told).to_contain_text("error")
+
+
+def test_events_have_their_time_and_attributes(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    told = open_span(page, "charge card")
+    expect(told.get_by_text("asked")).to_be_visible()
+    expect(told.get_by_text("attempt").first).to_be_visible()
+
+
+def test_a_query_is_shown_as_it_was_written(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    told = open_span(page, "SELECT stock")
+    query = told.locator("pre").filter(has_text="FROM stock")
+    expect(query).to_be_visible()
+    assert query.inner_text() == "SELECT price, left_over\n  FROM stock\n WHERE sku = ?"
+
+
+def test_links_lead_to_the_other_trace_and_back(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["worker"])
+    told = open_span(page, "work off order")
+    expect(told).to_contain_text("queue")
+    told.get_by_role("listitem").filter(has_text=re.compile("^to ")).get_by_role("link").click()
+    expect(detail(page).get_by_role("heading", name="send order")).to_be_visible()
+    assert checkout["checkout"].hex() in page.url
+    detail(page).get_by_role("listitem").filter(has_text=re.compile("^from ")).get_by_role("link").click()
+    expect(detail(page).get_by_role("heading", name="work off order")).to_be_visible()
+    assert checkout["worker"].hex() in page.url
+    page.go_back()
+    expect(detail(page).get_by_role("heading", name="send order")).to_be_visible()
+
+
+def test_the_parent_is_a_click_away(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    told = open_span(page, "charge card")
+    told.get_by_role("button", name=re.compile("^[0-9a-f]{16}$")).click()
+    expect(told.get_by_role("heading", name="POST /checkout")).to_be_visible()
+
+
+def test_log_records_are_beside_their_span(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
+    open_trace(page, viewer, checkout["checkout"])
+    expect(open_span(page, "send order").get_by_text("order goes to the queue")).to_be_visible()
+    expect(open_span(page, "POST /checkout").get_by_text("the bank said no")).to_be_visible()
