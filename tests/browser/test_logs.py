@@ -46,7 +46,7 @@ def test_levels_and_words_are_in_the_address(page: Page, viewer: Viewer, service
 
 def test_a_record_comes_without_a_reload(page: Page, viewer: Viewer) -> None:
     page.goto(f"{viewer.base}/#/logs?service=logs-live")
-    expect(page.get_by_role("heading", name="No log records like that")).to_be_visible()
+    expect(page.get_by_role("heading", name="No log record is like that")).to_be_visible()
     viewer.send("logs", logs("fresh", service="logs-live", start_ns=time.time_ns()))
     expect(lines(page)).to_contain_text(["fresh"])
 

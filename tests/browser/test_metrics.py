@@ -20,6 +20,7 @@ def test_a_counter_has_a_series_for_each_set_of_attributes(
     page: Page, viewer: Viewer, checkout: dict[str, bytes]
 ) -> None:
     open_metric(page, viewer, "checkout.orders")
+    page.get_by_role("combobox", name="Shown").select_option("Total")
     expect(page.get_by_role("row", name=re.compile("payment=card"))).to_contain_text("3")
     expect(page.get_by_role("row", name=re.compile("payment=cash"))).to_contain_text("1")
     expect(page.get_by_role("img", name=re.compile("Values over time"))).to_be_visible()
@@ -30,8 +31,9 @@ def test_a_counter_has_a_series_for_each_set_of_attributes(
 def test_a_histogram_leads_to_the_trace_of_an_example(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
     open_metric(page, viewer, "checkout.duration")
     expect(page.get_by_text("How long a checkout takes")).to_be_visible()
+    page.get_by_role("combobox", name="Shown").select_option("Average")
     expect(page.get_by_role("row", name=re.compile("payment=card"))).to_contain_text("607 ms")
-    page.get_by_role("link", name=re.compile(f"trace {checkout['checkout'].hex()[:8]}")).first.click()
+    page.get_by_role("link", name=re.compile(checkout["checkout"].hex()[:8])).first.click()
     expect(detail(page).get_by_role("heading", name="POST /checkout")).to_be_visible()
 
 
