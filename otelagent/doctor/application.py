@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from otelagent.bootstrap.interpreter import read_program
@@ -213,19 +213,21 @@ def _exit(seen: Observation) -> Iterator[Finding]:
     for process in seen.processes:
         if process.last("without_agent") or not process.status.get("ledger"):
             continue
-        yield _exit_of(process)
+        yield _exit_of(process, seen.agents)
 
 
-def _exit_of(process: Process) -> Finding:
+def _exit_of(process: Process, others: Sequence[Process]) -> Finding:
     closed, os_exit = process.last("closed"), process.last("os_exit")
-    waiting = process.total("sampled") - process.total("queued")
+    waiting = _left_behind(process, others)
+    if not closed and waiting <= 0:
+        return Finding("pass", "ended without a last delivery, and had nothing to deliver", about=process.title)
     if not closed and os_exit:
         advice = "end by sys.exit or by returning; else call otelagent.flush() before os._exit"
-        detail = f"ended by os._exit at {os_exit['where']}: {waiting:,} spans were not handed over"
+        detail = f"ended by os._exit at {os_exit['where']}: {waiting:,} spans were not delivered"
         return Finding("fail", detail, advice, process.title)
     if not closed:
         advice = "end it by SIGTERM and leave it time (a longer grace period, no OOM): what is killed delivers nothing"
-        detail = f"killed, or it still runs: {waiting:,} spans were not handed over"
+        detail = f"killed, or it still runs: {waiting:,} spans were not delivered"
         return Finding("fail", detail, advice, process.title)
     if not closed["delivered_all"]:
         advice = "raise exit_timeout_ms, or see why the destination doesn't take it; what is on disk is sent later"
@@ -237,6 +239,14 @@ def _exit_of(process: Process) -> Finding:
         advice = "join threads and await tasks before the end: a span that never ends is never sent"
         return Finding("warn", f"{open_spans:,} spans were open when it ended{where}", advice, process.title)
     return Finding("pass", "ended with everything delivered", about=process.title)
+
+
+def _left_behind(process: Process, others: Sequence[Process]) -> int:
+    """How many sampled spans nobody has answered for. A forked child may deliver what its parent left (uWSGI's)."""
+    answered = sum(row.counts["accepted"] + row.counts["refused"] for row in process.rows if row.signal == "traces")
+    heirs = [one for one in others if one.last("started").get("forked") and one.last("started")["ppid"] == process.pid]
+    inherited = sum(max(one.total("queued") - one.total("sampled"), 0) for one in heirs)
+    return process.total("sampled") - answered - inherited
 
 
 def _ended(process: Process) -> int:

@@ -234,8 +234,8 @@ def _protocol(target: Target) -> Iterator[Finding]:
         yield from _protocol_by_port(target)
     elif target.arrived:
         yield Finding("pass", f"port {place.port} takes {protocol}", about=str(place))
-    elif not place.tls and place.speaks_tls:
-        yield Finding("skip", "the port speaks TLS", about=str(place))
+    elif place.tls is not place.speaks_tls:
+        yield Finding("skip", "http and https don't fit the port", about=str(place))
     elif grpc and (not place.speaks_http2 or "looks like HTTP" in target.message):
         advice = "set protocol=http/protobuf, or use the collector's gRPC port, usually 4317"
         yield Finding("fail", f"port {place.port} speaks no gRPC{_but(place.speaks_http1, 'HTTP')}", advice, str(place))

@@ -53,8 +53,8 @@ def observe(
     """Runs it to its end; standard streams are the doctor's own.
 
     :param environ: in which it is traced, see `otelagent.cli.run.traced_environment`.
-    :param for_s: after so many seconds it is told to end (SIGTERM); None for never. Ctrl-C, which a terminal sends to
-        both, ends it too; a second one kills it.
+    :param for_s: after so many seconds it is told to end (SIGTERM); None for never. It is told too when the doctor is,
+        and by Ctrl-C, which a terminal sends to both; a second Ctrl-C kills it.
     :param as_is: without otelagent-run, for applications that call `otelagent.init` themselves.
     :raises OSError: it can't be started.
     """
@@ -64,6 +64,8 @@ def observe(
         began_s = time.monotonic()
         process = subprocess.Popen(list(command), env=changed)
         stopped = _wait(process, for_s)
+        if stopped:
+            _end_rest(directory)
         return Observation(
             tuple(command),
             process.returncode,
@@ -74,11 +76,39 @@ def observe(
         )
 
 
-def _wait(process: subprocess.Popen[bytes], for_s: float | None) -> str:
-    def pass_on(signum: int, frame: object) -> None:
-        process.send_signal(signum)
+def _end_rest(directory: str) -> None:
+    """Ends what outlives a command that was told to end, as a reloader's child does when only its parent is told."""
+    deadline_s = time.monotonic() + _PATIENCE_S
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        left = _running(directory)
+        for pid in left:
+            try:
+                os.kill(pid, signum)
+            except ProcessLookupError:
+                pass
+        while _running(directory) and time.monotonic() < deadline_s:
+            time.sleep(0.05)
 
-    before = signal.signal(signal.SIGTERM, pass_on)
+
+def _running(directory: str) -> list[int]:
+    """Processes with this examination's probe (Linux)."""
+    mark = f"{_VARIABLE}={directory}".encode()
+    found = []
+    for pid in {one.pid for one in read(directory)}:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as environ:
+                if mark in environ.read().split(b"\0"):
+                    found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def _wait(process: subprocess.Popen[bytes], for_s: float | None) -> str:
+    def told(signum: int, frame: object) -> None:
+        raise subprocess.TimeoutExpired(process.args, 0)
+
+    before = signal.signal(signal.SIGTERM, told)
     stopped = ""
     try:
         try:
@@ -89,6 +119,7 @@ def _wait(process: subprocess.Popen[bytes], for_s: float | None) -> str:
             process.terminate()
         except KeyboardInterrupt:
             stopped = "Ctrl-C"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             process.wait(_PATIENCE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):

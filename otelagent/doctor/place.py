@@ -111,20 +111,23 @@ class Place:
             context = client_context(otlp.certificate, otlp.client_certificate, otlp.client_key)
         except OSError as error:
             return Handshake(self._speaks_tls(), f"can't load the certificates: {error}")
+        greeted = False
         try:
             with closing(self._connect()) as plain, context.wrap_socket(plain, server_hostname=self.host) as secured:
+                greeted = True
                 # A server of TLS 1.3 that wants a client's certificate says so only when it is talked to.
                 secured.sendall(b"OPTIONS * HTTP/1.1\r\nHost: doctor\r\nConnection: close\r\n\r\n")
                 secured.recv(1)
         except ssl.SSLCertVerificationError as error:
             return Handshake(True, str(error.verify_message), int(error.verify_code))
         except ssl.SSLError as error:
-            if "ALERT" in (error.reason or ""):
-                return Handshake(True, str(error.reason).replace("_", " ").lower())
-            return Handshake(self._speaks_tls(), str(error.reason or error))
+            alert = "ALERT" in (error.reason or "")
+            return Handshake(greeted or alert, str(error.reason or error).replace("_", " ").lower())
+        except TimeoutError:
+            return Handshake(greeted)
         except OSError as error:
-            # Some end the connection without an alert; what was asked may also be no request for them.
-            return Handshake(self._speaks_tls(), "" if isinstance(error, TimeoutError) else str(error))
+            # Some end the connection without an alert.
+            return Handshake(greeted, str(error))
         return Handshake(True)
 
     def _speaks_tls(self) -> bool:
@@ -139,7 +142,7 @@ class Place:
     @cached_property
     def speaks_tls(self) -> bool:
         """Whether the port answers a TLS greeting."""
-        return self._speaks_tls()
+        return self.handshake.tls if self.tls else self._speaks_tls()
 
     @cached_property
     def speaks_http1(self) -> bool:

@@ -22,6 +22,8 @@ from otelagent.import_hooks import when_imported
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from otelagent.agent import Agent
+
 __all__ = ["install"]
 
 _OWN_THREADS = "otelagent"
@@ -73,16 +75,19 @@ def _end(journal: Journal) -> None:
     journal.tell("ended", daemon_threads=left[:10])
 
 
-def _tell_status(journal: Journal) -> None:
+def _tell_status(journal: Journal, agent: Agent | None = None) -> None:
     lifecycle = sys.modules.get("otelagent.lifecycle")
     if lifecycle is None:
         return
-    status = lifecycle.status()
+    agent = agent or lifecycle._agent
+    status = lifecycle.status() if agent is None else agent.status()
     status.pop("settings", None)
-    agent = lifecycle._agent
     catalogue = agent.catalogue if agent is not None else None
     states = catalogue._states.values() if catalogue is not None else ()
-    imported = {state.name for state in states if any(module in sys.modules for module in state.modules)}
+    # What is switched off has no modules to wait for.
+    imported = {
+        state.name for state in states if any(module in sys.modules for module in state.modules or (state.name,))
+    }
     covered = sorted({module.partition(".")[0] for state in states for module in state.modules})
     modules = sorted({name for name in tuple(sys.modules) if "." not in name} - set(sys.stdlib_module_names))
     journal.tell("status", status=status, imported=sorted(imported), covered=covered, modules=modules)
@@ -161,7 +166,7 @@ def _watch_agent(journal: Journal, agent: Any) -> None:
             if any(module.partition(".")[0] in before for module in state.modules)
         ]
         journal.tell("initialized", imported_before=late)
-        _tell_status(journal)
+        _tell_status(journal, self)
 
     def close(original: Callable[[Any, float], bool], self: Any, timeout_s: float) -> bool:
         done = original(self, timeout_s)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,36 @@ def clean_environ(**changes: str) -> dict[str, str]:
     return {**kept, **ENGINE, "PATH": path, "OTEL_SERVICE_NAME": "shop", **changes}
 
 
-def doctor(*options: str, command: Sequence[str] = (), cwd: Path | None = None, **environ: str) -> Report:
-    """Runs it with ``--json``, which is the last line of its standard output."""
+def doctor(
+    *options: str,
+    command: Sequence[str] = (),
+    cwd: Path | None = None,
+    given: Mapping[str, str] | None = None,
+    until: Callable[[], object] | None = None,
+    **environ: str,
+) -> Report:
+    """Runs it with ``--json``, which is the last line of its standard output.
+
+    :param given: more of the environment.
+    :param until: when it returns, the doctor is told to end the command.
+    """
     words = [sys.executable, "-m", "otelagent.cli.main", "doctor", "--json", "--timeout", "3", *options]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*words, *(("--", *command) if command else ())],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=100,
         cwd=cwd,
-        env=clean_environ(**environ),
+        env=clean_environ(**environ, **(given or {})),
     )
-    *before, last = done.stdout.splitlines() or [""]
-    assert last.startswith("{"), (done.returncode, done.stdout, done.stderr)
-    return Report(done.returncode, json.loads(last), "".join(f"{line}\n" for line in before), done.stderr)
+    try:
+        if until is not None:
+            until()
+            process.terminate()
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
+        process.wait()
+    *before, last = out.splitlines() or [""]
+    assert last.startswith("{"), (process.returncode, out, err)
+    return Report(process.returncode, json.loads(last), "".join(f"{line}\n" for line in before), err)

@@ -1,0 +1,365 @@
+"""Commands that are broken, and the same after the advice was followed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.delivery.harness import FaultServer, wait_until
+from tests.doctor.harness import Report, clean_environ, doctor
+
+TAKES = {"status": 200}
+WORK = "import otelagent\nwith otelagent.span('work'): pass\n"
+ITSELF = "import otelagent\notelagent.init()\nwith otelagent.span('work'): pass\n"
+UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+Examine = Callable[..., Report]
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Where everything is taken."""
+    with FaultServer("http", TAKES) as server:
+        yield f"--endpoint={server.endpoint}"
+
+
+@pytest.fixture
+def examine(endpoint: str, tmp_path: Path) -> Examine:
+    """Runs the doctor with a program."""
+
+    def run(
+        source: str,
+        *options: str,
+        flags: tuple[str, ...] = (),
+        until: Callable[[], object] | None = None,
+        path: str = "",
+    ) -> Report:
+        program = tmp_path / "program.py"
+        program.write_text(textwrap.dedent(source))
+        command = (sys.executable, *flags, str(program))
+        given = {"PYTHONPATH": path} if path else {}
+        return doctor(endpoint, *options, command=command, cwd=tmp_path, given=given, until=until)
+
+    return run
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def ask(port: int, **headers: str) -> Callable[[], None]:
+    """Asks a server as soon as there is one."""
+
+    def until() -> None:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=headers)
+
+        def answered() -> bool:
+            try:
+                urllib.request.urlopen(request, timeout=20).close()
+            except OSError:
+                return False
+            return True
+
+        wait_until(answered, 60)
+
+    return until
+
+
+def test_a_command_and_what_became_of_its_spans(examine: Examine) -> None:
+    report = examine(
+        """
+        import logging, sqlite3, sys, otelagent
+        with otelagent.span("work"):
+            sqlite3.connect(":memory:").execute("select 1")
+            logging.getLogger("shop").warning("low")
+        print("out of the program")
+        print("its complaint", file=sys.stderr)
+        """,
+        "--logs-exporter=otlp",
+    )
+    assert report.code == 0, report
+    assert report.out == "out of the program\n"
+    assert "its complaint\n" in report.err
+    ours = [(row["signal"], row["scope"], row["started"], row["queued"]) for row in report.json["ledger"]]
+    assert ours == [
+        ("logs", "shop", 1, 1),
+        ("traces", "otelagent", 1, 1),
+        ("traces", "otelagent_instrumentation.db.sqlite3", 1, 1),
+    ]
+    for row in report.json["ledger"]:
+        (counts,) = row["destinations"].values()
+        assert counts == {"sent": 1, "accepted": 1, "refused": 0}
+    worst = {report.status(name) for name in ("command", "started", "instrumented", "spans", "exit", "delivery")}
+    assert worst == {"pass"}
+
+
+@pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
+def test_python_that_ignores_its_environment(flag: str, examine: Examine) -> None:
+    report = examine("print('ran')", flags=(flag,))
+    assert report.out == "ran\n"
+    assert report.status("command") == report.status("started") == "fail"
+    assert f"leave out {flag}" in report.said("command")
+    assert examine(WORK).status("command") == "pass"
+
+
+def test_a_command_that_fails(examine: Examine) -> None:
+    report = examine("raise SystemExit(3)")
+    assert report.status("command") == "warn"
+    assert "3" in report.said("command")
+    assert report.code == 0
+    assert examine("raise SystemExit(0)").status("command") == "pass"
+
+
+def test_a_command_that_is_not_there(endpoint: str) -> None:
+    words = [sys.executable, "-m", "otelagent.cli.main", "doctor", endpoint, "--", "no-such-command"]
+    done = subprocess.run(words, capture_output=True, text=True, env=clean_environ(), timeout=60)
+    assert done.returncode == 2
+    assert "no-such-command" in done.stderr
+
+
+def test_an_interpreter_without_otelagent(endpoint: str, tmp_path: Path, examine: Examine) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True, timeout=60)
+    other = str(tmp_path / "env" / "bin" / "python")
+    report = doctor(endpoint, command=(other, "-c", "print('ran')"))
+    assert report.out == "ran\n"
+    assert report.status("started") == "fail"
+    assert f"install otelagent for {other}" in report.said("started")
+    assert examine(WORK).status("started") == "pass"
+
+
+def test_nobody_calls_init(examine: Examine) -> None:
+    report = examine(WORK, "--as-is")
+    assert report.status("started") == "fail"
+    assert "otelagent.init()" in report.said("started")
+    assert examine(ITSELF, "--as-is").status("started") == "pass"
+
+
+def test_an_otelagent_run_inside(endpoint: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(WORK)
+    report = doctor(endpoint, command=("otelagent-run", "--service-name=inner", sys.executable, str(program)))
+    assert report.status("started") == report.status("exit") == "pass"
+    assert 'service "inner"' in report.of("started")[0]["detail"]
+
+
+def test_a_library_set_up_before_the_agent(examine: Examine) -> None:
+    late = "import django\nfrom django.conf import settings\nsettings.configure()\ndjango.setup()\n"
+    report = examine(late + ITSELF, "--as-is")
+    assert report.status("imports") == "warn"
+    assert "django" in report.said("imports")
+    assert report.status("instrumented") == "fail"
+    report = examine(ITSELF + late, "--as-is")
+    assert report.status("imports") == report.status("instrumented") == "pass"
+
+
+def test_a_library_that_nothing_instruments(examine: Examine, tmp_path: Path) -> None:
+    source = f"import sqlalchemy\n{WORK}"
+    report = examine(source)
+    assert report.status("instrumented") == "warn"
+    assert "pip install opentelemetry-instrumentation-sqlalchemy" in report.said("instrumented")
+    # What that installs, as far as it matters: an entry point, and an instrumentor.
+    packages = tmp_path / "packages"
+    about = packages / "opentelemetry_instrumentation_sqlalchemy-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: opentelemetry-instrumentation-sqlalchemy\nVersion: 1\n"
+        'Provides-Extra: instruments\nRequires-Dist: sqlalchemy>=1; extra == "instruments"\n'
+    )
+    (about / "entry_points.txt").write_text("[opentelemetry_instrumentor]\nsqlalchemy = standin:Instrumentor\n")
+    (packages / "standin.py").write_text(
+        textwrap.dedent("""
+            from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+            class Instrumentor(BaseInstrumentor):
+                def instrumentation_dependencies(self): return ("sqlalchemy >= 1",)
+                def _instrument(self, **kwargs): pass
+                def _uninstrument(self, **kwargs): pass
+        """)
+    )
+    report = examine(source, path=str(packages))
+    assert report.status("instrumented") == "pass", report.said("instrumented")
+    assert "sqlalchemy" in report.of("instrumented")[0]["detail"]
+
+
+def test_a_library_that_is_switched_off(examine: Examine) -> None:
+    source = f"import sqlite3\n{WORK}"
+    report = examine(source, "--disabled-instrumentations=sqlite3")
+    assert report.status("instrumented") == "warn"
+    assert "disabled_instrumentations" in report.said("instrumented")
+    assert examine(source).status("instrumented") == "pass"
+
+
+def test_a_version_that_is_not_supported(examine: Examine, tmp_path: Path) -> None:
+    source = f"import urllib3\n{WORK}"
+    old = tmp_path / "old"
+    (old / "urllib3").mkdir(parents=True)
+    (old / "urllib3" / "__init__.py").write_text("__version__ = '0.9'\n")
+    (old / "urllib3-0.9.dist-info").mkdir()
+    (old / "urllib3-0.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: urllib3\nVersion: 0.9\n")
+    report = examine(source, path=str(old))
+    assert report.status("instrumented") == "fail"
+    assert "install a version that is supported" in report.said("instrumented")
+    assert examine(source).status("instrumented") == "pass"
+
+
+PROVIDER = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+"""
+
+
+def test_the_application_sets_a_provider_too(examine: Examine) -> None:
+    before = examine(PROVIDER + ITSELF, "--as-is")
+    assert before.status("provider") == "warn"
+    assert "program.py:4" in before.said("provider")
+    assert "before the agent" in before.said("provider")
+    after = examine(PROVIDER + WORK)
+    assert after.status("provider") == "warn"
+    assert "not used" in after.said("provider")
+    assert examine(WORK).status("provider") == "pass"
+
+
+@pytest.mark.parametrize(("sampler", "status"), [("always_off", "fail"), ("always_on", "pass")])
+def test_no_span_is_sampled(sampler: str, status: str, examine: Examine) -> None:
+    report = examine(WORK, f"--sampler={sampler}")
+    assert report.status("spans") == status
+    (row,) = report.json["ledger"]
+    assert (row["started"], row["sampled"]) == (1, int(status == "pass"))
+
+
+def test_no_span_is_started(examine: Examine) -> None:
+    assert examine("print('idle')").status("spans") == "warn"
+    assert examine(WORK).status("spans") == "pass"
+
+
+def test_the_process_ends_by_os_exit(examine: Examine) -> None:
+    report = examine(f"import os\n{WORK}os._exit(0)\n")
+    assert report.status("exit") == "fail"
+    assert "program.py:4: 1 spans" in report.said("exit")
+    assert examine(f"import os\n{WORK}otelagent.flush()\nos._exit(0)\n").status("exit") == "pass"
+    assert examine(f"import sys\n{WORK}sys.exit(0)\n").status("exit") == "pass"
+
+
+def test_the_process_is_killed(examine: Examine) -> None:
+    report = examine(f"import os, signal\n{WORK}os.kill(os.getpid(), signal.SIGKILL)\n")
+    assert report.status("exit") == "fail"
+    assert "1 spans were not delivered" in report.said("exit")
+    assert "grace period" in report.said("exit")
+    assert examine(f"import os, signal\n{WORK}os.kill(os.getpid(), signal.SIGTERM)\n").status("exit") == "pass"
+
+
+def test_a_span_in_a_daemon_thread(examine: Examine) -> None:
+    source = """
+        import threading, otelagent
+        begun, end = threading.Event(), threading.Event()
+        def work():
+            with otelagent.span("work"):
+                begun.set()
+                end.wait()
+        thread = threading.Thread(target=work, name="the worker", daemon=True)
+        thread.start()
+        begun.wait()
+    """
+    report = examine(source)
+    assert report.status("exit") == "warn"
+    assert "1 spans were open" in report.said("exit")
+    assert "the worker" in report.said("exit")
+    joined = source + "        end.set()\n        thread.join()\n"
+    assert examine(joined).status("exit") == "pass"
+
+
+def test_what_waits_on_disk_and_what_is_lost(examine: Examine, tmp_path: Path) -> None:
+    spool = f"--spool-directory={tmp_path / 'spool'}"
+    with FaultServer("http", {"status": 503}) as server:
+        away = (f"--endpoint={server.endpoint}", "--exit-timeout-ms=500")
+        waits = examine(WORK, *away, spool)
+        assert waits.status("delivery") == "warn"
+        assert "spool list" in waits.said("delivery")
+        lost = examine(WORK, *away, "--no-spool")
+        assert lost.status("delivery") == "fail"
+        assert "1 dropped shutdown" in lost.said("delivery")
+        server.begin(TAKES)
+        assert examine(WORK, f"--endpoint={server.endpoint}").status("delivery") == "pass"
+
+
+FLASK = """
+from flask import Flask
+app = Flask(__name__)
+@app.get("/")
+def index(): return "hello"
+if __name__ == "__main__":
+    app.run(port={port})
+"""
+
+
+def test_no_request_reaches_the_server(examine: Examine) -> None:
+    report = examine(FLASK.format(port=free_port()), "--for=3")
+    assert report.status("traffic") == "warn"
+    assert "no request has reached the server" in report.said("traffic")
+    assert report.status("exit") == "pass"
+    port = free_port()
+    report = examine(FLASK.format(port=port), until=ask(port))
+    assert report.status("traffic") == "pass", report
+
+
+def test_a_caller_that_does_not_sample(examine: Examine) -> None:
+    for options, status in (((), "fail"), (("--sampler=always_on",), "pass")):
+        port = free_port()
+        report = examine(FLASK.format(port=port), *options, until=ask(port, traceparent=UNSAMPLED))
+        assert report.status("parent") == status, report
+    assert report.status("spans") == "pass"
+
+
+def test_ctrl_c_ends_the_command_and_then_comes_the_report(endpoint: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(FLASK.format(port=free_port()))
+    words = [sys.executable, "-m", "otelagent.cli.main", "doctor", endpoint, "--", sys.executable, str(program)]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environ(), start_new_session=True
+    )
+    assert process.stdout is not None
+    assert "Serving" in process.stdout.readline()  # What it prints goes through at once.
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "CTRL+C" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "no request has reached the server" in " ".join(err.split())
+    assert process.returncode == 0
+
+
+def test_uwsgi_without_threads(endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "site.py").write_text("def application(environ, start): start('200 OK', []); return [b'hello']\n")
+    command = ("pyuwsgi", "--master", "--workers=1", "--wsgi-file=site.py", "--die-on-term", "--http-socket")
+    for more, status in (((), "warn"), (("--enable-threads",), "pass")):
+        port = free_port()
+        report = doctor(endpoint, command=(*command, f"127.0.0.1:{port}", *more), cwd=tmp_path, until=ask(port))
+        assert report.status("workers") == status, report
+        assert ("--enable-threads" in report.said("workers")) is (status == "warn")
+
+
+def test_workers_and_a_reloader_have_agents_of_their_own(endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "site_of_it.py").write_text(FLASK.format(port=0))
+    for server in (
+        ("gunicorn", "--workers=2", "site_of_it:app", "--bind"),
+        ("flask", "--app=site_of_it", "run", "--reload", "--port"),
+    ):
+        port = free_port()
+        bound = f"127.0.0.1:{port}" if server[0] == "gunicorn" else str(port)
+        report = doctor(endpoint, command=(*server, bound), cwd=tmp_path, until=ask(port))
+        assert report.status("workers") == "pass", report
+        assert report.status("started") == "pass", report
+        assert report.status("traffic") == "pass", report
+        assert "Python processes" in report.of("workers")[0]["detail"]
