@@ -107,6 +107,8 @@ def _view(config: Config, environ: dict[str, str]) -> str:
         viewer = find_or_start()
     except ViewerError as error:
         return f"--ui: {error}"
+    except KeyboardInterrupt:
+        return "--ui: interrupted"
     environ[VIEWER_VARIABLE] = viewer.http
     _say(f"traces on {viewer.address}")
     for signal, exporter in EXPORTERS.items():

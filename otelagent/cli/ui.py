@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
             DEFAULT_PORT if options.port is None else options.port,
             grpc_port=options.grpc_port,
             path=options.store,
-            idle_s=options.idle * 60 if options.idle else None,
+            idle_s=options.idle * 60 if options.idle is not None else None,
             on_ready=ready,
         )
     except (OSError, WrongFile) as error:
@@ -85,6 +85,13 @@ def _refuse(problem: str) -> int:
     return 2
 
 
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes > 0:
+        raise ValueError
+    return minutes
+
+
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="otelagent ui",
@@ -98,7 +105,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--store", metavar="FILE", help="keep everything in this file [a temporary one]")
     parser.add_argument(
         "--idle",
-        type=float,
+        type=_minutes,
         metavar="MINUTES",
         help="end after so long with neither telemetry nor an open page [never]",
     )

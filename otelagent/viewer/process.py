@@ -82,10 +82,13 @@ def find_or_start(port: int = DEFAULT_PORT, *, idle_s: float = IDLE_S, timeout_s
         return found[0]
     need_extra()
     directory = states.usable_directory()
-    with states.lock(directory, timeout_s):
-        if found := find():
-            return found[0]
-        return _start(directory, port, idle_s, timeout_s)
+    try:
+        with states.lock(directory, timeout_s):
+            if found := find():
+                return found[0]
+            return _start(directory, port, idle_s, timeout_s)
+    except OSError as error:
+        raise ViewerError(f"the viewer could not be started: {error}") from None
 
 
 def stop(port: int | None = None) -> list[Running]:
@@ -181,8 +184,6 @@ def _start(directory: str, port: int, idle_s: float, timeout_s: float) -> Runnin
             env=_environment(os.environ.copy()),
             start_new_session=True,
         )
-    except OSError as error:
-        raise ViewerError(f"{sys.executable} can't be executed: {error.strerror or error}") from None
     finally:
         os.close(descriptor)
     assert child.stdout is not None
@@ -200,17 +201,21 @@ def _start(directory: str, port: int, idle_s: float, timeout_s: float) -> Runnin
 
 def _read_report(descriptor: int, until_s: float) -> dict[str, Any] | None:
     text = b""
-    while not text.endswith(b"\n") and len(text) < _MAX_REPORT_BYTES:
-        ready, _, _ = select.select([descriptor], [], [], max(until_s - time.monotonic(), 0))
-        if not ready:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(text) < _MAX_REPORT_BYTES:
+        if not poll.poll(max(until_s - time.monotonic(), 0) * 1000):
             return {"error": "it has not answered in time"}
         part = os.read(descriptor, _MAX_REPORT_BYTES)
+        text += part
+        # What else has been printed, by a `sitecustomize` perhaps, comes before it.
+        if text.endswith(b"\n") and (last := text.splitlines()[-1]).startswith(b"{"):
+            report = json.loads(last)
+            assert isinstance(report, dict)
+            return report
         if not part:
             return None
-        text += part
-    report = json.loads(text)
-    assert isinstance(report, dict)
-    return report
+    return None
 
 
 def _last_words(log: str) -> str:

@@ -165,6 +165,12 @@ def test_why_it_could_not_start_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
         find_or_start(0)
 
 
+def test_what_else_is_printed_at_its_start_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('{hello}')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert find_or_start(0).started_here
+
+
 def test_it_ends_by_itself_when_nobody_needs_it() -> None:
     running = find_or_start(0, idle_s=0.5)
     wait_until(lambda: not alive(running.pid))
