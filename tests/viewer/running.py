@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from types import TracebackType
@@ -21,15 +22,24 @@ class Viewer:
     """A running one, on any free ports.
 
     :param options: more of the command line.
+    :param before: Python to run in the process before the command, such as one that makes its times shorter.
     :ivar grpc: ``host:port`` of OTLP/gRPC.
+    :ivar log: what it has written to standard error.
     """
 
-    def __init__(self, *options: str) -> None:
-        command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", "0", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def __init__(self, *options: str, before: str = "") -> None:
+        script = f"{before}\nfrom otelagent.cli.main import main\nimport sys\nsys.exit(main())"
+        command = [sys.executable, "-c", script, "ui", "--port", "0", *options]
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         found = self._read(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)")
         self.base, self.token = found.groups()
         self.grpc = self._read(r"OTLP/gRPC is taken on http://(\S+)")[1]
+
+    @property
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
 
     def _read(self, pattern: str) -> re.Match[str]:
         assert self.process.stdout is not None
@@ -46,6 +56,7 @@ class Viewer:
     ) -> None:
         self.process.send_signal(signal.SIGINT)
         self.process.communicate(timeout=20)
+        self._log.close()
 
     def ask(self, path: str, body: bytes | None = None, *, token: bool = True, **headers: str) -> tuple[int, bytes]:
         """The status and the body of an answer; header names with underscores."""
