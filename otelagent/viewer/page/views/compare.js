@@ -34,7 +34,7 @@ export function Compare({ a, b }) {
     ${!traces && !error && html`<${Waiting} />`}
     ${traces &&
     html`<div class="sides">${traces.map((trace, side) => html`<${Side} trace=${trace} name=${side ? "B" : "A"} other=${traces[1 - side]} />`)}</div>
-      <div class="scroll"><table class="plain"><caption class="sr">Spans of both traces by their place in the tree</caption><thead><tr><th scope="col">Span</th><th scope="col" class="num">A</th><th scope="col" class="num">B</th><th scope="col" class="num">Time in A</th><th scope="col" class="num">Time in B</th><th scope="col">Difference</th></tr></thead><tbody>
+      <div class="scroll" tabindex="0" role="region" aria-label="Differences"><table class="plain"><caption class="sr">Spans of both traces by their place in the tree</caption><thead><tr><th scope="col">Span</th><th scope="col" class="num">A</th><th scope="col" class="num">B</th><th scope="col" class="num">Time in A</th><th scope="col" class="num">Time in B</th><th scope="col">Difference</th></tr></thead><tbody>
       ${shown.slice(0, MOST).map((row) => html`<${Row} row=${row} most=${most} />`)}</tbody></table></div>
       ${!shown.length && html`<p class="none">They don't differ.</p>`}
       ${shown.length > MOST && html`<p class="note warn">${counted(shown.length - MOST, "more row")} are not shown.</p>`}`}

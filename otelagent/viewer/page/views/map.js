@@ -33,7 +33,7 @@ function Picture({ nodes, edges }) {
   const plan = layout(nodes.map((one) => one.service), edges, SIZE);
   const at = (/** @type {string} */ name) => /** @type {{x: number, y: number}} */ (plan.places.get(name));
   const most = Math.max(1, ...edges.map((one) => one.calls));
-  return html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + 12} height=${plan.height + 12} role="img" aria-label="Who calls whom; the table below has the same">
+  return html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + 12} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path class="arrow" d="M0 0 8 4 0 8Z" /></marker></defs>
     ${edges.map((edge) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} a=${at(edge.from)} b=${at(edge.to)} width=${1 + (2.5 * edge.calls) / most} />`)}
     ${nodes.map((node) => html`<${Box} key=${node.service} node=${node} place=${at(node.service)} />`)}
@@ -59,14 +59,14 @@ function Box({ node, place: { x, y } }) {
     <rect class="side" x="10" y="12" width="4" height=${SIZE.height - 24} rx="2" style=${`fill:${node.kind === "remote" ? "var(--dim)" : colour(node.service)}`} />
     <text x="24" y="22" class="name">${name}</text>
     <text x="24" y="40">${counted(node.spans, node.kind === "remote" ? "call" : "span")}${node.errors ? html`<tspan class="bad" dx="8">${short(node.errors)} failed</tspan>` : ""}</text><title>${node.service}</title></g>`;
-  return node.kind === "remote" ? box : html`<a href=${address(["traces"], { service: node.service })} aria-label=${`Traces of ${node.service}`}>${box}</a>`;
+  return node.kind === "remote" ? box : html`<a href=${address(["traces"], { service: node.service })}>${box}</a>`;
 }
 
 /** @param {{edges: Edge[]}} properties */
 function Calls({ edges }) {
   if (!edges.length) return null;
   const service = (/** @type {string} */ name) => html`<i class="dot" style=${`background:${colour(name)}`}></i>${name}`;
-  return html`<div class="scroll"><table class="plain"><caption class="sr">Calls between services</caption><thead><tr><th scope="col">Caller</th><th scope="col">Called</th><th scope="col" class="num">Calls</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Median</th><th scope="col" class="num">95 %</th><th scope="col" class="num">Average</th></tr></thead>
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Calls"><table class="plain"><caption class="sr">Calls between services</caption><thead><tr><th scope="col">Caller</th><th scope="col">Called</th><th scope="col" class="num">Calls</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Median</th><th scope="col" class="num">95 %</th><th scope="col" class="num">Average</th></tr></thead>
     <tbody>${[...edges].sort((a, b) => b.calls - a.calls).map(
       (one) => html`<tr><td>${service(one.from)}</td><td>${service(one.to)}</td><td class="num">${count(one.calls)}</td><td class=${`num ${one.errors ? "bad" : "dim"}`}>${one.errors ? `${count(one.errors)} (${((100 * one.errors) / one.calls).toFixed(1)} %)` : "–"}</td>
         <td class="num">${duration(one.p50)}</td><td class="num">${duration(one.p95)}</td><td class="num">${duration(one.duration)}</td></tr>`,

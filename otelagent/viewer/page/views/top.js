@@ -27,7 +27,7 @@ export function Top({ page }) {
   const [icon, next, name] = THEMES[theme.value];
   const within = page === "trace" || page === "compare" ? "traces" : page;
   return html`<header class="top">
-    <a class="brand" href=${embedded ? undefined : address(["traces"])}><i class="logo" aria-hidden="true"></i><span>otelagent</span></a>
+    <a class="brand" aria-label="otelagent" href=${embedded ? undefined : address(["traces"])}><i class="logo" aria-hidden="true"></i><span>otelagent</span></a>
     ${embedded
       ? html`<span class="dim">a shared trace</span>`
       : html`<nav aria-label="Pages">${PAGES.map(([path, title]) => html`<a href=${address([path])} aria-current=${within === path ? "page" : undefined}>${title}</a>`)}</nav>`}

@@ -7,7 +7,7 @@ import { rowsOf } from "../model/rows.js";
 import { byService } from "../model/times.js";
 import { count, counted, date, duration, moment } from "../model/format.js";
 import { colour } from "../colours.js";
-import { address, changed, copy, go, live, place, unnamed, useNews } from "../state.js";
+import { address, changed, copy, go, helping, live, place, unnamed, useNews } from "../state.js";
 import { useAnswer, Waiting } from "./answer.js";
 import { Errors } from "./errors.js";
 import { Icon } from "./icon.js";
@@ -121,7 +121,7 @@ function Loaded({ trace }) {
       0: () => setZoom(null),
     });
     const onKey = (/** @type {KeyboardEvent} */ event) => {
-      if (typing(event) || event.defaultPrevented) return;
+      if (typing(event) || event.defaultPrevented || helping.value) return;
       if (event.key === "Escape" && chosen >= 0) choose(-1);
       else if (keys[event.key]) keys[event.key]();
       else return;

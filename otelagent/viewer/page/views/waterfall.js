@@ -103,13 +103,12 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
   const percent = (/** @type {number} */ ns) => Math.max(-5, Math.min(105, (ns - from) * scale));
   const marks = ticks(from, until, Math.max(2, Math.floor(width / TICK_PX))).map((tick) => ({ ...tick, x: percent(tick.at) }));
   const share = { trace, percent, found };
-  return html`<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onKeyDown=${onKey} onWheel=${onWheel}
-    style=${name.width ? `--name:${name.width}px` : ""} tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${at >= first && at < last ? `wf-${at}` : undefined}>
+  return html`<div class="rows" style=${name.width ? `--name:${name.width}px` : ""}>${name.handle}<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onKeyDown=${onKey} onWheel=${onWheel}
+    tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${at >= first && at < last ? `wf-${at}` : undefined}>
     <div role="rowgroup" class="ruler-group"><div class="ruler" role="row" aria-rowindex="1">
       <span class="w-name" role="columnheader">Span</span><span class="w-took" role="columnheader">Duration</span><span class="w-self" role="columnheader">Self</span>
       <span class="w-time" role="columnheader" ref=${time}><span class="sr">Time</span>${marks.map(({ x, text }) => html`<i aria-hidden="true" style=${`left:${x}%`} class=${x > 100 - 5000 / Math.max(width, 1) ? "end" : ""}>${text}</i>`)}</span>
     </div></div>
-    ${name.handle}
     <div class="space" style=${`height:${rows.length * ROW}px`} role="presentation">
       <div class="layer" style=${`transform:translateY(${first * ROW - top}px)`} role="rowgroup">
         <div class="grid" aria-hidden="true" style=${`transform:translateY(${top - first * ROW}px);height:${Math.min(height, rows.length * ROW)}px`}>${marks.map(({ x }) => html`<i style=${`left:${x}%`}></i>`)}</div>
@@ -123,7 +122,7 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
         })}
       </div>
     </div>
-  </div>`;
+  </div></div>`;
 }
 
 /**
@@ -148,8 +147,8 @@ function useNameWidth(box) {
     event.stopPropagation();
     set(now() + (event.key === "ArrowLeft" ? -20 : 20));
   };
-  const handle = html`<div class="handle" role="presentation"><div role="separator" tabindex="0" aria-label="Width of the names" aria-orientation="vertical" aria-valuenow=${Math.round(now())} aria-valuemin="120" aria-valuemax="2000"
+  const handle = html`<div class="handle" role="separator" tabindex="0" aria-label="Width of the names" aria-orientation="vertical" aria-valuenow=${Math.round(now())} aria-valuemin="120" aria-valuemax="2000"
     onKeyDown=${onKey} onPointerMove=${onMove} onPointerUp=${() => (dragged.current = false)} onDblClick=${() => (setWidth(0), keep("name-width", ""))}
-    onPointerDown=${(/** @type {PointerEvent} */ e) => ((dragged.current = true), /** @type {HTMLElement} */ (e.target).setPointerCapture(e.pointerId))}></div></div>`;
+    onPointerDown=${(/** @type {PointerEvent} */ e) => ((dragged.current = true), /** @type {HTMLElement} */ (e.target).setPointerCapture(e.pointerId))}></div>`;
   return { width, handle };
 }
