@@ -6,6 +6,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
+from otelagent.viewer.store.schema import first_and_last
 from otelagent.viewer.store.summaries import ZONE_BITS
 from otelagent.viewer.store.trace_ids import SEGMENT_BITS
 from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
@@ -105,8 +106,8 @@ class Retention:
 
 
 def _spans(connection: sqlite3.Connection) -> int:
-    low, high = connection.execute("SELECT coalesce(min(id), 1), coalesce(max(id), 0) FROM span").fetchone()
-    return int(high - low + 1)
+    low, high = first_and_last(connection, "span")
+    return high - low + 1
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

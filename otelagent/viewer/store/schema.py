@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-__all__ = ["VERSION", "WrongFile", "open_reader", "open_writer"]
+__all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer"]
 
 VERSION = 3
 """Of the schema, kept in the file's `user_version`."""
@@ -94,52 +94,71 @@ CREATE VIRTUAL TABLE word USING fts5 (text, tokenize = 'unicode61');
 """
 
 _PAGE_BYTES = 8192
+_JOURNAL_PAGES = 2000
+"""Of the write-ahead log, when it is written back: 16 MiB."""
 _CACHE_KIB = 64 * 1024
 _READ_CACHE_KIB = 16 * 1024
 
 
 class WrongFile(Exception):
-    """The file isn't one of ours, or of another version; the text says it with the file's name."""
+    """The file isn't one of ours, of another version, damaged or in use; the text says it with the file's name."""
 
 
 def open_writer(path: str) -> sqlite3.Connection:
-    """The one connection that writes; makes the file if it is missing or empty.
+    """The one connection that writes; makes the file if it is missing or empty. A file that is refused stays as it is.
 
-    :raises WrongFile: it is something else.
-    :raises OSError: it can't be made or opened.
-    :raises sqlite3.Error: it can't be written.
+    :raises WrongFile: it is something else, or can't be read or written.
+    :raises OSError: it can't be made.
     """
+    fresh = _check_header(path)
     # Telemetry is its owner's alone; the files that SQLite puts beside it get the same mode.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = None
     try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         connection.execute("PRAGMA busy_timeout = 5000")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        owner = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables and owner != _APPLICATION:
-            raise WrongFile(f"{path} is a database of another program")
-        if tables and version != VERSION:
-            raise WrongFile(f"{path} was written by another version (schema {version}, not {VERSION})")
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute("PRAGMA wal_autocheckpoint = 2000")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        if not tables:
+        if fresh:
+            # Before the journal is: so that the header of a file that has tables always says whose they are.
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.executescript(
                 f"BEGIN;{_TABLES}PRAGMA application_id = {_APPLICATION};PRAGMA user_version = {VERSION};COMMIT;"
             )
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if "not a database" in str(error):
-            raise WrongFile(f"{path} is no SQLite database") from None
-        raise
-    except BaseException:
-        connection.close()
-        raise
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_JOURNAL_PAGES}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("SELECT count(*) FROM trace_key WHERE segment < 0").fetchone()
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        damaged = ": it is damaged" if "malformed" in str(error) else ""
+        raise WrongFile(f"{path} can't be opened ({error}){damaged}") from None
     return connection
+
+
+def _check_header(path: str) -> bool:
+    """Whether the file has yet to be made; nothing is opened that could write.
+
+    Source: SQLite's database file format, "The Database Header".
+    """
+    try:
+        with open(path, "rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise WrongFile(f"{path} can't be read: {error.strerror}") from None
+    if not header:
+        return True
+    if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
+        raise WrongFile(f"{path} is no SQLite database")
+    version, owner = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
+    if owner != _APPLICATION:
+        raise WrongFile(f"{path} is a database of another program")
+    if version != VERSION:
+        raise WrongFile(f"{path} was written by another version (schema {version}, not {VERSION}): name another file")
+    return False
 
 
 def open_reader(path: str) -> sqlite3.Connection:
@@ -154,6 +173,14 @@ def open_reader(path: str) -> sqlite3.Connection:
     connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
     connection.execute("PRAGMA busy_timeout = 2000")
     return connection
+
+
+def first_and_last(connection: sqlite3.Connection, table: str) -> tuple[int, int]:
+    """The lowest and the highest id of a table; 1 and 0 if it is empty."""
+    # In one query they would be looked for in all of the table.
+    low = connection.execute(f"SELECT coalesce(min(id), 1) FROM {table}").fetchone()[0]
+    high = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]
+    return low, high
 
 
 def _quoted(path: str) -> str:

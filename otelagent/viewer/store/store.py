@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from otelagent.viewer.rows import Batch
+from otelagent.viewer.store.owner import Owner
 from otelagent.viewer.store.retention import Retention, used_bytes
-from otelagent.viewer.store.schema import open_reader, open_writer
+from otelagent.viewer.store.schema import WrongFile, first_and_last, open_reader, open_writer
 from otelagent.viewer.store.touched import Touched
 from otelagent.viewer.store.writer import Writer
 
@@ -36,8 +37,8 @@ class Store:
     :param max_bytes: of the file's content.
     :param max_waiting_bytes: of requests that wait to be written.
     :param lost_after_s: seconds after which a running span is lost unless its process speaks of it again.
-    :raises WrongFile: the file is something else.
-    :raises sqlite3.Error: it can't be opened.
+    :raises WrongFile: the file is something else, or another viewer writes to it.
+    :raises OSError: it can't be made.
     """
 
     def __init__(
@@ -56,17 +57,28 @@ class Store:
         self._lock = threading.Lock()
         self.refused = 0
         """Items for which there was no room."""
-        writer = open_writer(self.path)
+        try:
+            self._owner = Owner(self.path)
+        except BlockingIOError:
+            raise WrongFile(f"{self.path} is in use by another viewer") from None
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        for _ in range(_READERS):
-            self._readers.put(open_reader(self.path))
-        self._writer = Writer(
-            writer,
-            self._retention,
-            max_waiting_bytes=max_waiting_bytes,
-            lost_after_s=lost_after_s,
-            on_written=self._tell,
-        )
+        try:
+            self._connection = open_writer(self.path)
+            for _ in range(_READERS):
+                self._readers.put(open_reader(self.path))
+            self._writer = Writer(
+                self._connection,
+                self._retention,
+                max_waiting_bytes=max_waiting_bytes,
+                lost_after_s=lost_after_s,
+                on_written=self._tell,
+            )
+        except sqlite3.Error as error:
+            self._owner.release()
+            raise WrongFile(f"{self.path} can't be read ({error}): name another file") from None
+        except BaseException:
+            self._owner.release()
+            raise
 
     def put(self, batch: Batch) -> Future[None] | None:
         """Hands a batch to the writer; see `Writer.put`."""
@@ -105,9 +117,12 @@ class Store:
 
     def close(self) -> None:
         """Writes what waits and closes the file; a temporary one is removed."""
-        self._writer.close()
+        self._writer.stop()
         for _ in range(_READERS):
             self._readers.get().close()
+        # Last, because only who writes can put the journal back into the file and remove it.
+        self._connection.close()
+        self._owner.release()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -137,5 +152,5 @@ def _counts(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _number(connection: sqlite3.Connection, table: str) -> int:
-    low, high = connection.execute(f"SELECT min(id), max(id) FROM {table}").fetchone()
-    return 0 if low is None else int(high - low + 1)
+    low, high = first_and_last(connection, table)
+    return high - low + 1

@@ -13,6 +13,8 @@ import sqlite3
 import struct
 from collections.abc import Iterable
 
+from otelagent.viewer.store.schema import first_and_last
+
 __all__ = ["SEGMENT_BITS", "TraceIds", "row_of"]
 
 SEGMENT_BITS = 16
@@ -27,8 +29,7 @@ _places = struct.Struct("<8xII").unpack
 
 def row_of(connection: sqlite3.Connection, trace_id: bytes) -> int | None:
     """The id of a trace's row, None if there is no such trace."""
-    low, high = connection.execute("SELECT min(id), max(id) FROM trace").fetchone()
-    return None if low is None else _find(connection, trace_id, low, high)
+    return _find(connection, trace_id, *first_and_last(connection, "trace"))
 
 
 def _find(connection: sqlite3.Connection, trace_id: bytes, low: int, high: int) -> int | None:

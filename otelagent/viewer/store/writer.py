@@ -71,47 +71,43 @@ class Writer:
             self._queue.put((batch, written))
         return written
 
-    def close(self) -> None:
-        """Writes what waits and ends the thread."""
+    def stop(self) -> None:
+        """Writes what waits and ends the thread; the connection stays open."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             self._queue.put(None)
         self._thread.join()
-        self._connection.close()
 
     def _run(self) -> None:
         next_retention_s = 0.0
-        while True:
+        last = False
+        while not last:
             try:
                 one = self._queue.get(timeout=max(next_retention_s - time.monotonic(), 0.001))
             except queue.Empty:
-                one = (Batch(), Future())
-            if one is None:
-                return
-            last = self._write(one)
+                pass
+            else:
+                last = one is None or self._write(one)
             now = time.monotonic()
-            if now >= next_retention_s:
+            if now >= next_retention_s and not last:
                 self._lose()
                 # A slice between two transactions, until there is nothing left to give up.
-                next_retention_s = now if self._prune() else now + _RETENTION_EVERY_S
-            if last:
-                return
+                next_retention_s = now if self._prune() else time.monotonic() + _RETENTION_EVERY_S
 
     def _write(self, one: tuple[Batch, Future[None]]) -> bool:
         """Writes this batch and those behind it, up to a limit. True when the end was among them."""
         touched = Touched()
-        taken = []
+        taken = [one]
         until_s = time.monotonic() + _TRANSACTION_S
         items = 0
         last = False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             while True:
-                taken.append(one)
-                self._tables.put(one[0], touched)
-                items += one[0].items
+                self._tables.put(taken[-1][0], touched)
+                items += taken[-1][0].items
                 if items >= _TRANSACTION_ITEMS or time.monotonic() >= until_s:
                     break
                 try:
@@ -121,7 +117,7 @@ class Writer:
                 if following is None:
                     last = True
                     break
-                one = following
+                taken.append(following)
             self._tables.flush()
             self._connection.execute("COMMIT")
         except Exception as error:
