@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,13 @@ def test_it(caplog):
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> OtlpReceiver:  # type: ignore[misc]
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """With whichever engine there is: nothing here depends on it."""
+    return Run(pytester, monkeypatch, "auto")
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
     """Where the environment says that the collector is."""
     with OtlpReceiver() as receiver:
         yield receiver
