@@ -1,6 +1,8 @@
 """otelagent: OpenTelemetry tracing for any Python application.
 
 In an application: ``import otelagent; otelagent.init()``. Around one: ``otelagent-run python app.py``.
+
+PYTEST_DONT_REWRITE: under ``otelagent-run`` it is imported before pytest could, which would warn of it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Instrumentations of libraries, one module each, found by entry point."""
+"""Instrumentations of libraries, one module each, found by entry point.
+
+PYTEST_DONT_REWRITE, as in `otelagent`.
+"""

@@ -21,7 +21,8 @@ class Capture(Telemetry):
     def __init__(self, *, deterministic: bool = False) -> None:
         super().__init__(deterministic=deterministic)
         SOURCES.attach()
-        SOURCES.collect()
+        SOURCES.collect_log_records()
+        SOURCES.collect_points()
         self._window = Window(time.time_ns())
         SOURCES.takers += (self,)
         TAP.begin(self._window)
@@ -31,23 +32,32 @@ class Capture(Telemetry):
         if self._window.closed:
             return
         self._take_in()
+        self._take_in_points()
         TAP.end(self._window)
         SOURCES.takers = tuple(taker for taker in SOURCES.takers if taker is not self)
 
-    def take(self, records: list[LogRecord], points: list[MetricPoint]) -> None:
-        """Gets what was collected of log records and metrics."""
+    def take_log_records(self, records: list[LogRecord]) -> None:
+        """Gets what was collected."""
         self._log_records += [
             record
             for record in records
             if record.time_ns >= self._window.begin_ns and TAP.has(self._window, int(record.span_id or "0", 16))
         ]
+
+    def take_points(self, points: list[MetricPoint]) -> None:
+        """Gets what was collected."""
         self._points += points
 
     def _take_in(self) -> None:
         if self._window.closed:
             return
-        SOURCES.collect()
-        self._spans += SOURCES.spans(self._window.take())
+        with SOURCES.lock:
+            SOURCES.collect_log_records()
+            self._spans += SOURCES.spans(self._window.take())
+
+    def _take_in_points(self) -> None:
+        if not self._window.closed:
+            SOURCES.collect_points()
 
     def _open(self) -> list[str]:
         return [] if self._window.closed else [f"{span.kind.name} {span.name}" for span in TAP.open_in(self._window)]

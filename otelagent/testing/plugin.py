@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -80,11 +80,13 @@ def _show(request: pytest.FixtureRequest, section: str, telemetry: Telemetry) ->
     request.node.stash.setdefault(_shown, []).append((section, telemetry))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Adds the tree to the report of a test that failed."""
-    report = yield
+    outcome = yield
+    report: pytest.TestReport = outcome.get_result()
     if report.failed:
         for section, telemetry in item.stash.get(_shown, ()):
             report.sections.append((section, telemetry.describe()))
-    return report
+    if report.when == "teardown" and _shown in item.stash:
+        del item.stash[_shown]  # Items live as long as the run does.

@@ -51,7 +51,8 @@ class NotCapturing(RuntimeError):
 class Taker(Protocol):
     """Gets what is collected."""
 
-    def take(self, records: list[LogRecord], points: list[MetricPoint]) -> None: ...
+    def take_log_records(self, records: list[LogRecord]) -> None: ...
+    def take_points(self, points: list[MetricPoint]) -> None: ...
 
 
 class _LogTap(LogRecordProcessor):
@@ -72,11 +73,12 @@ class _Sources:
     """The one of the process: what is added to a provider stays there.
 
     :ivar takers: whom everything is given to that is collected from now on.
+    :ivar lock: held while anything is taken: tests ask from several threads.
     """
 
     def __init__(self) -> None:
         self.takers: tuple[Taker, ...] = ()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._listened_to: WeakSet[Any] = WeakSet()
         self._requests: deque[bytes] = deque()
         self._log_tap = _LogTap()
@@ -89,7 +91,7 @@ class _Sources:
         :raises NotCapturing: there are no spans to be had.
         """
         with (
-            self._lock,
+            self.lock,
             hidden("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_LOGGER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER"),
         ):
             if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
@@ -145,9 +147,9 @@ class _Sources:
     def _take_request(self, signal: str, body: bytes, items: int) -> None:
         self._requests.append(body)
 
-    def collect(self) -> None:
-        """Gives the takers what log records and metrics have come since the last time."""
-        with self._lock, instrumentation_suppressed():
+    def collect_log_records(self) -> None:
+        """Gives the takers what has come since the last time."""
+        with self.lock, instrumentation_suppressed():
             agent = lifecycle.agent()
             for path in agent.paths if agent is not None else ():
                 if path.signal == "logs" and path.recording is not None:
@@ -160,9 +162,15 @@ class _Sources:
                 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 
                 records += decode("logs", encode_logs(cast("Any", emitted)))
+            for taker in self.takers:
+                taker.take_log_records(records)
+
+    def collect_points(self) -> None:
+        """The same for metrics."""
+        with self.lock, instrumentation_suppressed():
             points = [point for reader in self._readers for point in _points(reader)]
             for taker in self.takers:
-                taker.take(records, points)
+                taker.take_points(points)
 
     def spans(self, ended: list[ReadableSpan]) -> Iterable[Span]:
         """Spans of the SDK's kind as ours."""
@@ -207,7 +215,7 @@ def _meter_provider(spans: Any) -> Any:
         return current
     from opentelemetry.sdk.metrics import MeterProvider
 
-    made = MeterProvider(resource=spans.resource, shutdown_on_exit=False)
+    made = MeterProvider(resource=getattr(spans, "resource", None), shutdown_on_exit=False)
     metrics.set_meter_provider(made)
     return made
 

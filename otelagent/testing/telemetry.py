@@ -38,17 +38,14 @@ class Telemetry:
         self._linked: tuple[tuple[int, int], tuple[Span, ...], tuple[LogRecord, ...]] | None = None
 
     def _take_in(self) -> None:
-        """Takes in what has come since the last time; what collects says how."""
+        """Takes in the spans and log records that have come since the last time; what collects them says how."""
+
+    def _take_in_points(self) -> None:
+        """The same for metrics."""
 
     def _open(self) -> list[str]:
         """The titles of spans that have begun and not ended, as far as that is known."""
         return []
-
-    def _forget(self) -> None:
-        self._spans.clear()
-        self._log_records.clear()
-        self._points.clear()
-        self._linked = None
 
     def _signals(self) -> tuple[tuple[Span, ...], tuple[LogRecord, ...]]:
         self._take_in()
@@ -74,7 +71,7 @@ class Telemetry:
     @property
     def metrics(self) -> Metrics:
         """What was measured, by the instruments' names."""
-        self._take_in()
+        self._take_in_points()
         return measured(list(self._points))
 
     @property
@@ -156,7 +153,11 @@ class Telemetry:
     def clear(self) -> None:
         """Forget what has come so far."""
         self._take_in()
-        self._forget()
+        self._take_in_points()
+        self._spans.clear()
+        self._log_records.clear()
+        self._points.clear()
+        self._linked = None
 
     @overload
     def wait_for(self: _Telemetry, condition: int, timeout_s: float = ...) -> _Telemetry: ...

@@ -27,6 +27,7 @@ class Run:
             if name.startswith(("OTEL", "PYTEST_", "PYTHONPATH")):
                 monkeypatch.delenv(name)
         monkeypatch.setenv("OTELAGENT_ENGINE", engine)
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         self.pytester = pytester
         self._monkeypatch = monkeypatch
 
@@ -40,7 +41,7 @@ class Run:
         :param plugins: those of the installed ones that are loaded, to save the time of the others.
         :param environ: more environment variables.
         """
-        for name, value in {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ}.items():
+        for name, value in environ.items():
             self._monkeypatch.setenv(name, value)
         loaded = [argument for plugin in plugins for argument in ("-p", plugin)]
         self.pytester.makepyfile(test_users=source)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from tests.testing.running import Run
 
 pytest_plugins = ["pytester"]
@@ -202,3 +205,21 @@ def test_paused(otelagent_spans):
         OTEL_SDK_DISABLED="true",
         OTEL_TRACES_SAMPLER="always_off",
     ).assert_outcomes(passed=1, xfailed=1)
+
+
+def test_under_the_launcher_which_imports_it_all_before_pytest(run: Run) -> None:
+    run.pytester.makepyfile(
+        test_users="""
+import otelagent
+
+
+def test_it(otelagent_spans):
+    with otelagent.span("work"):
+        pass
+    assert otelagent_spans.tree() == "INTERNAL work"
+    assert {one["name"]: one["source"] for one in otelagent.status()["settings"]}["exporter"] == "--exporter"
+"""
+    )
+    launcher = Path(sys.executable).with_name("otelagent-run")
+    command = (launcher, "--exporter=none", sys.executable, "-W", "error", "-m", "pytest", "-p", "otelagent")
+    run.pytester.run(*command, timeout=100).assert_outcomes(passed=1, warnings=0)
