@@ -85,8 +85,8 @@ class Connection:
         lines = [line, *([f"Host: {self.host}"] if host else []), *headers, "", ""]
         self.send("\r\n".join(lines).encode("latin-1") + body)
 
-    def answer(self) -> Answer:
-        """The next one.
+    def answer_head(self) -> Answer:
+        """The next one without its body.
 
         :raises EOFError: the server has closed the connection.
         """
@@ -97,17 +97,22 @@ class Connection:
         while (line := self._file.readline()) not in (b"\r\n", b""):
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
+        return Answer(int(first.split()[1]), headers, b"")
+
+    def answer(self) -> Answer:
+        """The next one."""
+        answer = self.answer_head()
+        headers = answer.headers
         if "content-length" in headers:
-            body = self._file.read(int(headers["content-length"]))
+            answer.body = self._file.read(int(headers["content-length"]))
         elif headers.get("transfer-encoding") == "chunked":
-            body = b""
             while size := int(self._file.readline(), 16):
-                body += self._file.read(size)
+                answer.body += self._file.read(size)
                 self._file.readline()
             self._file.readline()
-        else:
-            body = self._file.read() if headers.get("connection") == "close" else b""
-        return Answer(int(first.split()[1]), headers, body)
+        elif headers.get("connection") == "close":
+            answer.body = self._file.read()
+        return answer
 
     def closed(self) -> bool:
         """Waits until the server closes the connection; whether it sent nothing more before."""

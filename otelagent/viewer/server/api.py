@@ -18,7 +18,7 @@ from starlette.routing import Route
 from otelagent.version import VERSION
 from otelagent.viewer.server import share
 from otelagent.viewer.server.answers import Refused, refusal
-from otelagent.viewer.server.bodies import let_come, read_body
+from otelagent.viewer.server.bodies import read_body
 from otelagent.viewer.server.checks import checks
 from otelagent.viewer.store import detail, export, listing, overview
 
@@ -106,7 +106,6 @@ class Api:
             else:
                 return found if isinstance(found, Response) else _json(found)
             self._receiver.count(refused.code)
-            await let_come(request)
             return refusal(request, refused)
 
         return answer

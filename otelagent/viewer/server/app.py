@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -109,9 +110,10 @@ class Viewer:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    told = Refused(
-        error.status_code, error.detail.lower().replace(" ", "_"), f"{request.method} on this path: {error.detail}"
-    )
+    status, path = HTTPStatus(error.status_code), request.scope["path"]
+    if path.startswith("/v1/") and request.method != "POST":
+        status, error.headers = HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"}
+    told = Refused(status, status.name.lower(), f"{request.method} {path[:100]}: {status.phrase}")
     return refusal(request, told, dict(error.headers or {}))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,16 +14,13 @@ from otelagent.viewer.server.answers import Refused
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["MAX_BODY_BYTES", "let_come", "read_body"]
+__all__ = ["MAX_BODY_BYTES", "read_body"]
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 """Of a request, decompressed; what the OpenTelemetry Collector takes too."""
 
-_WHOLE_S = 20.0
+WHOLE_S = 20.0
 """For a body to come in whole."""
-
-_REST_S = 5.0
-_MAX_REST_BYTES = 256 * 1024 * 1024
 
 
 async def read_body(
@@ -46,7 +42,7 @@ async def read_body(
     parts: list[bytes] = []
     received = size = 0
     try:
-        with anyio.fail_after(_WHOLE_S):
+        with anyio.fail_after(WHOLE_S):
             async for chunk in request.stream():
                 received += len(chunk)
                 part = inflate.decompress(chunk, max_bytes + 1 - size) if inflate else chunk
@@ -58,22 +54,9 @@ async def read_body(
     except zlib.error as error:
         raise Refused(400, "broken_encoding", f"the body is no {encoding}: {error}") from None
     except TimeoutError:
-        raise Refused(408, "too_slow", f"the body did not come within {_WHOLE_S:.0f} s") from None
+        raise Refused(408, "too_slow", f"the body did not come within {WHOLE_S:.0f} s") from None
     except ClientDisconnect:
         raise Refused(400, "gone", "the client went away in the middle of the body") from None
     if inflate and (not inflate.eof or inflate.unused_data):
         raise Refused(400, "broken_encoding", f"the {encoding} body ends too early or goes on after its end")
     return b"".join(parts)
-
-
-async def let_come(request: Request) -> None:
-    """Takes what still comes of a body that is refused, up to a bound.
-
-    A connection that is closed with bytes unread is reset, and many a client then loses the answer.
-    """
-    received = 0
-    with suppress(ClientDisconnect, RuntimeError), anyio.move_on_after(_REST_S):
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > _MAX_REST_BYTES:
-                return

@@ -7,7 +7,7 @@ and never ends, or whose answer nobody reads.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,9 +15,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 __all__ = ["Connection"]
 
 MAX_CONNECTIONS = 256
-_REQUEST_S = 30.0
+REQUEST_S = 30.0
 """For a whole request to come in; also for what still comes of one that is answered already."""
-_UNREAD_S = 60.0
+UNREAD_S = 60.0
 """For a client to go on reading an answer."""
 _IDLE_S = 75.0
 
@@ -36,27 +36,39 @@ class Connection(H11Protocol):
 
     _waiting: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _lingering = False
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Transport(self, transport)))
         if len(self.connections) > MAX_CONNECTIONS:
             transport.write(_FULL)
             transport.close()
         else:
-            self._wait(_REQUEST_S)
+            self._wait(REQUEST_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
         self.resume_writing()
         super().connection_lost(exc)
 
+    def linger(self) -> None:
+        """Takes, and lets go of, what still comes of a body that nobody wants."""
+        self._lingering = True
+        self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._lingering:
+            super().data_received(data)
+
     def handle_events(self) -> None:
         super().handle_events()
+        if self._lingering:
+            return
         if self.transport.is_closing() or self.conn.their_state in (h11.DONE, h11.MUST_CLOSE, h11.ERROR):
             self._wait(None)
         elif self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
             if self._waiting is None:
-                self._wait(_REQUEST_S)
+                self._wait(REQUEST_S)
         elif self.timeout_keep_alive_task is None:
             # What came last was the rest of a body that nobody wanted, and has ended uvicorn's timer.
             self._wait(_IDLE_S)
@@ -64,7 +76,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(_UNREAD_S, self.transport.abort)
+            self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -79,6 +91,38 @@ class Connection(H11Protocol):
 
     def _late(self) -> None:
         self._waiting = None
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+        if self.conn.their_state is not h11.IDLE:
+            self.transport.abort()
+            return
+        if self.conn.trailing_data[0]:
             self.transport.write(_SLOW)
         self.transport.close()
+
+
+class _Transport:
+    """The transport, which ends with the answer and not before it is read.
+
+    A connection that is closed with bytes unread is reset, and many a client then loses the answer. So where the client
+    is still sending, our side alone is closed, and what comes is let go of until the client has closed its own.
+    """
+
+    def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._ended = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._ended or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        self._ended = True
+        if self._connection.conn.their_state is h11.SEND_BODY and self._connection.cycle.response_complete:
+            self._transport.write_eof()
+            self._connection.linger()
+        else:
+            self._transport.close()

@@ -29,7 +29,7 @@ _TRIES = 20
 _MAX_CALLS = 256
 """At once, of all connections; they wait for `_MAX_READING` with nothing read of them."""
 _MAX_READING = 4
-_READ_S = 10.0
+READ_S = 10.0
 """For a message to come in: a client that stops in the middle keeps others waiting no longer than that."""
 _RETRY_AFTER_S = 1
 _STATUS = {400: "INVALID_ARGUMENT", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
@@ -106,9 +106,9 @@ class GrpcReceiver:
 
     async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
         try:
-            return await asyncio.wait_for(messages.__anext__(), _READ_S)
+            return await asyncio.wait_for(messages.__anext__(), READ_S)
         except asyncio.TimeoutError:
-            raise Refused(400, "too_slow", f"the message did not come within {_READ_S:.0f} s") from None
+            raise Refused(400, "too_slow", f"the message did not come within {READ_S:.0f} s") from None
         except StopAsyncIteration:
             # The core has ended the call already, with what is wrong: longer than it may be, or in an unknown encoding.
             raise Refused(413, "unreadable", f"the message is longer than {MAX_BODY_BYTES} bytes, or broken") from None

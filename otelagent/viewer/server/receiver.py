@@ -18,7 +18,7 @@ from starlette.responses import Response
 from otelagent.viewer.ingest import SIGNALS, Malformed, TooMuch, decode, empty_response
 from otelagent.viewer.server.answers import JSON, PROTOBUF, Refused, media_of, refusal
 from otelagent.viewer.server.arrivals import Arrivals
-from otelagent.viewer.server.bodies import MAX_BODY_BYTES, let_come, read_body
+from otelagent.viewer.server.bodies import MAX_BODY_BYTES, read_body
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,7 +66,6 @@ class Receiver:
             self.arrivals.took(batch)
         except Refused as error:
             self.count(error.code)
-            await let_come(request)
             return refusal(request, error)
         return _answer(signal, batch, media)
 
@@ -74,7 +73,6 @@ class Receiver:
         """``POST`` to a path that nothing takes."""
         self.arrivals.missed(request.scope["path"])
         self.count("wrong_path")
-        await let_come(request)
         paths = ", ".join(f"/v1/{signal}" for signal in SIGNALS)
         return refusal(request, Refused(404, "wrong_path", f"OTLP/HTTP is taken on {paths}"))
 
