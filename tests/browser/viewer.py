@@ -31,10 +31,16 @@ class Viewer:
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", str(port)]
+        command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", str(port), "--grpc-port", "0"]
         command += ["--store", str(folder / "store.db")]
         with (folder / "viewer.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=outside())
+            self._process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**outside(), "XDG_RUNTIME_DIR": str(folder)},
+            )
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if "/?token=" in line:

@@ -1,6 +1,6 @@
 // @ts-check
 // A trace: what it is, where its time went, its spans, its errors, its log records.
-import { html, typing, useEffect, useMemo, useRef, useState } from "../html.js";
+import { html, typing, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../html.js";
 import { embedded } from "../api.js";
 import { Trace } from "../model/trace.js";
 import { rowsOf } from "../model/rows.js";
@@ -107,7 +107,8 @@ function Loaded({ trace }) {
     const half = Math.max(((range[1] - range[0]) * factor) / 2, 50);
     setRange([Math.max(0, middle - half), Math.min(trace.duration, middle + half)]);
   };
-  useEffect(() => {
+  // Before anyone can press the next key: it must find what is shown now.
+  useLayoutEffect(() => {
     const keys = /** @type {Record<string, () => void>} */ ({
       n: () => search.step(1),
       N: () => search.step(-1),
