@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ __all__ = ["OpenSpans", "requests"]
 
 _MAX_SPANS = 2_000
 """At a time: of more, those that came last are not known here, so that looking for old ones stays cheap."""
-_REQUEST_SPANS = 256
+# In memory, about: of one span, of one request, of all requests at a time.
 _MAX_SPAN_BYTES = 256 * 1024
-"""In memory, about; of a larger one nothing is told before its end."""
+_REQUEST_BYTES = 1024 * 1024
+_MAX_BYTES = 8 * 1024 * 1024
 
 
 class OpenSpans:
@@ -77,22 +78,32 @@ class OpenSpans:
         return True
 
 
-def requests(spans: Sequence[Any]) -> Iterator[bytes]:
-    """Encoded OTLP requests of open spans as they are now; what can't be read or encoded is left out."""
-    for at in range(0, len(spans), _REQUEST_SPANS):
-        readable = [one for one in map(_readable, spans[at : at + _REQUEST_SPANS]) if one is not None]
-        if readable:
-            yield from _encoded(readable)
+def requests(spans: Iterable[Any]) -> Iterator[bytes]:
+    """Encoded OTLP requests of open spans as they are now.
 
-
-def _readable(span: Any) -> ReadableSpan | None:
+    What can't be read or encoded is left out, and so are large spans and what is too much for once: it is told when it
+    ends.
+    """
     weigh, _ = _sdk()
-    try:
-        readable: ReadableSpan = span._readable_span()
+    waiting: list[ReadableSpan] = []
+    size = total = 0
+    for span in spans:
+        try:
+            readable = span._readable_span()
+            weight = weigh(readable)[1]
+        except ISOLATED:
+            continue
         # It may have ended meanwhile.
-        return readable if readable.end_time is None and weigh(readable)[1] <= _MAX_SPAN_BYTES else None
-    except ISOLATED:
-        return None
+        if readable.end_time is not None or weight > _MAX_SPAN_BYTES or total + weight > _MAX_BYTES:
+            continue
+        total += weight
+        if size + weight > _REQUEST_BYTES:
+            yield from _encoded(waiting)
+            waiting, size = [], 0
+        waiting.append(readable)
+        size += weight
+    if waiting:
+        yield from _encoded(waiting)
 
 
 def _encoded(spans: list[ReadableSpan]) -> Iterator[bytes]:

@@ -48,7 +48,7 @@ class RunningSpans:
         found, *before = row
         if before[_DURATION] >= 0:
             return False
-        if len(self._heard_s) < _KNOWN:
+        if found in self._heard_s or len(self._heard_s) < _KNOWN:
             self._heard_s[found] = time.monotonic()
         if now == tuple(before):
             return False

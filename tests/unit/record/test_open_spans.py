@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otelagent.config import load
 from otelagent.delivery import Ledger
@@ -101,6 +104,37 @@ def test_what_has_ended_meanwhile_and_what_is_huge_is_left_out(opened: Open) -> 
     assert [span.name for span in sent(*watched)] == ["fine"]
     huge.end()
     fine.end()
+
+
+def test_what_is_told_at_a_time_is_bounded(opened: Open) -> None:
+    engine, open_spans = opened()
+    tracer = engine.provider.get_tracer("test")
+    spans = [tracer.start_span(str(number), attributes={"text": "a" * 200_000}) for number in range(60)]
+    bodies = list(requests(open_spans.watched(0).values()))
+    assert max(map(len, bodies)) <= 1024 * 1024
+    assert 4 * 1024 * 1024 < sum(map(len, bodies)) <= 8 * 1024 * 1024
+    for span in spans:
+        span.end()
+
+
+def test_spans_of_a_provider_that_the_application_has_set(opened: Open) -> None:
+    engine, open_spans = opened()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(engine.span_processor)
+    span = provider.get_tracer("test").start_span("theirs")
+    assert names(open_spans) == ["theirs"]
+    assert [one.name for one in sent(*open_spans.watched(0).values())] == ["theirs"]
+    span.end()
+    assert open_spans.rest()
+
+
+def test_processors_hear_what_they_always_do(opened: Open) -> None:
+    engine, _ = opened()
+    exporter = InMemorySpanExporter()
+    engine.provider.add_span_processor(SimpleSpanProcessor(exporter))  # type: ignore[attr-defined]
+    with engine.provider.get_tracer("test").start_as_current_span("both"):
+        pass
+    assert [span.name for span in exporter.get_finished_spans()] == ["both"]
 
 
 def test_there_is_a_bound(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
