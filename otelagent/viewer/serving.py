@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from otelagent.viewer import state as states
 from otelagent.viewer.process import DEFAULT_PORT
@@ -57,7 +58,7 @@ def serve(
     lost_after_s: float = 15.0,
     on_ready: Callable[[Viewer, State], object] = lambda viewer, state: None,
 ) -> None:
-    """Runs a viewer until SIGINT or SIGTERM.
+    """Runs a viewer until SIGINT or SIGTERM. In the main thread.
 
     :param port: of the page and of OTLP/HTTP; the next one if it is busy, any for 0.
     :param grpc_port: of OTLP/gRPC; the next one if it is busy, any for 0; None for 4317, or any where `port` is any.
@@ -70,6 +71,8 @@ def serve(
     :param on_ready: called when it listens and can be found.
     :raises OSError: no port is free.
     :raises WrongFile: the file is no store.
+    :raises KeyboardInterrupt: after SIGINT.
+    :raises SystemExit: after SIGTERM.
     """
     # Nobody traces the viewer, whatever its environment says.
     os.environ["OTELAGENT_ENABLED"] = "false"
@@ -82,6 +85,9 @@ def serve(
     from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT as DEFAULT_GRPC_PORT
     from otelagent.viewer.store.store import Store
 
+    # The server takes the signal while it runs, and sends it to the process again when it has ended: what stands here
+    # has the last word, and must leave the store its time.
+    signal.signal(signal.SIGTERM, _end)
     listener = bind(port)
     store = Store(path, max_age_s=max_age_s, max_bytes=max_bytes, lost_after_s=lost_after_s)
     listed: list[tuple[str, State]] = []
@@ -130,3 +136,7 @@ def serve(
     finally:
         store.close()
         listener.close()
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)

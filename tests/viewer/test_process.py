@@ -119,6 +119,24 @@ def test_what_a_killed_one_has_left_is_not_taken_for_one() -> None:
     assert find_or_start(0).started_here
 
 
+def test_what_a_killed_one_had_stored_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    first = find_or_start(0)
+    (left,) = tmp_path.iterdir()
+    os.kill(first.pid, signal.SIGKILL)
+    wait_until(lambda: not alive(first.pid))
+    second = find_or_start(0)
+    (there,) = tmp_path.iterdir()
+    assert there != left
+    # One that lives is left alone.
+    another = "from otelagent.viewer.store.store import Store; Store().close()"
+    subprocess.run([sys.executable, "-c", another], check=True)
+    assert list(tmp_path.iterdir()) == [there]
+    assert [one.pid for one in find()] == [second.pid]
+    stop()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_program_on_its_port_is_not_taken_for_it() -> None:
     class Other(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from otelagent.viewer.rows import Batch
 from otelagent.viewer.store.owner import Owner
 from otelagent.viewer.store.retention import Retention, used_bytes
 from otelagent.viewer.store.schema import WrongFile, first_and_last, open_reader, open_writer
+from otelagent.viewer.store.temporary import TemporaryPlace
 from otelagent.viewer.store.touched import Touched
 from otelagent.viewer.store.writer import Writer
 
@@ -50,15 +49,15 @@ class Store:
         max_waiting_bytes: int = 32 * 2**20,
         lost_after_s: float = 15.0,
     ) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="otelagent-ui-") if path is None else None
-        self.path = os.path.join(self._temporary.name, "traces.db") if self._temporary is not None else str(path)
+        self._temporary = TemporaryPlace() if path is None else None
+        self.path = self._temporary.path if self._temporary is not None else str(path)
         self._retention = Retention(max_age_s, max_bytes)
         self._listeners: list[Callable[[Touched], object]] = []
         self._lock = threading.Lock()
         self.refused = 0
         """Items for which there was no room."""
         try:
-            self._owner = Owner(self.path)
+            self._owner = self._temporary.owner if self._temporary is not None else Owner(self.path)
         except BlockingIOError:
             raise WrongFile(f"{self.path} is in use by another viewer") from None
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
@@ -124,7 +123,7 @@ class Store:
         self._connection.close()
         self._owner.release()
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary.remove()
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
