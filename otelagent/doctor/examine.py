@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from otelagent.config import Config, load
-from otelagent.doctor import application, check, destination, receiving, setup
+from otelagent.doctor import answer, application, check, network, receiving, setup
 from otelagent.doctor.check import Check, Finding, Result
-from otelagent.doctor.destination import Target, targets
 from otelagent.doctor.observe import Observation
 from otelagent.doctor.setup import Setup
+from otelagent.doctor.target import Target, targets
 from otelagent.errors import ConfigError
 
 __all__ = ["all_checks", "examine_command", "examine_destinations", "examine_setup"]
+
+# Asked once for each place, however many signals go there.
+_PLACE = (*network.CHECKS, *answer.CHECKS)
 
 
 def examine_setup(given: Setup) -> list[Result]:
@@ -21,19 +24,19 @@ def examine_setup(given: Setup) -> list[Result]:
 def examine_destinations(given: Setup) -> list[Result]:
     """Tries every destination: each place once, and each signal."""
     if given.config is None:
-        return [Result(one, Finding("skip", "the settings are wrong")) for one in destination.CHECKS]
+        return [Result(one, Finding("skip", "the settings are wrong")) for one in (*_PLACE, *answer.ITEMS)]
     try:
         requests = destination_requests(given)
     except ConfigError as error:
-        return [Result(one, Finding("skip", f"nothing can be recorded: {error}")) for one in destination.ITEMS]
+        return [Result(one, Finding("skip", f"nothing can be recorded: {error}")) for one in answer.ITEMS]
     found = targets(given.config, requests, given.environ, given.timeout_s)
     results: list[Result] = []
     seen: set[tuple[object, ...]] = set()
     for target in found:
         if target.export.exporter == "otlp" and (key := _place(target)) not in seen:
             seen.add(key)
-            results += check.run(destination.NETWORK, target)
-    for one in destination.ITEMS:
+            results += check.run(_PLACE, target)
+    for one in answer.ITEMS:
         for target in found:
             results += check.run((one,), target)
     return results
@@ -57,9 +60,10 @@ def _place(target: Target) -> tuple[object, ...]:
     differs = ("protocol", "certificate", "client_certificate", "client_key", "headers_file", "bearer_token_file")
     # The signals' paths differ; a second place is one that is reached otherwise.
     path = otlp.endpoint.removesuffix(f"/v1/{target.signal}")
-    return (path, *(getattr(otlp, name) for name in differs))
+    headers, token_url = tuple(otlp.headers.items()), otlp.oauth2.token_url
+    return (path, headers, token_url, *(getattr(otlp, name) for name in differs))
 
 
 def all_checks() -> tuple[Check, ...]:
     """Every check there is, in the order in which they are told."""
-    return (*setup.CHECKS, *destination.CHECKS, *application.CHECKS, *receiving.CHECKS)
+    return (*setup.CHECKS, *network.CHECKS, *answer.CHECKS, *answer.ITEMS, *application.CHECKS, *receiving.CHECKS)

@@ -56,7 +56,7 @@ def test_nothing_listens_and_then_a_collector_does() -> None:
     report = doctor(f"--endpoint={endpoint}", "--logs-exporter=otlp")
     assert report.code == 1
     assert [report.status(name) for name in ("connect", "span", "log_record")] == ["fail"] * 3
-    assert "otelagent ui" in report.said("connect")
+    assert "otelagent-run --ui" in report.said("connect")
 
 
 def test_a_name_without_an_address() -> None:

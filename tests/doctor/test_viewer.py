@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from otelagent.doctor.check import run
 from otelagent.doctor.listeners import who_listens
+from otelagent.doctor.receiving import CHECKS
 from tests.doctor.harness import clean_environ
 from tests.viewer.requests import Traces, logs
 from tests.viewer.running import Viewer
@@ -116,6 +121,32 @@ def test_the_standard_port_is_another_programs(viewer: Viewer) -> None:
     assert not who_listens(port_number)
 
 
+def test_a_viewer_without_grpc(viewer: Viewer, tmp_path: Path) -> None:
+    (tmp_path / "grpc.py").write_text("raise ImportError('it is not installed')")
+    command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environ(PYTHONPATH=str(tmp_path)))
+    try:
+        assert process.stdout is not None
+        address = re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)", process.stdout.readline())
+        assert address is not None
+        headers = {"Authorization": f"Bearer {address[2]}"}
+        with urllib.request.urlopen(urllib.request.Request(f"{address[1]}/api/checks", headers=headers)) as answer:
+            (grpc,) = [one for one in json.load(answer)["checks"] if one["id"] == "viewer_grpc"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert grpc["status"] == "warn"
+    assert "pip install grpcio" in grpc["advice"]
+    # Where it is installed, gRPC is taken; here on any port, which is told too.
+    assert viewer.grpc.rpartition(":")[2] in found(viewer, "viewer_grpc")["detail"]
+
+
+def test_on_the_standard_ports_nothing_is_to_be_set() -> None:
+    usual = SimpleNamespace(http="http://127.0.0.1:4318", http_port=4318, grpc_port=4317, others={})
+    ports = [check for check in CHECKS if check.id in ("viewer_port", "viewer_grpc")]
+    assert [result.status for result in run(ports, usual)] == ["pass", "pass"]
+
+
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "store" / "traces.db"
     path.parent.mkdir()
@@ -130,8 +161,6 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_log_records_of_traces_that_were_sampled_out() -> None:
-    from otelagent.doctor.check import run
-    from otelagent.doctor.receiving import CHECKS
     from otelagent.viewer.ingest import decode
     from otelagent.viewer.store.absent import logs_without_spans
     from otelagent.viewer.store.store import Store

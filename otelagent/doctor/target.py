@@ -1,0 +1,108 @@
+"""A destination as it is tried: where one signal goes, and what became of an item that was sent there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from otelagent.delivery import Accepted, open_transport
+from otelagent.doctor.place import Place
+from otelagent.doctor.synthetic import Sending, send
+
+if TYPE_CHECKING:
+    from otelagent.config import Config
+    from otelagent.config.model import Export
+
+__all__ = ["Target", "targets"]
+
+_NO_OTLP = ("redirect", "malformed_response")
+
+
+class Target:
+    """Where one signal goes, and what comes of trying it.
+
+    :param name: the destination's, empty for the main one.
+    :param requests: what is sent, by signal.
+    :param timeout_s: for each step.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        signal: str,
+        name: str,
+        requests: Mapping[str, bytes],
+        environ: Mapping[str, str],
+        timeout_s: float,
+    ) -> None:
+        self.config = config
+        self.signal = signal
+        self.name = name
+        self.environ = environ
+        self.timeout_s = timeout_s
+        self._requests = requests
+        self.export: Export = config.export(signal, name)
+        self.place = Place(self.export.otlp, timeout_s)
+
+    @property
+    def about(self) -> str:
+        """For people."""
+        endpoint = self.export.otlp.masked_endpoint if self.export.exporter == "otlp" else self.export.exporter
+        return f"{self.name} → {endpoint}" if self.name else endpoint
+
+    @cached_property
+    def sending(self) -> Sending:
+        """The signal's item."""
+        transport = open_transport(self.config, self.signal, self.name)
+        return send(transport, self.signal, self._requests[self.signal], self.timeout_s)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the item was taken."""
+        return isinstance(self.sending.result, Accepted)
+
+    @property
+    def reason(self) -> str:
+        """Why it wasn't, as the ledger says; empty if it was."""
+        result = self.sending.result
+        return "" if isinstance(result, Accepted) else "timeout" if result is None else result.reason
+
+    @property
+    def answered(self) -> bool:
+        """Whether what answered is of the endpoint's scheme. Servers with TLS answer HTTP with 400, and no other."""
+        said = self.reason.startswith(("http_", *_NO_OTLP, "grpc_unauthenticated", "grpc_permission_denied"))
+        return self.arrived or (said and self.reason != "http_400")
+
+    @property
+    def message(self) -> str:
+        """What there is to say about it."""
+        result = self.sending.result
+        return "" if result is None else result.message
+
+    def send_metric(self) -> Sending | None:
+        """A metric to the same place; None where its address is the spans' alone."""
+        from otelagent.delivery.transports.grpc import GrpcTransport
+        from otelagent.delivery.transports.http import HttpTransport
+
+        otlp = self.export.otlp
+        if otlp.protocol == "grpc":
+            return send(GrpcTransport(otlp, "metrics"), "metrics", self._requests["metrics"], self.timeout_s)
+        url = urlsplit(otlp.endpoint)
+        if not url.path.endswith("/v1/traces"):
+            return None
+        endpoint = url._replace(path=url.path.removesuffix("traces") + "metrics").geturl()
+        changed = type(otlp)(**{**vars(otlp), "endpoint": endpoint})
+        return send(HttpTransport(changed, "metrics"), "metrics", self._requests["metrics"], self.timeout_s)
+
+
+def targets(
+    config: Config, requests: Mapping[str, bytes], environ: Mapping[str, str], timeout_s: float
+) -> list[Target]:
+    """Every destination of every signal that is exported, the spans' first."""
+    return [
+        Target(config, signal, name, requests, environ, timeout_s)
+        for signal in ("traces", "logs")
+        for name in config.destination_names(signal)
+    ]
