@@ -40,6 +40,7 @@ _MAX_LIMIT = 500
 _MAX_CONDITIONS = 16
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _MAX_NAMED = 20
+_MAX_ID = 2**63 - 1
 _SIGNAL_OF = {"resourceSpans": "traces", "resourceLogs": "logs", "resourceMetrics": "metrics"}
 
 
@@ -153,7 +154,8 @@ class Api:
             max_ns=_milliseconds(asked, "max_ms"),
             from_ns=_integer(asked, "from"),
             to_ns=_integer(asked, "to"),
-            text=asked.get("q", "").strip(),
+            # FTS5 takes a zero byte for the end of the query.
+            text=asked.get("q", "").replace("\0", " ").strip(),
             attributes=attributes,
         )
         found: dict[str, Any] = await self._read(listing.traces, wanted, _limit(asked), _integer(asked, "before"))
@@ -227,7 +229,7 @@ class Api:
     async def points(self, request: Request) -> Any:
         """Of one metric."""
         low, high = _between(request.query_params)
-        return {"series": await self._read(overview.points, request.path_params["metric"], low, high)}
+        return {"series": await self._read(overview.points, min(request.path_params["metric"], _MAX_ID), low, high)}
 
     async def take(self, request: Request) -> Any:
         """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them. Names the first traces."""
