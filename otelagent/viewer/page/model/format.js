@@ -100,7 +100,6 @@ function two(number) {
 }
 
 export const KINDS = ["", "internal", "server", "client", "producer", "consumer"];
-export const STATUSES = ["unset", "ok", "error"];
 
 /** @param {number} severity of a log record, 0 to 24 */
 export function level(severity) {

@@ -1,6 +1,6 @@
 // @ts-check
 // The list of traces: the latest first, as they come.
-import { html, typing, useEffect, useRef, useState } from "../html.js";
+import { html, typing, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
 import { ago, count, counted, date, duration, moment } from "../model/format.js";
 import { since } from "../model/period.js";
@@ -17,6 +17,13 @@ import { Empty } from "./empty.js";
 
 const PAGE = 100;
 const SERVICES_SHOWN = 3;
+/** Of more, only the first page stays live. */
+const MOST_KEPT = 5_000;
+
+/**
+ * @typedef {{key: string, answer: Found | null, traces: TraceSummary[], next: number | null, complete: boolean,
+ *   searchedTo: string | null, more: boolean}} List what is shown: the first page and what was loaded below it
+ */
 
 export function TraceList() {
   const query = place.value.query;
@@ -24,30 +31,23 @@ export function TraceList() {
   const mark = query.getAll("mark").slice(-2);
   const key = JSON.stringify(wanted);
   const { answer, error, asking } = useAnswer("traces", { ...wanted, limit: PAGE });
-  const [more, setMore] = useState({ key, traces: /** @type {TraceSummary[]} */ ([]), next: /** @type {number | null} */ (null), complete: true });
   const [loading, setLoading] = useState(false);
-  const found = together(/** @type {Found | null} */ (answer), more.key === key && !asking ? more : null);
-  const shown = useRef(/** @type {{key: string, traces: TraceSummary[]}} */ ({ key, traces: [] }));
-
-  // What stood below stays below while new traces come above.
-  useEffect(() => {
-    if (!answer || asking) return;
-    const before = shown.current.key === key ? shown.current.traces : [];
-    const ids = new Set(/** @type {Found} */ (answer).traces.map((one) => one.id));
-    const last = before.reduce((found, one, i) => (ids.has(one.id) ? i : found), -1);
-    const below = last < 0 ? [] : before.slice(last + 1);
-    if (below.length && more.key === key) setMore({ ...more, traces: below });
-    else if (more.traces.length || more.key !== key) setMore({ key, traces: [], next: null, complete: true });
-  }, [answer, asking]);
-  if (found && !asking) shown.current = { key, traces: found.traces };
+  const list = useRef(/** @type {List} */ ({ key: "", answer: null, traces: [], next: null, complete: true, searchedTo: null, more: false }));
+  if (answer && !asking && list.current.answer !== answer) list.current = renewed(list.current, key, answer);
+  const found = list.current.answer ? list.current : null;
 
   const load = () => {
-    if (!found || loading) return;
     setLoading(true);
     const { last, ...rest } = wanted;
-    ask("traces", { ...(last ? { from: since(last) } : {}), ...rest, limit: PAGE, before: found.next })
+    ask("traces", { ...(last ? { from: since(last) } : {}), ...rest, limit: PAGE, before: list.current.next })
       .then(
-        (page) => setMore({ key, traces: [...(more.key === key ? more.traces : []), ...page.traces], next: page.next, complete: page.complete }),
+        (/** @type {Found} */ page) => {
+          const now = list.current;
+          if (now.key !== key) return;
+          const ids = new Set(now.traces.map((one) => one.id));
+          const traces = [...now.traces, ...page.traces.filter((one) => !ids.has(one.id))];
+          list.current = { ...now, traces, next: page.next, complete: page.complete, searchedTo: page.searched_to, more: true };
+        },
         (problem) => tell({ text: problem.message, bad: true }),
       )
       .finally(() => setLoading(false));
@@ -71,18 +71,28 @@ export function TraceList() {
       ${mark.length > 0 && html`<${Marked} mark=${mark} traces=${found.traces} onClear=${() => go(["traces"], wanted, true)} />`}
       <${Table} traces=${found.traces} mark=${mark} onMark=${toggle} old=${asking} />
       <p class="foot">
-        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">the search was cut off after a quarter of a second${found.searched_to ? `, at ${moment(found.searched_to)}` : ""}</span>`}
+        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">the search was cut off after a quarter of a second${found.searchedTo ? `, at ${moment(found.searchedTo)}` : ""}</span>`}
         ${found.next !== null ? html`<button onClick=${load} disabled=${loading}>${loading ? "Loading…" : found.complete ? "Show more" : "Search on"}</button>` : html` · that is all`}
       </p>
     `}
   </div>`;
 }
 
-/** @param {Found | null} first @param {{traces: TraceSummary[], next: number | null, complete: boolean} | null} more @returns {Found | null} */
-function together(first, more) {
-  if (!first || !more?.traces.length) return first;
-  const ids = new Set(first.traces.map((one) => one.id));
-  return { traces: [...first.traces, ...more.traces.filter((one) => !ids.has(one.id))], next: more.next, complete: more.complete, searched_to: first.searched_to };
+/**
+ * The list with a new first page. What was loaded below it stays, as long as the two meet: else there would be a gap.
+ *
+ * @param {List} list
+ * @param {string} key
+ * @param {Found} answer
+ * @returns {List}
+ */
+function renewed(list, key, answer) {
+  const { traces, next, complete, searched_to: searchedTo } = answer;
+  const fresh = { key, answer, traces, next, complete, searchedTo, more: false };
+  if (list.key !== key || !list.more || list.traces.length > MOST_KEPT) return fresh;
+  const ids = new Set(traces.map((one) => one.id));
+  const meet = list.traces.reduce((last, one, i) => (ids.has(one.id) ? i : last), -1);
+  return meet < 0 ? fresh : { ...list, answer, traces: [...traces, ...list.traces.slice(meet + 1)] };
 }
 
 /** @param {{mark: string[], traces: TraceSummary[], onClear: () => void}} properties */

@@ -2,7 +2,7 @@
 // One span with everything that is known of it.
 import { html, useState, valueOf } from "../html.js";
 import { embedded } from "../api.js";
-import { count, date, duration, KINDS, level, moment, STATUSES } from "../model/format.js";
+import { count, date, duration, KINDS, level, moment } from "../model/format.js";
 import { sql } from "../model/sql.js";
 import { colour } from "../colours.js";
 import { address, copy } from "../state.js";
@@ -16,6 +16,8 @@ import { SpanMetrics } from "./span-metrics.js";
 
 const QUERIES = ["db.query.text", "db.statement"];
 const MANY_ATTRIBUTES = 12;
+/** By the status; of one that isn't set there is nothing to say. */
+const STATUS_TAGS = [null, html`<span class="tag good">ok</span>`, html`<span class="tag bad">failed</span>`];
 
 /** @param {{trace: Trace, span: number, onClose: () => void, onReveal: (span: number) => void}} properties */
 export function SpanDetail({ trace, span, onClose, onReveal }) {
@@ -32,7 +34,7 @@ export function SpanDetail({ trace, span, onClose, onReveal }) {
       ${one && html`<button class="icon" aria-label="Copy the span as JSON" title="Copy as JSON" onClick=${() => copy(JSON.stringify(one, null, 2))}><${Icon} name="copy" /></button>`}
       <button class="icon" aria-label="Close" title="Close ( Esc )" onClick=${onClose}><${Icon} name="close" /></button></div>
     <p class="sub"><span class="service"><i class="dot" style=${`background:${colour(trace.service(span))}`}></i>${trace.service(span)}</span><span>${KINDS[trace.data.spans.kind[span]] || "kind not given"}</span>
-      ${state ? html`<span class=${`tag ${state === "running" ? "running" : "warn"}`}>${state}</span>` : html`<span class=${trace.failed(span) ? "tag bad" : "dim"}>${trace.failed(span) ? "failed" : `status ${STATUSES[trace.data.spans.status[span]] ?? ""}`}</span>`}</p>
+      ${state ? html`<span class=${`tag ${state === "running" ? "running" : "warn"}`}>${state}</span>` : STATUS_TAGS[trace.data.spans.status[span]]}</p>
     <dl class="facts">
       <div><dt>Duration</dt><dd>${duration(trace.took(span))}</dd></div>
       <div><dt>Self</dt><dd>${duration(trace.self[span])}</dd></div>

@@ -1,7 +1,7 @@
 // @ts-check
 // One row of the waterfall: a span, or repeated siblings folded into one.
 import { html } from "../html.js";
-import { count, counted, duration, KINDS, STATUSES } from "../model/format.js";
+import { count, counted, duration, KINDS } from "../model/format.js";
 import { colour } from "../colours.js";
 
 const INDENT_PX = 14;
@@ -28,7 +28,7 @@ export function SpanRow({ trace, row, place, at, odd, chosen, found, collapsed, 
     <span class="w-name" role="gridcell" style=${indent(row.depth)}>
       ${row.children ? html`<${Twist} open=${!collapsed} onToggle=${onToggle} />` : html`<span class="twist"></span>`}
       <i class="edge" style=${`background:${colour(service)}`}></i><b title=${trace.name(span)}>${trace.name(span)}</b>
-      ${failed && html`<span class="sign bad" title=${trace.data.messages[span] ?? STATUSES[2]}>!</span>`}
+      ${failed && html`<span class="sign bad" title=${trace.data.messages[span] ?? "Failed"}>!</span>`}
       ${state === "running" && html`<span class="tag running">running</span>`}
       ${state === "lost" && html`<span class="tag warn" title="Its process has stopped telling of it: it ended without the span's end, or can't reach the viewer">lost</span>`}
       ${collapsed && row.children ? html`<span class="tag">${counted(trace.below[span], "span")}</span>` : ""}
