@@ -12,11 +12,12 @@ import json
 import math
 import re
 import sqlite3
+import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby, islice, repeat
+from itertools import chain, groupby, repeat
 from typing import Any
 
 from otelagent.viewer.rows import LOST, RUNNING
@@ -193,9 +194,21 @@ def _blocks(
                 high = low
         return
     possible = set(zones) if conditions or attributes else None
-    candidates = _candidates(connection, asked, before, possible, until_s)
-    while block := list(islice(candidates, next(sizes))):
+    block: list[int] = []
+    size = next(sizes)
+    late: _Late | None = None
+    try:
+        for one in _candidates(connection, asked, before, possible, until_s):
+            block.append(one)
+            if len(block) == size:
+                yield one, f"id IN ({_list(block)})"
+                block, size = [], next(sizes)
+    except _Late as error:
+        late = error
+    if block:
         yield block[-1], f"id IN ({_list(block)})"
+    if late is not None:
+        raise late
 
 
 def _conditions(asked: TraceFilter, columns: Sequence[str]) -> tuple[list[str], list[object]]:
@@ -216,12 +229,14 @@ def _candidates(
     sources = []
     if asked.text:
         operations, others = _by_words(connection, asked.text)
-        sources.append(iter([one for one in others if _wanted(one, before, possible)]))
+        sources.append(iter([2 * one for one in others if _wanted(one, before, possible)]))
     else:
         operations = _operations(connection, asked)
     sources += [_of_operation(connection, one, before, possible, until_s) for one in operations]
-    for trace, _ in groupby(heapq.merge(*sources, reverse=True)):
-        yield trace
+    for one, _ in groupby(heapq.merge(*sources, reverse=True)):
+        if one % 2:
+            raise _Late((one + 1) // 2)
+        yield one // 2
 
 
 def _wanted(trace: int, before: int, possible: set[int] | None) -> bool:
@@ -231,17 +246,21 @@ def _wanted(trace: int, before: int, possible: set[int] | None) -> bool:
 def _of_operation(
     connection: sqlite3.Connection, operation: int, before: int, possible: set[int] | None, until_s: float
 ) -> Iterator[int]:
+    """Twice the ids of its traces. An odd number stands for the end of the time, just below the last that was read: so
+    that what else is merged comes up to there too."""
     pending: list[int] = []
     sql = "SELECT last, traces FROM posting WHERE operation = ? ORDER BY last DESC"
     for last, traces in connection.execute(sql, (operation,)):
         while pending and pending[-1] > last:
-            yield pending.pop()
-        if time.monotonic() > until_s:
-            raise _Late(min(last + 1, before))
+            yield 2 * pending.pop()
+        if int.from_bytes(traces[:8], sys.byteorder) >= before:
+            continue
+        if last + 1 < before and time.monotonic() > until_s:
+            yield 2 * last + 1
         # A transaction's list may reach back behind those before it, where a trace went on.
         pending += [one for one in array("q", traces) if _wanted(one, before, possible)]
         pending.sort()
-    yield from reversed(pending)
+    yield from (2 * one for one in reversed(pending))
 
 
 def _operations(connection: sqlite3.Connection, asked: TraceFilter) -> list[int]:

@@ -1,0 +1,169 @@
+"""Many traces: found again when they are out of memory, paged and filtered without gaps, given up in slices."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otelagent.viewer.ingest import decode
+from otelagent.viewer.store import detail, listing, summaries, trace_ids
+from otelagent.viewer.store.listing import TraceFilter, attribute_filter
+from otelagent.viewer.store.store import Store
+from tests.viewer.requests import START_NS, Traces, logs
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(str(tmp_path / "traces.db"))
+    yield store
+    store.close()
+
+
+def put(store: Store, *requests: Traces) -> None:
+    for request in requests:
+        written = store.put(decode("traces", request.body))
+        assert written is not None
+        written.result(20)
+
+
+def names(store: Store, limit: int = 500, **asked: Any) -> list[str]:
+    """Of all pages."""
+    found: list[str] = []
+    before = None
+    while True:
+        page = store.read(listing.traces, TraceFilter(**asked), limit, before)
+        found += [one["name"] for one in page["traces"]]
+        if page["next"] is None:
+            return found
+        assert before is None or page["next"] < before
+        before = page["next"]
+
+
+def many(count: int, first: int = 0) -> tuple[list[bytes], list[Traces]]:
+    ids, requests = [], []
+    for at in range(first, first + count, 1000):
+        request = Traces(f"service-{at // 1000}")
+        for number in range(at, min(at + 1000, first + count)):
+            ids.append(os.urandom(16))
+            slow = 10**6 if number % 1000 == 7 else 10
+            request.span(f"n{number}", trace=ids[-1], start_us=number, duration_us=slow, number=number, tier="gold")
+        requests.append(request)
+    return ids, requests
+
+
+def test_a_trace_grows_however_long_ago_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(summaries, "_KNOWN_TRACES", 50)
+    monkeypatch.setattr(trace_ids, "_FILTER_TRACES", 300)
+    path = str(tmp_path / "traces.db")
+    store = Store(path)
+    ids, requests = many(2_000)
+    put(store, *requests)
+    for round_ in range(2):
+        late = Traces("late")
+        for trace in ids[::37]:
+            late.span(f"late {round_}", trace=trace, parent=b"p" * 8, start_us=5000)
+        put(store, late)
+        store.close()
+        store = Store(path)
+    assert store.status()["traces"] == 2_000
+    assert [len(found["spans"]["id"]) for one in ids[::37] if (found := store.read(detail.trace, one))] == [3] * len(
+        ids[::37]
+    )
+    assert sorted(names(store, service="late"), key=lambda name: int(name[1:])) == [f"n{n}" for n in range(0, 2000, 37)]
+    assert store.read(detail.trace, b"x" * 16) is None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"service": "service-1"},
+        {"min_ns": 10**9},
+        {"from_ns": START_NS + 1_500_000, "to_ns": START_NS + 2_500_000},
+        {"attributes": (attribute_filter("tier=gold"),)},
+        {"attributes": (attribute_filter("number>1990"), attribute_filter("tier~OLD"))},
+        {"attributes": (attribute_filter("number=1234"),)},
+        {"service": "service-1", "min_ns": 10**9},
+        {"text": "n12"},
+    ],
+    ids=str,
+)
+def test_what_is_cut_off_by_its_time_goes_on_without_a_gap(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    put(store, *many(3_000)[1])
+    at_leisure = names(store, **asked)
+    assert at_leisure
+    assert len(set(at_leisure)) == len(at_leisure)
+    monkeypatch.setattr(listing, "_TIME_S", 0.0)
+    first = store.read(listing.traces, TraceFilter(**asked), 3)
+    assert not first["complete"] or len(first["traces"]) == 3
+    assert names(store, 70, **asked) == at_leisure
+
+
+def test_an_attribute_is_found_without_reading_others(store: Store) -> None:
+    put(store, *many(4_000)[1])
+    read = store.read(lambda connection: _rows_read(connection, (attribute_filter("number=5"),)))
+    all_of_them = store.read(lambda connection: _rows_read(connection, (attribute_filter("number<0"),)))
+    assert read < all_of_them / 2
+    assert names(store, attributes=(attribute_filter("number=5"),)) == ["n5"]
+    assert names(store, attributes=(attribute_filter("nowhere"),)) == []
+
+
+def _rows_read(connection: sqlite3.Connection, attributes: Any) -> int:
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    connection.set_progress_handler(count, 100)
+    listing.traces(connection, TraceFilter(attributes=attributes))
+    connection.set_progress_handler(None, 0)
+    return steps
+
+
+def test_what_is_given_up_goes_in_slices_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9)
+    ids, requests = many(12_000)
+    put(store, *requests)
+    written = store.put(decode("logs", logs("of a trace", trace=ids[0])))
+    assert written is not None
+    written.result(20)
+    store.close()
+    store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
+    seen = []
+    while True:
+        before = store.status()["given_up_traces"]
+        if before == 12_000:
+            break
+        seen.append(before)
+    store.close()
+    connection = sqlite3.connect(tmp_path / "traces.db")
+    for table in ("trace", "span", "posting", "zone", "member", "trace_key", "log", "word"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    connection.close()
+    store = Store(str(tmp_path / "traces.db"))
+    put(store, *many(10)[1])
+    assert len(names(store)) == 10
+    store.close()
+
+
+def test_a_slice_is_some_thousand_spans(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    put(store, *many(12_000)[1])
+    connection, retention = store._connection, store._retention
+    store._writer.stop()
+    retention.max_age_s = -10.0
+    sizes: list[int] = []
+    while retention.prune(connection):
+        sizes.append(12_000 - sum(sizes) - connection.execute("SELECT count(*) FROM span").fetchone()[0])
+    assert len(sizes) >= 3
+    assert max(sizes) <= 5_000
+    store.close()
