@@ -23,18 +23,19 @@ class Viewer:
 
     :param options: more of the command line.
     :param before: Python to run in the process before the command, such as one that makes its times shorter.
+    :param grpc: whether it takes OTLP/gRPC here.
     :ivar grpc: ``host:port`` of OTLP/gRPC.
     :ivar log: what it has written to standard error.
     """
 
-    def __init__(self, *options: str, before: str = "") -> None:
+    def __init__(self, *options: str, before: str = "", grpc: bool = True) -> None:
         script = f"{before}\nfrom otelagent.cli.main import main\nimport sys\nsys.exit(main())"
         command = [sys.executable, "-c", script, "ui", "--port", "0", *options]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         found = self._read(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)")
         self.base, self.token = found.groups()
-        self.grpc = self._read(r"OTLP/gRPC is taken on http://(\S+)")[1]
+        self.grpc = self._read(r"OTLP/gRPC is taken on http://(\S+)")[1] if grpc else ""
 
     @property
     def log(self) -> str:

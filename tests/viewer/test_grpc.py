@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tests.viewer.requests import Traces, logs, metrics
@@ -78,3 +85,65 @@ def test_what_cannot_be_taken_is_told(
 
 def test_the_endpoint_is_told(viewer: Viewer) -> None:
     assert viewer.json("/api/status")["endpoints"]["grpc"] == f"http://{viewer.grpc}"
+
+
+def large() -> bytes:
+    """A request that leaves no room for another one of its size."""
+    traces = Traces("large")
+    traces.span().attributes.add(key="large").value.bytes_value = bytes(18 * 2**20)
+    return traces.body
+
+
+def test_a_client_hears_when_to_send_again(tmp_path: Path) -> None:
+    with Viewer("--store", str(tmp_path / "traces.db")) as viewer:
+        assert viewer.send("traces", Traces().body)[0] == 200
+        # Another program holds the store's file: what comes waits.
+        with sqlite3.connect(tmp_path / "traces.db", isolation_level=None) as other, ThreadPoolExecutor(1) as sender:
+            other.execute("BEGIN IMMEDIATE")
+            first = sender.submit(viewer.send, "traces", large())
+            until_s = time.monotonic() + 20
+            while viewer.send("traces", large())[0] != 429:
+                assert time.monotonic() < until_s
+            with pytest.raises(grpc.RpcError) as raised:
+                export(viewer.grpc, "traces", large())
+            other.execute("ROLLBACK")
+            assert first.result()[0] in (200, 503)
+        assert viewer.send("traces", Traces("after").body)[0] == 200
+        assert viewer.json("/api/status")["refused"]["busy"] >= 2
+    error: Any = raised.value
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    info = RetryInfo()
+    assert status.details[0].Unpack(info)
+    assert (status.code, info.retry_delay.seconds) == (8, 1)
+
+
+def test_a_message_that_never_comes_is_given_up() -> None:
+    ended = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        ended.wait(60)
+        yield from ()
+
+    with Viewer(before="from otelagent.viewer.server import grpc_receiver as one\none.READ_S = 0.5") as viewer:
+        with grpc.insecure_channel(viewer.grpc) as channel:
+            method: Any = channel.stream_unary(SERVICE.format("trace", "Trace"))
+            calls = [method.future(nothing(), timeout=60) for _ in range(8)]
+            # Others get their turn behind those that keep it for no longer than they may.
+            assert export(viewer.grpc, "traces", Traces("behind").body) == b""
+            assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+            ended.set()
+        assert viewer.json("/api/status")["refused"]["too_slow"] == 8
+
+
+def test_two_viewers_have_two_ports(viewer: Viewer) -> None:
+    port = viewer.grpc.rpartition(":")[2]
+    with Viewer("--grpc-port", port) as other:
+        assert other.grpc != viewer.grpc
+        assert other.json("/api/status")["endpoints"]["grpc"] == f"http://{other.grpc}"
+
+
+def test_without_grpcio_the_rest_works() -> None:
+    with Viewer(before="import sys\nsys.modules['grpc'] = None", grpc=False) as viewer:
+        assert viewer.send("traces", Traces().body)[0] == 200
+        assert viewer.json("/api/status")["endpoints"]["grpc"] is None

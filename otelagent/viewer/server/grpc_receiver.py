@@ -32,7 +32,13 @@ _MAX_READING = 4
 READ_S = 10.0
 """For a message to come in: a client that stops in the middle keeps others waiting no longer than that."""
 _RETRY_AFTER_S = 1
-_STATUS = {400: "INVALID_ARGUMENT", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
+_STATUS = {
+    400: "INVALID_ARGUMENT",
+    408: "DEADLINE_EXCEEDED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+}
 
 
 class NoGrpc(Exception):
@@ -67,6 +73,8 @@ class GrpcReceiver:
             # After decompression too; the core stops inflating there.
             ("grpc.max_receive_message_length", MAX_BODY_BYTES),
             ("grpc.max_metadata_size", 16 * 1024),
+            ("grpc.max_connection_idle_ms", 600_000),
+            ("grpc.server_handshake_timeout_ms", 10_000),
         )
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
         for signal, (module, prefix, *_) in SIGNALS.items():
@@ -108,7 +116,7 @@ class GrpcReceiver:
         try:
             return await asyncio.wait_for(messages.__anext__(), READ_S)
         except asyncio.TimeoutError:
-            raise Refused(400, "too_slow", f"the message did not come within {READ_S:.0f} s") from None
+            raise Refused(408, "too_slow", f"the message did not come within {READ_S:.0f} s") from None
         except StopAsyncIteration:
             # The core has ended the call already, with what is wrong: longer than it may be, or in an unknown encoding.
             raise Refused(413, "unreadable", f"the message is longer than {MAX_BODY_BYTES} bytes, or broken") from None
