@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (DemoError, OSError, http.client.HTTPException) as error:
-        _say(f"\notelagent demo: {error}")
+        print(f"\notelagent demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -16,6 +16,7 @@ _INTRODUCTION = """\
 Runs a command with OpenTelemetry tracing in it and in every Python process it starts.
 
   otelagent-run --ui python app.py
+  otelagent-run --console=tree python app.py
   otelagent-run --service-name shop uvicorn shop:app --workers 4
   otelagent-run --exporter console gunicorn shop.wsgi
 
