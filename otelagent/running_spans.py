@@ -80,6 +80,8 @@ class RunningSpans:
     def after_fork_in_child(self) -> None:
         """Starts over: the parent tells of its own spans."""
         self._open.after_fork_in_child()
+        for notices in self._notices or ():
+            notices.abandon()
         self._renew()
 
     def _wake_up(self) -> None:

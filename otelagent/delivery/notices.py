@@ -13,6 +13,7 @@ import httpcore
 
 from otelagent.delivery.otlp import user_agent
 from otelagent.delivery.transports.deadline import DeadlineNetwork
+from otelagent.delivery.transports.http_body import lower_headers
 
 __all__ = ["Notices"]
 
@@ -20,7 +21,7 @@ _TIMEOUT_S = 2.0
 _RETRY_S = 2.0
 _ANOTHER_S = 60.0
 """Before a server that is no viewer is asked again: there may be one later."""
-_VIEWER = b"otelagent-viewer"
+_VIEWER = "otelagent-viewer"
 _MAX_ANSWER_BYTES = 64 * 1024
 
 
@@ -33,6 +34,7 @@ class Notices:
     def __init__(self, endpoint: str) -> None:
         self._url = httpcore.URL(endpoint)
         self._next_s = 0.0
+        self._network = DeadlineNetwork()
 
     def send(self, requests: Callable[[], Iterable[bytes]]) -> bool:
         """One try for all, within two seconds. Never raises.
@@ -43,10 +45,9 @@ class Notices:
         if time.monotonic() < self._next_s:
             return False
         self._next_s = time.monotonic() + _RETRY_S
-        network = DeadlineNetwork()
-        network.begin_try(_TIMEOUT_S)
+        self._network.begin_try(_TIMEOUT_S)
         try:
-            with httpcore.ConnectionPool(max_connections=1, network_backend=network) as pool:
+            with httpcore.ConnectionPool(max_connections=1, network_backend=self._network) as pool:
                 if self._ask(pool, "GET", None)[1] != _VIEWER:
                     self._next_s = time.monotonic() + _ANOTHER_S
                     return False
@@ -58,7 +59,11 @@ class Notices:
         self._next_s = 0.0
         return True
 
-    def _ask(self, pool: httpcore.ConnectionPool, method: str, body: bytes | None) -> tuple[int, bytes]:
+    def abandon(self) -> None:
+        """Lets go of a connection in a fork child, where it is the parent's too."""
+        self._network.abandon()
+
+    def _ask(self, pool: httpcore.ConnectionPool, method: str, body: bytes | None) -> tuple[int, str]:
         headers = {"user-agent": user_agent(), **({"content-type": "application/x-protobuf"} if body else {})}
         with pool.stream(method, self._url, headers=list(headers.items()), content=body) as response:
             size = 0
@@ -66,4 +71,4 @@ class Notices:
                 size += len(part)
                 if size > _MAX_ANSWER_BYTES:
                     raise ValueError("a viewer's answer is short")
-            return response.status, dict(response.headers).get(b"server", b"")
+            return response.status, lower_headers(response).get("server", "")
