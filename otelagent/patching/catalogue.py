@@ -44,8 +44,9 @@ _IMPORT_NAMES = {
 }
 
 # Contrib instrumentors that read the application's configuration must wait until the application has named it: Django's
-# would otherwise configure the settings itself, and an application that names them a line later doesn't start.
-_AFTER_CALL = {"django": ("django", "setup")}
+# would otherwise configure the settings itself, and an application that names them a line later doesn't start. Of each
+# the function whose call is waited for, and what is true where the agent has come after it.
+_AFTER_CALL = {"django": ("django", "setup", "django.apps:apps.models_ready")}
 
 # What applications rely on while the agent is off: a log format that names our fields fails without them. These stay
 # applied when the agent is stopped, and are applied where it is switched off.
@@ -188,8 +189,8 @@ class Catalogue:
             if state.state != "waiting":
                 return
             after = _AFTER_CALL.get(state.name) if state.kind == "contrib" else None
-            if after is not None:
-                _call_once_after(*after, lambda: self._apply(state))
+            if after is not None and not _true(after[2]):
+                _call_once_after(*after[:2], lambda: self._apply(state))
             else:
                 self._apply(state)
 
@@ -247,6 +248,15 @@ class Catalogue:
         except (Exception, SystemExit) as error:
             _log.warning("%s could not be undone", state.name, exc_info=error)
         state.state, state.reason = "disabled", reason
+
+
+def _true(place: str) -> bool:
+    """Whether an attribute of a module that is imported is true."""
+    module, _, path = place.partition(":")
+    value: Any = sys.modules.get(module)
+    for part in path.split("."):
+        value = getattr(value, part, None)
+    return bool(value)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
