@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from otelagent import forks
 from otelagent.environment import hidden
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent"]
 
+_Provider = TypeVar("_Provider")
 Lifecycle = Literal["INIT", "RUNNING", "PAUSED", "STOPPED", "DISABLED"]
 
 _log = logging.getLogger("otelagent")
@@ -116,7 +117,7 @@ class Agent:
         )
         if not self.watch.handles_sigterm and threading.current_thread() is not threading.main_thread():
             self.warn("init() ran outside of the main thread, so that SIGTERM ends the process without a last delivery")
-        self._install(self.engine.provider)
+        self._install(self._lasting(self.engine.provider))
         if config.logs.exporter != "none":
             self.record_logs()
         elif config.test_run:
@@ -212,6 +213,12 @@ class Agent:
             " out are not counted, and pause() stops instrumentations only"
         )
 
+    def _lasting(self, provider: _Provider) -> _Provider:
+        """In a test run, what the application calls at each of its ends is not the end of this provider."""
+        if self.config.test_run:
+            vars(provider)["shutdown"] = provider.force_flush  # type: ignore[attr-defined]
+        return provider
+
     def record_logs(self) -> SignalPath | None:
         """Begin to record log records, also where they go nowhere.
 
@@ -238,7 +245,7 @@ class Agent:
         logs = open_logs(self.config, engine, path.ledger, path.deliver, flush_delivery=path.flush_delivery)
         path.recording = logs
         self.paths.append(path)
-        _logs.set_logger_provider(logs.provider)
+        _logs.set_logger_provider(self._lasting(logs.provider))
         _switch().log_level = getattr(logging, self.config.logs.level.upper())
         return path
 

@@ -85,3 +85,66 @@ def test_fourth(otelagent_spans):
     assert not otelagent_spans.spans
 '''
     ).assert_outcomes(passed=4)
+
+
+def test_the_test_clients_of_flask_and_django(run: Run) -> None:
+    run.passes(
+        """
+import django
+import flask
+import httpx
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import path
+
+import otelagent
+
+app = flask.Flask("shop")
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+django.setup()
+
+
+@app.get("/hello/<name>")
+def hello(name):
+    with otelagent.span("greet"):
+        return f"hello {name}"
+
+
+def greet(request, name):
+    with otelagent.span("greet"):
+        return HttpResponse(f"hello {name}")
+
+
+urlpatterns = [path("hello/<name>", greet)]
+
+
+def test_flask(otelagent_spans):
+    response = app.test_client().get("/hello/you")
+    assert "begun and not ended:\\n  SERVER GET /hello/<name>" in otelagent_spans.describe()
+    assert response.text == "hello you"
+    assert otelagent_spans.tree() == "SERVER GET /hello/<name>\\n  INTERNAL greet"
+    otelagent_spans.clear()
+    app.test_client().get("/hello/you", buffered=True)
+    assert otelagent_spans.tree() == "SERVER GET /hello/<name>\\n  INTERNAL greet"
+
+
+def test_django(otelagent_spans):
+    # By OpenTelemetry's own instrumentation, which the agent finds.
+    assert Client().get("/hello/you").content == b"hello you"
+    assert otelagent_spans.tree() == "SERVER GET hello/<name>\\n  INTERNAL greet"
+
+
+def test_a_mock(otelagent_spans):
+    with httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))) as client:
+        client.get("http://shop.example/")
+    assert otelagent_spans.tree() == ""
+
+
+def test_the_books_are_balanced(otelagent_spans):
+    otelagent.flush()
+    ledgers = otelagent.status()["ledger"]
+    assert ledgers["traces"]["ended"] == ledgers["traces"]["dropped"]["exporter_none"] == 6
+    assert all(ledger["balanced"] for ledger in ledgers.values())
+"""
+    ).assert_outcomes(passed=4)

@@ -14,10 +14,11 @@ def test_an_application_that_starts_and_stops_the_agent_each_time(run: Run) -> N
     run.passes(
         """
 import contextlib
+import logging
 import httpx
 import pytest
 import otelagent
-from opentelemetry import trace
+from opentelemetry import _logs, trace
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -28,11 +29,14 @@ from starlette.testclient import TestClient
 async def lifespan(app):
     otelagent.init(service_name="shop")
     yield
+    trace.get_tracer_provider().shutdown()
     otelagent.shutdown()
+    _logs.get_logger_provider().shutdown()
 
 
 async def hello(request):
     with otelagent.span("greet"):
+        logging.getLogger("shop").warning("hello")
         return JSONResponse({})
 
 
@@ -45,6 +49,7 @@ def test_again(otelagent_spans, time):
     with client() as shop:
         shop.get("/hello/you")
     assert otelagent_spans.tree() == "SERVER GET /hello/{name}\\n  INTERNAL greet"
+    assert [record.body for record in otelagent_spans.logs if record.scope.name == "shop"] == ["hello"]
 
 
 def test_the_application_comes_first_and_gives_the_service(otelagent_spans):
