@@ -20,7 +20,7 @@ from benchmarks.samples import Sample
 from benchmarks.summary import Figure, Summary
 from benchmarks.workloads import WORKLOADS
 
-__all__ = ["load", "long_table", "plot", "put_between_markers", "short_table", "tables"]
+__all__ = ["load", "long_table", "number", "plot", "put_between_markers", "short_table", "tables"]
 
 REFERENCE = Path(__file__).resolve().parent / "results" / "reference.json"
 MARKERS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
@@ -119,7 +119,7 @@ def short_table(samples: Iterable[Sample]) -> str:
         figures = [row.figure(summary, peer) for peer in peers]
         if not any(figures):
             continue
-        cells = [_number(figure.median) if figure else "" for figure in figures]
+        cells = [number(figure.median) if figure else "" for figure in figures]
         lines.append(f"| {row.title} | " + " | ".join([*cells, _ratio(summary, row)]) + " |")
     return "\n".join(lines + _losses(summary)) + "\n"
 
@@ -191,8 +191,8 @@ def _ratio(summary: Summary, row: Row) -> str:
         return ""
     if row.higher:
         ratio = Figure(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
-        return f"1 : {_number(ratio.median)}"
-    return f"{_number(ratio.median)} ({_number(ratio.low)} to {_number(ratio.high)})"
+        return f"1 : {number(ratio.median)}"
+    return f"{number(ratio.median)} ({number(ratio.low)} to {number(ratio.high)})"
 
 
 def _losses(summary: Summary) -> list[str]:
@@ -212,11 +212,12 @@ def _title(case: str) -> str:
 
 def _spread(figure: Figure) -> str:
     if figure.low == figure.high:
-        return _number(figure.median)
-    return f"{_number(figure.median)} ({_number(figure.low)} to {_number(figure.high)})"
+        return number(figure.median)
+    return f"{number(figure.median)} ({number(figure.low)} to {number(figure.high)})"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """For people: three digits."""
     if math.isinf(value):
         return "∞"
     if abs(value) >= 1000:

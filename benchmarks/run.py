@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import budgets, report, sink
+from benchmarks import budgets, report, sink, viewer_report
 from benchmarks.environments import ROOT, Unavailable, python_of
 from benchmarks.facts import facts
 from benchmarks.peers import PEERS
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quick:
         print(MEANINGLESS)
     else:
-        print(budgets.text(samples))
+        print(budgets.text(samples), *viewer_report.budgets(samples), sep="\n")
     print(f"{options.output / 'results.json'}, {time.monotonic() - began:.0f} s", file=sys.stderr)
     return _verdict(samples)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import budgets, report, run, throughput
+from benchmarks import budgets, report, run, throughput, viewer_report
 from benchmarks.samples import Sample, read, write
 from benchmarks.summary import Figure, Summary
 
@@ -148,7 +148,7 @@ def test_a_round_that_noise_covers_is_no_round_less() -> None:
     summary = Summary([*added("otelagent-native", 10, -1, -2, 20), *added("opentelemetry", 40, 50, -3, 60)])
     ratio = summary.ratio("startup", "command", "added_cpu_ms", "otelagent-native", "opentelemetry")
     assert ratio == Figure(4.0, 3.0, math.inf)
-    assert report._number(math.inf) == "∞"
+    assert report.number(math.inf) == "∞"
 
 
 def trial(**changes: object) -> throughput.Trial:
@@ -206,3 +206,23 @@ def test_only_what_otelagent_loses_fails_the_run(capsys: pytest.CaptureFixture[s
     assert "999 of 1000 arrived" in capsys.readouterr().err
     assert run._verdict([Sample("cold", "otelagent-sdk", "sampled", note="hung for 150 s")]) == 1
     assert run._verdict([Sample("cold", "otelagent-native", "", note="not available here: no Rust")]) == 0
+
+
+def test_the_viewer_is_told_beside_jaeger_and_judged() -> None:
+    def held(peer: str, spans_per_s: float, mib: float, lost: int = 0) -> Sample:
+        values = {"spans_per_s": spans_per_s, "seconds": 60.1, "process_us": 20.0, "rss_mib": mib}
+        return Sample("ingest", peer, "one", values=values, sent=1000, arrived=1000 - lost)
+
+    answers = [
+        Sample("reading", "otelagent-viewer", "trace", values={"answer_ms": 500.0}),
+        Sample("reading", "otelagent-viewer", "error", values={"answer_ms": 400.0, "complete": 0.0, "found": 7.0}),
+    ]
+    samples = [held("otelagent-viewer", 60_000, 200), held("jaeger", 30_000, 700), *answers]
+    table = viewer_report.tables(samples)
+    assert "| one span | spans/s | 60,000 | 30,000 | 2.00 |" in table
+    assert "| one span | peak resident memory, MiB | 200 | 700 | 3.50 |" in table
+    assert "| error | 400 | 7.00 | as far as its bounds allow, which it says |" in table
+    lines = list(viewer_report.budgets(samples))
+    assert [line.partition(" ")[0] for line in lines] == ["pass", "not", "not", "pass", "FAIL"]
+    lines = list(viewer_report.budgets([held("otelagent-viewer", 60_000, 200, lost=1), held("jaeger", 30_000, 700)]))
+    assert lines[0].startswith("FAIL")
