@@ -89,7 +89,10 @@ def _viewer(folder: Path) -> Iterator[Running]:
     python = python_of("otelagent", lambda text: print(text, file=sys.stderr, flush=True))
     store = folder / "traces.db"
     command = [str(python), "-m", "otelagent.cli.main", "ui", "--port", "0", "--store", str(store)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    # Where nobody finds it who looks for a viewer, or ends those that run.
+    environ = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    environ["XDG_STATE_HOME"] = str(folder / "state")
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         found = re.search(r"(http://[\d.]+:\d+)/\?token=(\S+)", process.stdout.readline())

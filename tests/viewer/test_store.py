@@ -283,3 +283,31 @@ def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(DISTINCT trace) FROM span").fetchone() == (len(kept),)
         assert connection.execute("SELECT count(*) FROM link").fetchone() == (50 * len(kept),)
     store.close()
+
+
+def test_what_is_cut_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detail, "MAX_SPANS", 3)
+    monkeypatch.setattr(detail, "MAX_LOGS", 2)
+    monkeypatch.setattr(detail, "_MAX_LOGS_OF_SPAN", 2)
+    monkeypatch.setattr(overview, "_POINTS", 2)
+    monkeypatch.setattr(listing, "_MAX_WORDS_FOUND", 2)
+    traces = Traces()
+    fill(traces.request.resource_spans[0].resource.attributes, {f"a{number}": number for number in range(1_100)})
+    for number in range(5):
+        span = traces.span("n" * 2_000, trace=T[0], error=True, start_us=-number)
+        fill(span.events.add(name="exception").attributes, {"exception.message": "no room"})
+    put(store, "traces", traces.body)
+    put(store, "logs", logs("x" * 400, "y", "z", trace=T[0], span=span.span_id))
+    put(store, "metrics", metrics())
+    trace = read(store, detail.trace, T[0])
+    assert trace["truncated"] == {"spans": 2, "logs": 1}
+    assert trace["logs"][0][3] == "x" * 300 + "…"
+    assert trace["names"][0] == "n" * 1024 + "… (cut)"
+    assert trace["resources"][0]["attributes"]["… (cut)"] == 1_100 + 1 - 1024
+    one = read(store, detail.span, T[0], span.span_id)
+    assert (one["truncated"], len(one["logs"])) == (["logs"], 2)
+    orders = next(one for one in read(store, overview.metrics) if one["name"] == "orders")
+    (series,) = read(store, overview.points, orders["id"])
+    assert (series["more"], [point[1] for point in series["points"]]) == (True, [1, 2])
+    found = read(store, listing.traces, TraceFilter(text="room"))
+    assert (len(found["traces"]), found["complete"]) == (1, False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otelagent.viewer.ingest.values import attributes_of, name_of, to_json
+from otelagent.viewer.ingest.values import all_of, name_of, to_json
 from otelagent.viewer.rows import Batch, Resource, Scope
 
 __all__ = ["add_resource", "add_scope"]
@@ -12,7 +12,7 @@ __all__ = ["add_resource", "add_scope"]
 
 def add_resource(batch: Batch, resource: Any) -> int:
     """Appends a resource, a protobuf message; its position in the batch."""
-    attributes, _ = attributes_of(resource.attributes)
+    attributes = all_of(resource.attributes, resource.dropped_attributes_count)
     service = attributes.get("service.name")
     name = service if isinstance(service, str) and service else "unknown_service"
     batch.resources.append(Resource(name_of(name), to_json(attributes)))
@@ -21,6 +21,6 @@ def add_resource(batch: Batch, resource: Any) -> int:
 
 def add_scope(batch: Batch, scope: Any) -> int:
     """Appends an instrumentation scope, a protobuf message; its position in the batch."""
-    attributes, _ = attributes_of(scope.attributes)
+    attributes = all_of(scope.attributes, scope.dropped_attributes_count)
     batch.scopes.append(Scope(name_of(scope.name), name_of(scope.version), to_json(attributes)))
     return len(batch.scopes) - 1

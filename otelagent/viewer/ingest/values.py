@@ -12,7 +12,17 @@ import math
 from itertools import islice
 from typing import Any
 
-__all__ = ["MAX_ATTRIBUTES", "MAX_INT64", "MAX_TEXT", "attributes_of", "name_of", "text_of", "to_json", "value_of"]
+__all__ = [
+    "MAX_ATTRIBUTES",
+    "MAX_INT64",
+    "MAX_TEXT",
+    "all_of",
+    "attributes_of",
+    "name_of",
+    "text_of",
+    "to_json",
+    "value_of",
+]
 
 MAX_ATTRIBUTES = 1024
 """Of one span, event, link, log record, point, resource or scope; those after it are left out, counted."""
@@ -29,6 +39,15 @@ _MAX_DEPTH = 16
 _CUT = "… (cut)"
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def all_of(pairs: Any, dropped: int) -> dict[str, Any]:
+    """Key-value pairs as a mapping that itself says how many are left out, here or by the sender.
+
+    :param dropped: by the sender.
+    """
+    found, more = attributes_of(pairs)
+    return {**found, _CUT: dropped + more} if dropped + more else found
 
 
 def attributes_of(pairs: Any) -> tuple[dict[str, Any], int]:

@@ -16,6 +16,7 @@ MAX_SPANS = 200_000
 """Of one trace on the page; the rest is left out, and the answer says so."""
 MAX_LOGS = 5_000
 _MAX_BODY = 300
+_MAX_LOGS_OF_SPAN, _MAX_LINKED_FROM = 500, 100
 _STATES = {RUNNING: "running", LOST: "lost"}
 _SEARCH_S = 1.0
 _MAX_FOUND = 20_000
@@ -111,15 +112,18 @@ def _logs(
 ) -> list[tuple[int, int, int, str, int]]:
     """Each log record of the trace as its span's position (-1 for none), time since the start, severity, body, id."""
     rows = connection.execute(
-        "SELECT span_id, time_ns, severity, substr(body, 1, ?), id FROM log WHERE trace_id = ?"
-        " ORDER BY time_ns LIMIT ?",
-        (_MAX_BODY, trace_id, MAX_LOGS),
+        "SELECT span_id, time_ns, severity, substr(body, 1, :most) || iif(length(body) > :most, '…', ''), id FROM log"
+        " WHERE trace_id = :trace ORDER BY time_ns LIMIT :logs",
+        {"most": _MAX_BODY, "trace": trace_id, "logs": MAX_LOGS},
     )
     return [(positions.get(span_id, -1), time_ns - start_ns, *rest) for span_id, time_ns, *rest in rows]
 
 
 def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dict[str, Any] | None:
-    """One span with everything that is known of it; None if there is none."""
+    """One span with everything that is known of it; None if there is none.
+
+    ``truncated`` names what there is more of: ``logs``, ``linked_from``.
+    """
     row = connection.execute(
         "SELECT span.parent_id, operation.name, operation.kind, span.status, span.status_message, span.start_ns,"
         " span.duration_ns, span.attributes, span.events, span.links, span.dropped, span.trace_state, span.resource,"
@@ -130,6 +134,12 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
     if row is None:
         return None
     parent, name, kind, status, message, start_ns, duration_ns, attributes, events, links, dropped, state, *of = row
+    linked_from = _linked_from(connection, trace_id, span_id)
+    logs = connection.execute(
+        "SELECT time_ns, severity, severity_text, body, attributes FROM log"
+        " WHERE trace_id = ? AND span_id = ? ORDER BY time_ns LIMIT ?",
+        (trace_id, span_id, _MAX_LOGS_OF_SPAN + 1),
+    ).fetchall()
     return {
         "trace": trace_id.hex(),
         "id": span_id.hex(),
@@ -144,18 +154,22 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
         "attributes": _exact(json.loads(attributes)),
         "events": _exact(json.loads(events)) if events else [],
         "links": _exact(json.loads(links)) if links else [],
-        "linked_from": _linked_from(connection, trace_id, span_id),
+        "linked_from": linked_from[:_MAX_LINKED_FROM],
         "dropped": json.loads(dropped) if dropped else {},
         "trace_state": state,
         "resource": _resource(connection, of[0]),
         "scope": _scope(connection, of[1]),
         "logs": [
             {"time": str(time_ns), "severity": severity, "text": text, "body": body, "attributes": json.loads(more)}
-            for time_ns, severity, text, body, more in connection.execute(
-                "SELECT time_ns, severity, severity_text, body, attributes FROM log"
-                " WHERE trace_id = ? AND span_id = ? ORDER BY time_ns LIMIT 500",
-                (trace_id, span_id),
+            for time_ns, severity, text, body, more in logs[:_MAX_LOGS_OF_SPAN]
+        ],
+        "truncated": [
+            what
+            for what, known, most in (
+                ("logs", logs, _MAX_LOGS_OF_SPAN),
+                ("linked_from", linked_from, _MAX_LINKED_FROM),
             )
+            if len(known) > most
         ],
     }
 
@@ -204,8 +218,8 @@ def _exact(value: Any) -> Any:
 def _linked_from(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[dict[str, str]]:
     rows = connection.execute(
         "SELECT trace.trace_id, span.span_id FROM link JOIN span ON span.id = link.span JOIN trace ON trace.id ="
-        " span.trace WHERE link.trace_id = ? AND link.span_id = ? LIMIT 100",
-        (trace_id, span_id),
+        " span.trace WHERE link.trace_id = ? AND link.span_id = ? LIMIT ?",
+        (trace_id, span_id, _MAX_LINKED_FROM + 1),
     )
     return [{"trace": trace.hex(), "span": span.hex()} for trace, span in rows]
 

@@ -83,7 +83,7 @@ def traces(
     """A page of the list.
 
     :param before: `next` of the page before this one.
-    :returns: ``traces``, ``next`` (None at the end), ``complete`` (whether the search ended by itself) and
+    :returns: ``traces``, ``next`` (None at the end), ``complete`` (false when a bound ended the search) and
         ``searched_to`` (start of the last trace looked at, as text; None if none was).
     """
     until_s = time.monotonic() + _TIME_S
@@ -165,7 +165,7 @@ class _Attribute:
 
 
 class _Late(Exception):
-    """The time is over. `lowest` is the last trace that was looked at."""
+    """The time is over, or words were found too often. `lowest` is the last trace that was looked at."""
 
     def __init__(self, lowest: int) -> None:
         self.lowest = lowest
@@ -227,8 +227,9 @@ def _candidates(
     """
     operations: Iterable[int]
     sources = []
+    cut, lowest = False, None
     if asked.text:
-        operations, others = _by_words(connection, asked.text)
+        operations, others, cut = _by_words(connection, asked.text)
         sources.append(iter([2 * one for one in others if _wanted(one, before, possible)]))
     else:
         operations = _operations(connection, asked)
@@ -236,7 +237,10 @@ def _candidates(
     for one, _ in groupby(heapq.merge(*sources, reverse=True)):
         if one % 2:
             raise _Late((one + 1) // 2)
-        yield one // 2
+        lowest = one // 2
+        yield lowest
+    if cut and lowest is not None:
+        raise _Late(lowest)
 
 
 def _wanted(trace: int, before: int, possible: set[int] | None) -> bool:
@@ -271,19 +275,22 @@ def _operations(connection: sqlite3.Connection, asked: TraceFilter) -> list[int]
     return [row[0] for row in connection.execute(f"SELECT id FROM operation WHERE {where}", values)]
 
 
-def _by_words(connection: sqlite3.Connection, text: str) -> tuple[list[int], list[int]]:
-    """The operations whose name has these words, and the traces whose logs and exceptions have, descending."""
+def _by_words(connection: sqlite3.Connection, text: str) -> tuple[list[int], list[int], bool]:
+    """The operations whose name has these words, and the traces whose logs and exceptions have, descending; the latest
+    of them, and whether there are more."""
     # Words as they are, each may go on: what is typed is no query language.
     query = " ".join('"' + part.replace('"', '""') + '"*' for part in text.split())
     sql = "SELECT rowid FROM {} WHERE {} MATCH ? ORDER BY rowid DESC LIMIT ?"
     names = connection.execute(sql.format("name", "name"), (query, _MAX_NAMES_FOUND)).fetchall()
     of: dict[int, list[int]] = {LOG: [], EXCEPTION: []}
-    for (rowid,) in connection.execute(sql.format("word", "word"), (query, _MAX_WORDS_FOUND)):
+    words = connection.execute(sql.format("word", "word"), (query, _MAX_WORDS_FOUND)).fetchall()
+    for (rowid,) in words:
         of[rowid % KINDS].append(rowid // KINDS)
     found = [row[0] for row in connection.execute(f"SELECT trace FROM span WHERE id IN ({_list(of[EXCEPTION])})")]
     logs = f"SELECT DISTINCT trace_id FROM log WHERE id IN ({_list(of[LOG])}) AND trace_id IS NOT NULL"
     found += [row for (one,) in connection.execute(logs) if (row := row_of(connection, one)) is not None]
-    return [row[0] for row in names], sorted(set(found), reverse=True)
+    cut = len(names) == _MAX_NAMES_FOUND or len(words) == _MAX_WORDS_FOUND
+    return [row[0] for row in names], sorted(set(found), reverse=True), cut
 
 
 def _with_operation(

@@ -15,6 +15,7 @@ __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
 
 _MAP_TRACES = 2_000
 _MAP_S = 1.0
+_POINTS = 1_000
 _CLIENT, _PRODUCER = 3, 4
 
 
@@ -154,7 +155,8 @@ def logs(
     try:
         rows = connection.execute(
             "SELECT log.id, log.time_ns, log.severity, log.severity_text, log.body, log.attributes, log.trace_id,"
-            " log.span_id, resource.service, scope.name, log.event_name FROM log JOIN resource ON resource.id ="
+            " log.span_id, resource.service, scope.name, log.event_name, log.dropped FROM log"
+            " JOIN resource ON resource.id ="
             f" log.resource JOIN scope ON scope.id = log.scope WHERE {' AND '.join(conditions)}"
             " ORDER BY log.id DESC LIMIT ?",
             (*values, limit),
@@ -180,8 +182,9 @@ def logs(
                 "service": name,
                 "scope": scope,
                 "event": event,
+                "dropped": dropped,
             }
-            for key, time_ns, level, severity_text, body, attributes, trace, span, name, scope, event in found
+            for key, time_ns, level, severity_text, body, attributes, trace, span, name, scope, event, dropped in found
         ],
         "next": found[-1][0] if len(found) == limit else None,
         "complete": complete,
@@ -207,19 +210,23 @@ def metrics(connection: sqlite3.Connection, service: str = "") -> list[dict[str,
 def points(
     connection: sqlite3.Connection, metric: int, from_ns: int = 0, to_ns: int = 2**63 - 1
 ) -> list[dict[str, Any]]:
-    """The series of a metric with their latest points, oldest first, at most 100 series of 1,000 points."""
+    """The series of a metric with their latest points, oldest first, at most 100 series of 1,000 points.
+
+    ``more`` says of a series that there are older ones; how many series there are is told by `metrics`.
+    """
     found = []
     for key, attributes in connection.execute(
         "SELECT id, attributes FROM series WHERE metric = ? LIMIT 100", (metric,)
     ):
         rows = connection.execute(
             "SELECT time_ns, value, distribution, exemplars FROM point WHERE series = ? AND time_ns BETWEEN ? AND ?"
-            " ORDER BY time_ns DESC LIMIT 1000",
-            (key, from_ns, to_ns),
+            " ORDER BY time_ns DESC LIMIT ?",
+            (key, from_ns, to_ns, _POINTS + 1),
         ).fetchall()
         found.append(
             {
                 "attributes": json.loads(attributes),
+                "more": len(rows) > _POINTS,
                 "points": [
                     [
                         str(time_ns),
@@ -227,7 +234,7 @@ def points(
                         json.loads(more) if more else None,
                         json.loads(examples) if examples else None,
                     ]
-                    for time_ns, value, more, examples in reversed(rows)
+                    for time_ns, value, more, examples in reversed(rows[:_POINTS])
                 ],
             }
         )
