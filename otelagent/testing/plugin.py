@@ -33,14 +33,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Says what exporters default to, before a conftest.py can import the application."""
-    early_config.stash[_before] = os.environ.get(TEST_RUN_VARIABLE)
-    export = early_config.known_args_namespace.otelagent_export
+    _announce(early_config, early_config.known_args_namespace.otelagent_export)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The same where the plugin is named by a conftest.py."""
+    if _before not in config.stash:
+        _announce(config, config.getoption("otelagent_export", False))
+
+
+def _announce(config: pytest.Config, export: bool) -> None:
+    config.stash[_before] = os.environ.get(TEST_RUN_VARIABLE)
     os.environ[TEST_RUN_VARIABLE] = "pytest export" if export else "pytest"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leaves the environment as it was."""
-    before = config.stash.get(_before, None)
+    before = config.stash[_before]
     if before is None:
         os.environ.pop(TEST_RUN_VARIABLE, None)
     else:

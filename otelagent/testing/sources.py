@@ -7,6 +7,7 @@ where it isn't yet, and is decoded by `otelagent.testing.decode`.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SOURCES", "NotCapturing", "Taker"]
 
+_log = logging.getLogger("otelagent.testing")
+
 _FLUSH_S = 10.0
 # The agent's books, which it offers as metrics.
 _OWN_SCOPE = "otelagent"
@@ -56,11 +59,12 @@ class Taker(Protocol):
 
 
 class _LogTap(LogRecordProcessor):
-    def __init__(self) -> None:
-        self.emitted: deque[ReadWriteLogRecord] = deque()
+    def __init__(self, sources: _Sources) -> None:
+        self._sources = sources
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        self.emitted.append(log_record)
+        if self._sources.takers:
+            self._sources.emitted.append(log_record)
 
     def shutdown(self) -> None:
         """Goes on: the application may be started again in this process."""
@@ -73,6 +77,7 @@ class _Sources:
     """The one of the process: what is added to a provider stays there.
 
     :ivar takers: whom everything is given to that is collected from now on.
+    :ivar emitted: log records of stock providers that wait to be collected.
     :ivar lock: held while anything is taken: tests ask from several threads.
     """
 
@@ -81,7 +86,7 @@ class _Sources:
         self.lock = threading.RLock()
         self._listened_to: WeakSet[Any] = WeakSet()
         self._requests: deque[bytes] = deque()
-        self._log_tap = _LogTap()
+        self.emitted: deque[ReadWriteLogRecord] = deque()
         self._readers: list[InMemoryMetricReader] = []
         self._watches = False
 
@@ -120,32 +125,31 @@ class _Sources:
                 self._listened_to.update((path, _logs.get_logger_provider()))
                 path.listeners += (self._take_request,)
 
-    def listen_to_spans(self, provider: Any) -> bool:
-        """Adds the tap to a provider, once; false for one that takes none."""
-        return self._listen(provider, "add_span_processor", TAP)
+    def listen_to_spans(self, provider: Any) -> None:
+        """Adds the tap to a provider, once, if it takes any."""
+        self._listen(provider, "add_span_processor", lambda: TAP)
 
-    def listen_to_logs(self, provider: Any) -> bool:
+    def listen_to_logs(self, provider: Any) -> None:
         """The same for log records."""
-        return self._listen(provider, "add_log_record_processor", self._log_tap)
+        self._listen(provider, "add_log_record_processor", lambda: _LogTap(self))
 
-    def listen_to_metrics(self, provider: Any) -> bool:
+    def listen_to_metrics(self, provider: Any) -> None:
         """The same for metrics."""
-        if not hasattr(provider, "add_metric_reader"):
-            return False
-        reader = _reader()
-        if provider not in self._listened_to:
-            self._readers.append(reader)
-        return self._listen(provider, "add_metric_reader", reader)
+        self._listen(provider, "add_metric_reader", self._new_reader)
 
-    def _listen(self, provider: Any, method: str, listener: object) -> bool:
+    def _listen(self, provider: Any, method: str, listener: Callable[[], object]) -> None:
         add = getattr(provider, method, None)
         if add is not None and provider not in self._listened_to:
             self._listened_to.add(provider)
-            add(listener)
-        return add is not None
+            add(listener())
+
+    def _new_reader(self) -> InMemoryMetricReader:
+        self._readers.append(_reader())
+        return self._readers[-1]
 
     def _take_request(self, signal: str, body: bytes, items: int) -> None:
-        self._requests.append(body)
+        if self.takers:
+            self._requests.append(body)
 
     def collect_log_records(self) -> None:
         """Gives the takers what has come since the last time."""
@@ -157,7 +161,7 @@ class _Sources:
             records: list[LogRecord] = []
             while self._requests:
                 records += read("logs", self._requests.popleft())
-            emitted = [self._log_tap.emitted.popleft() for _ in range(len(self._log_tap.emitted))]
+            emitted = [self.emitted.popleft() for _ in range(len(self.emitted))]
             if emitted:
                 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 
@@ -246,7 +250,10 @@ def _watch(module: ModuleType, name: str, listen: Callable[[Any], object]) -> No
         return  # The API has changed; what is set first is listened to.
 
     def watched(provider: Any, *args: Any, **kwargs: Any) -> Any:
-        listen(provider)
+        try:
+            listen(provider)
+        except Exception:
+            _log.warning("%r can't be listened to", provider, exc_info=True)
         return original(provider, *args, **kwargs)
 
     setattr(module, name, watched)

@@ -85,9 +85,6 @@ class Telemetry:
     def __len__(self) -> int:
         return len(self.spans)
 
-    def __bool__(self) -> bool:
-        return True
-
     def all(
         self,
         name: str | re.Pattern[str] | None = None,

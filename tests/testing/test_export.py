@@ -85,6 +85,21 @@ def test_whoever_asks_gets_it(
     assert {span.name for span in receiver.wait_for(2)} == {"parent", "child"}
 
 
+def test_the_option_reaches_the_workers_of_xdist(run: Run, receiver: OtlpReceiver, tmp_path: Path) -> None:
+    plugins = ("otelagent", "xdist")
+    run.passes(APPLICATION, "-n", "1", **elsewhere(receiver, tmp_path), plugins=plugins)
+    assert receiver.spans == ()
+    run.passes(APPLICATION, "-n", "1", "--otelagent-export", **elsewhere(receiver, tmp_path), plugins=plugins)
+    assert {span.name for span in receiver.wait_for(2)} == {"parent", "child"}
+
+
+def test_a_conftest_may_name_the_plugin(run: Run, receiver: OtlpReceiver, tmp_path: Path) -> None:
+    run.pytester.makeconftest("pytest_plugins = ['otelagent.testing.plugin']")
+    source = APPLICATION + "\n\ndef test_the_fixture(otelagent_spans):\n    assert not otelagent_spans\n"
+    run.passes(source, plugins=(), **elsewhere(receiver, tmp_path)).assert_outcomes(passed=2)
+    assert receiver.spans == ()
+
+
 def test_a_keyword_is_for_its_process_alone(run: Run, receiver: OtlpReceiver, tmp_path: Path) -> None:
     source = APPLICATION.replace("KEYWORDS = {}", "KEYWORDS = {'exporter': 'otlp'}")
     run.passes(source, **elsewhere(receiver, tmp_path))
