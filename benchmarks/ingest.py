@@ -19,24 +19,24 @@ from benchmarks.samples import Context, Sample
 from benchmarks.viewers import JAEGER, VIEWER, Running, running
 from benchmarks.wire import SHAPES
 
-__all__ = ["DRIVEN", "HOLD_S", "PEERS", "drive", "generate"]
+__all__ = ["DRIVEN", "HOLD_S", "PEERS", "TURNS", "drive", "generate"]
 
 PEERS = (VIEWER, JAEGER)
 PARTS = ("",)
+TURNS = tuple(SHAPES)
 DRIVEN = True
 HOLD_S = 60.0
 WARM_S = 2.0
 
 
 def drive(context: Context) -> Iterator[Sample]:
-    """A minute for each shape of traces, each into an empty store."""
-    for shape in SHAPES:
-        try:
-            yield _hold(context, shape)
-        except Unavailable as error:
-            yield Sample("ingest", context.peer, shape, note=f"not available here: {error}")
-        except RuntimeError as error:
-            yield Sample("ingest", context.peer, shape, note=str(error))
+    """A minute of one shape of traces, into an empty store."""
+    try:
+        yield _hold(context, context.turn)
+    except Unavailable as error:
+        yield Sample("ingest", context.peer, context.turn, note=f"not available here: {error}")
+    except RuntimeError as error:
+        yield Sample("ingest", context.peer, context.turn, note=str(error))
 
 
 def generate(one: Running, shape: str, seconds: float, *more: str) -> dict[str, float]:

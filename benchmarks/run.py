@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     samples = list(done)
     began = time.monotonic()
     with log.open("a" if options.resume else "w") as file:
-        for sample in run(options, {(one.question, one.peer, one.round) for one in done}, began):
+        for sample in run(options, {(one.question, one.peer, one.round, _turn(one)) for one in done}, began):
             samples.append(sample)
             file.write(write(sample) + "\n")
             file.flush()
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _verdict(samples)
 
 
-def run(options: argparse.Namespace, done: set[tuple[str, str, int]], began: float) -> Iterator[Sample]:
+def run(options: argparse.Namespace, done: set[tuple[str, str, int, str]], began: float) -> Iterator[Sample]:
     """All that the options ask for and `done` hasn't got."""
     pythons: dict[str, Path] = {}
     missing: dict[str, str] = {}
@@ -91,15 +91,24 @@ def run(options: argparse.Namespace, done: set[tuple[str, str, int]], began: flo
             rounds = 1 if options.quick else options.rounds or ROUNDS.get(name, DEFAULT_ROUNDS)
             for number in range(rounds):
                 # Every other round in reverse: whoever comes after a heavy one must not always be the same.
-                peers = [peer for peer in options.peer if peer in question.PEERS and (name, peer, number) not in done]
-                for peer in peers[:: -1 if number % 2 else 1]:
-                    if peer in missing:
-                        yield Sample(name, peer, "", number, note=missing[peer])
-                        continue
-                    _say(f"{time.monotonic() - began:5.0f} s  {name}, round {number + 1} of {rounds}: {peer}")
-                    # All of them or none: a resumed run asks again what it finds nothing about.
-                    answers = list(ask(question, Context(peer, address, options.quick), pythons[peer]))
-                    yield from (replace(one, round=number, note=_without_paths(one.note)) for one in answers)
+                for turn, part in enumerate(getattr(question, "TURNS", ("",)), number):
+                    peers = [
+                        one for one in options.peer if one in question.PEERS and (name, one, number, part) not in done
+                    ]
+                    for peer in peers[:: -1 if turn % 2 else 1]:
+                        if peer in missing:
+                            yield Sample(name, peer, part, number, note=missing[peer])
+                            continue
+                        what = f"{name}, round {number + 1} of {rounds}{part and ', ' + part}"
+                        _say(f"{time.monotonic() - began:5.0f} s  {what}: {peer}")
+                        # All of them or none: a resumed run asks again what it finds nothing about.
+                        answers = list(ask(question, Context(peer, address, options.quick, part), pythons[peer]))
+                        yield from (replace(one, round=number, note=_without_paths(one.note)) for one in answers)
+
+
+def _turn(sample: Sample) -> str:
+    turns = getattr(import_module(f"benchmarks.{sample.question}"), "TURNS", ())
+    return sample.case if sample.case in turns else ""
 
 
 def ask(question: ModuleType, context: Context, python: Path) -> Iterator[Sample]:

@@ -43,11 +43,13 @@ class Context:
     :param peer: its name.
     :param address: of the sink.
     :param quick: as little as shows that it works; the numbers mean nothing.
+    :param turn: the part that is asked of each peer before the next part is, for a question that has `TURNS`.
     """
 
     peer: str
     address: str
     quick: bool = False
+    turn: str = ""
 
 
 class Arrivals:

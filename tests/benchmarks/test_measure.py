@@ -32,8 +32,8 @@ def question(name: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.{name}")
 
 
-def answers(name: str, peer: str, address: str) -> list[Sample]:
-    return list(ask(question(name), Context(peer, address, quick=True), Path(sys.executable)))
+def answers(name: str, peer: str, address: str, turn: str = "") -> list[Sample]:
+    return list(ask(question(name), Context(peer, address, True, turn), Path(sys.executable)))
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -159,11 +159,11 @@ def test_a_run_writes_its_results_and_goes_on_where_it_ended(
     assert report.load(tmp_path / "results.json")[1] == samples
 
 
-@pytest.mark.parametrize("name", ["ingest", "reading"])
-def test_the_viewer_has_all_that_it_answered_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "turn"), [("ingest", "one"), ("ingest", "ten"), ("reading", "")])
+def test_the_viewer_has_all_that_it_answered_for(name: str, turn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.viewers.python_of", lambda environment, say: Path(sys.executable))
-    samples = answers(name, "otelagent-viewer", "")
+    samples = answers(name, "otelagent-viewer", "", turn)
     assert not any(one.note for one in samples)
     sent = [one for one in samples if one.sent]
-    assert len(sent) > 1
+    assert sent
     assert all(one.arrived == one.sent for one in sent)
