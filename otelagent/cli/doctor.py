@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from otelagent.cli.options import UsageError, read_command_line
-from otelagent.cli.run import traced_environment
+from otelagent.cli.run import add_viewer, traced_environment
 from otelagent.config.settings import SETTINGS_BY_NAME
 from otelagent.errors import ConfigError
 
@@ -24,6 +24,7 @@ Looks at the settings, tries every destination with a span, a log record and a m
 to do about it. With a command, runs it as otelagent-run does and looks at what becomes of its spans, too.
 
   --json[=FILE]      the report as JSON: the last line of standard output, or a file
+  --ui               sends to the viewer of this machine, too
   --timeout SECONDS  for each thing that is tried [5]
   --for SECONDS      ends the command after that, by SIGTERM; Ctrl-C ends it any time
   --as-is            runs the command without otelagent-run, for one that calls otelagent.init() itself
@@ -54,9 +55,11 @@ class _Options:
         if self.command and os.path.basename(self.command[0]) == "otelagent-run":
             inner = read_command_line(self.command[1:])
             own += [f"{SETTINGS_BY_NAME[name].option}={value}" for name, value in inner.values.items()]
+            own += ["--ui"] if inner.ui else []
             self.command = tuple(inner.command)
         line = read_command_line(own)
         self.help = line.show == "help"
+        self.ui = line.ui
         self.settings = line.values
         if line.command:
             raise UsageError(f"a command comes after --: otelagent doctor -- {' '.join(line.command)}")
@@ -84,7 +87,13 @@ def main(arguments: Sequence[str]) -> int:
 
     environ = traced_environment(os.environ, options.settings)
     try:
-        setup = Setup(load({}, environ), None, environ, options.command, options.timeout_s)
+        config = load({}, environ)
+        if options.ui:
+            if problem := add_viewer(config, environ):
+                print(f"otelagent doctor: {problem}", file=sys.stderr)
+                return 2
+            config = load({}, environ)
+        setup = Setup(config, None, environ, options.command, options.timeout_s)
     except ConfigError as error:
         setup = Setup(None, error, environ, options.command, options.timeout_s)
     results = [*examine_setup(setup), *examine_destinations(setup)]
@@ -134,17 +143,20 @@ def _take_value(words: list[str], prefix: str) -> str:
 
 
 def _take_number(words: list[str], name: str, default: float | None) -> float | None:
-    for position, word in enumerate(words):
-        option, equals, value = word.partition("=")
+    """The value of an option that is a number of seconds; of a repeated one the last."""
+    found = default
+    position = 0
+    while position < len(words):
+        option, equals, value = words[position].partition("=")
         if option != name:
+            position += 1
             continue
-        text = value if equals else words[position + 1] if position + 1 < len(words) else ""
+        text = value if equals else "".join(words[position + 1 : position + 2])
         del words[position : position + (1 if equals else 2)]
         try:
-            number = float(text)
+            found = float(text)
         except ValueError:
-            number = 0.0
-        if not 0 < number < 1e6:
+            found = 0.0
+        if not 0 < found < 1e6:
             raise UsageError(f"{name} needs a number of seconds")
-        return number
-    return default
+    return found

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from otelagent.config import Config
 
-__all__ = ["main", "traced_environment"]
+__all__ = ["add_viewer", "main", "traced_environment"]
 
 
 def main() -> int:
@@ -70,7 +70,7 @@ def main() -> int:
         _say(f"cannot read the configuration ({type(error).__name__}: {error}); running the command without telemetry")
         environ = _untraced(os.environ)
     else:
-        if line.ui and (problem := _view(config, environ)):
+        if line.ui and (problem := add_viewer(config, environ)):
             return _refuse(problem)
         if not config.quiet:
             _warn_of_isolation(line.command)
@@ -96,7 +96,7 @@ def traced_environment(environ: Mapping[str, str], values: Mapping[str, str]) ->
     return result
 
 
-def _view(config: Config, environ: dict[str, str]) -> str:
+def add_viewer(config: Config, environ: dict[str, str]) -> str:
     """Has everything sent to a viewer as well. Says what is wrong if there can be none."""
     if not config.enabled:
         _say(f"--ui has nothing to show: enabled is false (from {config.sources['enabled']})")

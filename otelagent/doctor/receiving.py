@@ -24,6 +24,8 @@ _REASONS = {
     "unreadable": ("too large or too broken a message", "lower the exporter's batch size"),
     "too_slow": ("a message that didn't come", "look at the sender: it stopped in the middle"),
     "busy": ("no room for the moment", "nothing is lost while the sender sends again; send less at once"),
+    "grpc_here": ("gRPC on the port of HTTP", "send it to gRPC's port, or OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+    "tls_here": ("TLS, and there is none", "write the endpoint with http://, not https://; gRPC: insecure=true"),
     "foreign_host": ("a Host header of another name", "send to 127.0.0.1 or localhost by this name, not by another"),
     "foreign_origin": ("a page of another origin", "a browser's exporter isn't taken: send from a program"),
 }
@@ -211,7 +213,7 @@ CHECKS = (
         "viewer_refused",
         "Requests can be taken",
         "viewer",
-        "requests that were turned away, by reason",
+        "requests that were turned away, by reason; gRPC or TLS on the port of HTTP",
         "what the reason says",
         _refused,
     ),

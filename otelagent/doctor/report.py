@@ -55,12 +55,17 @@ def as_text(results: Sequence[Result], *, colour: bool, width: int = 100) -> str
     """
     title_width = max((len(result.check.title) for result in results), default=0)
     lines = []
+    asked = Counter(result.check.id for result in results)
+    said = ""
     for result in results:
         finding = result.finding
         word = finding.status.upper() if finding.status == "fail" else finding.status
         if colour:
             word = f"\x1b[{_COLOURS[finding.status]}m{word}\x1b[0m"
-        about = f"{finding.about}: " if finding.about else ""
+        # Where there is one destination or process only, once will do.
+        again = finding.about == said and asked[result.check.id] == 1
+        about = f"{finding.about}: " if finding.about and not again else ""
+        said = finding.about or said
         head = f"  {word}  {result.check.title:{title_width}}  "
         indent = " " * (8 + title_width + 2)
         detail = wrap(about + finding.detail, max(width - len(indent), 40), break_long_words=False) or [""]

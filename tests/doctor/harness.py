@@ -67,22 +67,21 @@ def doctor(
     :param until: when it returns, the doctor is told to end the command.
     """
     words = [sys.executable, "-m", "otelagent.cli.main", "doctor", "--json", "--timeout", "3", *options]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*words, *(("--", *command) if command else ())],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
         env=clean_environ(**environ, **(given or {})),
-    )
-    try:
-        if until is not None:
-            until()
-            process.terminate()
-        out, err = process.communicate(timeout=100)
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            if until is not None:
+                until()
+                process.terminate()
+            out, err = process.communicate(timeout=100)
+        finally:
+            process.kill()
     *before, last = out.splitlines() or [""]
     assert last.startswith("{"), (process.returncode, out, err)
     return Report(process.returncode, json.loads(last), "".join(f"{line}\n" for line in before), err)

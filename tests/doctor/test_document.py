@@ -94,7 +94,7 @@ SHOWN = {
     "viewer_grpc": ("test_a_viewer_without_grpc", "test_on_the_standard_ports_nothing_is_to_be_set"),
     "viewer_path": ("test_a_wrong_path", "test_the_root_is_no_path"),
     "viewer_content_type": ("test_a_wrong_content_type",),
-    "viewer_refused": ("test_what_was_turned_away_is_told",),
+    "viewer_refused": ("test_what_was_turned_away_is_told", "test_another_protocol_on_the_port_of_http"),
     "viewer_sampled": ("test_log_records_of_traces_that_were_sampled_out",),
     "viewer_clock": ("test_spans_from_the_future",),
     "viewer_store": ("test_a_store_that_cannot_be_written",),

@@ -21,9 +21,11 @@ import pytest
 from otelagent.doctor.check import run
 from otelagent.doctor.listeners import who_listens
 from otelagent.doctor.receiving import CHECKS
-from tests.doctor.harness import clean_environ
+from tests.doctor.harness import clean_environ, doctor
 from tests.viewer.requests import Traces, logs
 from tests.viewer.running import Viewer
+
+PROGRAM = "import otelagent\nwith otelagent.span('work'): pass"
 
 
 @pytest.fixture
@@ -52,9 +54,8 @@ def test_nothing_has_come_and_then_it_has(viewer: Viewer) -> None:
     assert nothing["status"] == "warn"
     assert f"--endpoint={viewer.base} " in nothing["advice"]
     command = nothing["advice"].partition(": ")[2].split()
-    program = ["-c", "import otelagent\nwith otelagent.span('work'): pass"]
     words = [sys.executable if word == "python" else word for word in command if word != "app.py"]
-    subprocess.run([*words, *program], env=clean_environ(), check=True, timeout=60, capture_output=True)
+    subprocess.run([*words, "-c", PROGRAM], env=clean_environ(), check=True, timeout=60, capture_output=True)
     assert found(viewer, "viewer_received")["status"] == "pass"
 
 
@@ -100,6 +101,25 @@ def test_what_was_turned_away_is_told(viewer: Viewer, body: bytes, headers: dict
     assert refused["status"] == "fail"
     assert said in refused["detail"]
     assert viewer.send("traces", traces())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("scheme", "protocol", "said"),
+    [
+        ("http", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
+        ("https", "http/protobuf", "http://, not https://"),
+    ],
+)
+def test_another_protocol_on_the_port_of_http(viewer: Viewer, scheme: str, protocol: str, said: str) -> None:
+    endpoint = viewer.base.replace("http", scheme, 1)
+    options = ("--no-spool", "--exit-timeout-ms=1000")
+    command = ("otelagent-run", f"--endpoint={endpoint}", f"--protocol={protocol}", *options, "python", "-c", PROGRAM)
+    subprocess.run(command, env=clean_environ(), check=True, timeout=60, capture_output=True)
+    refused = found(viewer, "viewer_refused")
+    assert refused["status"] == "fail"
+    assert said in refused["advice"]
+    assert doctor(f"--endpoint={viewer.base}").status("span") == "pass"
+    assert found(viewer, "viewer_received")["status"] == "pass"
 
 
 def test_spans_from_the_future(viewer: Viewer) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from otelagent.doctor import check, receiving
 from otelagent.doctor.listeners import who_listens
+from otelagent.viewer.server.connections import mistaken
 from otelagent.viewer.store.absent import logs_without_spans
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def checks(
         without_grpc=without_grpc,
         others={port: who_listens(port) for port in _STANDARD if port not in (http_port, grpc_port)},
         received=dict(receiver.arrivals.received),
-        refused={**receiver.refused, **turned_away},
+        refused=_refused(receiver.refused, turned_away),
         wrong_paths=dict(receiver.arrivals.wrong_paths),
         ahead_s=dict(receiver.arrivals.ahead_s),
         without_spans=store.read(logs_without_spans, before_s=int(time.time()) - _SPANS_COME_WITHIN_S),
@@ -55,6 +56,13 @@ def checks(
         lost=_lost(status),
     )
     return [result.to_dict() for result in check.run(receiving.CHECKS, seen)]
+
+
+def _refused(by_receiver: Mapping[str, int], by_gate: Mapping[str, int]) -> dict[str, int]:
+    refused = {**by_receiver, **by_gate, **mistaken}
+    # The beginning of HTTP/2 reads as a request without a Host, too.
+    refused["foreign_host"] = max(refused.get("foreign_host", 0) - mistaken.get("grpc_here", 0), 0)
+    return refused
 
 
 def _problem(path: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "mistaken"]
 
 MAX_CONNECTIONS = 256
 REQUEST_S = 30.0
@@ -20,6 +20,12 @@ REQUEST_S = 30.0
 UNREAD_S = 60.0
 """For a client to go on reading an answer."""
 _IDLE_S = 75.0
+
+mistaken: dict[str, int] = {}
+"""Connections that began with another protocol, by code: they never come to be requests."""
+
+# How a client of HTTP/2 begins (RFC 9113 section 3.4), and one of TLS: with a handshake record (RFC 8446 section 5.1).
+_BEGINNINGS = {b"PRI * HTTP/2.0": "grpc_here", b"\x16\x03": "tls_here"}
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
@@ -37,6 +43,7 @@ class Connection(H11Protocol):
     _waiting: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _lingering = False
+    _begun = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast(asyncio.Transport, _Transport(self, transport)))
@@ -57,6 +64,11 @@ class Connection(H11Protocol):
         self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            for beginning, code in _BEGINNINGS.items():
+                if data.startswith(beginning):
+                    mistaken[code] = mistaken.get(code, 0) + 1
         if not self._lingering:
             super().data_received(data)
 
