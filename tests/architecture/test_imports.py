@@ -120,6 +120,7 @@ LATE = (
     "otelagent.semconv.db",
     "otelagent.semconv.http",
     "otelagent.semconv.sql",
+    "otelagent.testing",
     "otelagent.tracing",
     "otelagent_instrumentation.client.",
     "otelagent_instrumentation.db.",

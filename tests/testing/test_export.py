@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otelagent.config import load
-from otelagent.config.settings import TEST_RUN_VARIABLE
+from otelagent.config.settings import TEST_RUN_VARIABLE, VIEWER_VARIABLE
 from otelagent.testing import OtlpReceiver, plugin
 from tests.testing.running import Run
 
@@ -164,4 +164,7 @@ def test_the_defaults_of_a_test_run() -> None:
     assert (told.traces.exporter, told.logs.exporter) == ("console", "otlp")
     export = load({}, {TEST_RUN_VARIABLE: "pytest export"})
     assert (export.traces.exporter, export.quiet, export.test_run) == ("otlp", False, "pytest")
+    # What `otelagent-run --ui` shows has been asked for.
+    shown = load({}, {TEST_RUN_VARIABLE: "pytest", VIEWER_VARIABLE: "http://127.0.0.1:4318"})
+    assert (shown.traces.exporter, shown.logs.exporter) == ("otlp", "otlp")
     assert load({}, {}).test_run == ""
