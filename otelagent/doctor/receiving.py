@@ -95,7 +95,7 @@ def _received(seen: Receiving) -> Iterator[Finding]:
     elif came:
         advice = "look at the sender's OTEL_TRACES_EXPORTER and sampler: they may switch spans off"
         yield Finding("warn", f"{came} came, and no span", advice)
-    elif seen.refused or seen.wrong_paths:
+    elif any(count for code, count in seen.refused.items() if code != "no_token"):
         yield Finding("fail", "requests came, and none could be taken", "see the checks below that fail")
     else:
         advice = f"start a program with it: otelagent-run --endpoint={seen.http} python app.py"

@@ -62,7 +62,7 @@ def _refused(by_receiver: Mapping[str, int], by_gate: Mapping[str, int]) -> dict
     refused = {**by_receiver, **by_gate, **mistaken}
     # The beginning of HTTP/2 reads as a request without a Host, too.
     refused["foreign_host"] = max(refused.get("foreign_host", 0) - mistaken.get("grpc_here", 0), 0)
-    return refused
+    return {code: count for code, count in refused.items() if count}
 
 
 def _problem(path: str) -> str:
