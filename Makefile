@@ -38,7 +38,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := $(CACHE)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-backends needs-npm needs-rust native sdk-serves test e2e browser faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends senders settings clean
+.PHONY: help demo demo-backends needs-npm needs-rust native sdk-serves test e2e browser screenshots faults lint lint-python lint-page lint-rust format bench fuzz corpus wheels backends senders settings clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -94,6 +94,9 @@ $(NODE_MODULES): .ci/npm/package.json .ci/npm/package-lock.json | needs-npm
 
 browser: $(READY) $(BUILT) $(NODE_MODULES)  ## the viewer's page in a headless Chromium, with real telemetry; needs Chromium and Node
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+screenshots: $(READY) $(BUILT)  ## make the pictures of the page in docs/screenshots anew; needs Chromium
+	@$(BIN)/python -m pytest tests/browser/screenshots.py $(ARGS)
 
 faults: $(READY) $(BUILT) backends  ## the faults that every release survives, with the ledger of each, beside the stock SDK
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import Link, SpanKind, StatusCode
 
 QUERY = "SELECT price, left_over\n  FROM stock\n WHERE sku = ?"
 
@@ -47,12 +47,13 @@ def main() -> None:
         order.set_attribute("http.route", "/checkout")
         with tracer.start_as_current_span("SELECT stock", kind=SpanKind.CLIENT) as query:
             query.set_attributes({"db.system.name": "postgresql", "db.namespace": "shop", "db.query.text": QUERY})
+        card = tracer.start_span("charge card", kind=SpanKind.CLIENT, attributes={"server.address": "bank.example"})
+        card.add_event("asked", {"attempt": 1})
         try:
-            with tracer.start_as_current_span("charge card", kind=SpanKind.CLIENT) as card:
-                card.set_attribute("server.address", "bank.example")
-                card.add_event("asked", {"attempt": 1})
-                charge()
+            charge()
         except ValueError as error:
+            card.record_exception(error)
+            card.set_status(StatusCode.ERROR, str(error))
             logger.emit(
                 severity_number=SeverityNumber.ERROR,
                 severity_text="ERROR",
@@ -60,6 +61,7 @@ def main() -> None:
                 attributes={"attempt": 1},
                 exception=error,
             )
+        card.end()
         with tracer.start_as_current_span("send order", kind=SpanKind.PRODUCER) as sent:
             logger.emit(severity_number=SeverityNumber.INFO, severity_text="INFO", body="order goes to the queue")
         for seconds in (0.02, 0.3, 1.5):

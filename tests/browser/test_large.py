@@ -90,10 +90,10 @@ def test_it_scrolls_from_top_to_bottom_without_blank_rows(page: Page, viewer: Vi
     expect(span_row(page, "everything")).to_be_visible()
     height = page.get_by_role("treegrid").evaluate("grid => grid.scrollHeight")
     # Every row of the first thousand or so is there to be seen, then leaps as by dragging the scroll bar.
-    near = page.evaluate(SCROLLING, [0, 30_000, 200])
+    near = page.evaluate(SCROLLING, [0, 30_000, 300])
     assert near["blank"] == []
     assert near["seen"] == near["last"] - near["first"] + 1
-    far = page.evaluate(SCROLLING, [0, height, height // 150])
+    far = page.evaluate(SCROLLING, [0, height, height // 100])
     end = page.evaluate(SCROLLING, [height, height, 1])
     assert far["blank"] == end["blank"] == []
     assert end["top"] == pytest.approx(end["height"], abs=1)

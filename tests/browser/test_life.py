@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.sight import expect_traces, open_trace, span_row
 from tests.browser.viewer import Viewer
 from tests.browser.watch import Watch
 from tests.viewer.requests import Traces
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Viewer]:
-    """A viewer of this test alone."""
-    viewer = Viewer(tmp_path)
-    yield viewer
-    viewer.close()
 
 
 def send(viewer: Viewer, name: str) -> bytes:

@@ -12,7 +12,7 @@ from tests.browser.viewer import Viewer
 
 def open_order(page: Page, viewer: Viewer) -> None:
     page.goto(f"{viewer.base}/#/traces?service=gateway&operation=POST+%2Forders")
-    trace_rows(page).get_by_role("link", name="POST /orders").click()
+    trace_rows(page).get_by_role("link", name="POST /orders").first.click()
 
 
 def test_an_order_goes_through_both_services(page: Page, viewer: Viewer, shop: None) -> None:
@@ -37,7 +37,7 @@ def test_the_map_has_who_calls_whom(page: Page, viewer: Viewer, shop: None) -> N
     call = table.get_by_role("row").filter(has=page.get_by_role("cell", name="gateway", exact=True))
     expect(call.filter(has=page.get_by_role("cell", name="inventory", exact=True))).to_have_count(1)
     expect(table.get_by_role("row", name=re.compile("^inventory sqlite"))).to_be_visible()
-    page.get_by_role("link", name="Traces of gateway").click()
+    page.get_by_role("region", name="Service map").get_by_role("link", name=re.compile("gateway")).first.click()
     expect(page.get_by_label("Service")).to_have_value("gateway")
     expect(trace_rows(page).first).to_be_visible()
 
