@@ -165,6 +165,7 @@ IMPORTS: dict[str, bytes] = {
     "lines of nothing": b"\n" * MIB,
     "a wrong id": json_span(traceId="xyz"),
     "bytes": bytes(range(256)) * 1000,
+    "one object of 65 MiB": b'{"resourceSpans": "' + b"x" * (65 * MIB) + b'"}',
     "objects without end": b'{"resourceSpans": [' + b"{}," * 5_000_000,
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +42,8 @@ _log = logging.getLogger(__name__)
 _MAX_LIMIT = 500
 _MAX_CONDITIONS = 16
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
+_MAX_OBJECT_BYTES = 64 * 1024 * 1024
+"""Of an import, read at once: some ten times as much in memory."""
 _MAX_NAMED = 20
 _MAX_ID = 2**63 - 1
 _SIGNAL_OF = {"resourceSpans": "traces", "resourceLogs": "logs", "resourceMetrics": "metrics"}
@@ -66,6 +71,7 @@ class Api:
         self._changes = changes
         self._gate = gate
         self._endpoints = endpoints
+        self._importing = asyncio.Lock()
         self._without_grpc = without_grpc
 
     def routes(self) -> list[Route]:
@@ -233,24 +239,28 @@ class Api:
 
     async def take(self, request: Request) -> Any:
         """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them. Names the first traces."""
-        body = await read_body(request, _MAX_IMPORT_BYTES)
-        spans = logs = points = 0
-        traces: dict[bytes, None] = {}
-        lines = [line for line in body.splitlines() if line.strip()]
-        if len(lines) > 1 and not lines[0].rstrip().endswith(b"}"):
-            lines = [body]  # One object, written over many lines.
-        for line in lines:
+        if self._importing.locked():
+            raise Refused(429, "busy", "another import is under way: wait for it")
+        async with self._importing:
+            return await self._import(await read_body(request, _MAX_IMPORT_BYTES))
+
+    async def _import(self, body: bytes) -> dict[str, Any]:
+        spans = logs = points = left_out = 0
+        traces: dict[str, None] = {}
+        for line in _objects(body):
             head = line[:4096]
             signal = next((name for key, name in _SIGNAL_OF.items() if f'"{key}"'.encode() in head), None)
             if signal is None:
                 raise Refused(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
-            batch = await self._receiver.take(signal, line, json=True)
-            spans += len(batch.spans)
+            batch = await self._receiver.take(signal, line, json=True, aside=True)
+            spans += len(batch.spans) + len(batch.running)
             logs += len(batch.logs)
             points += len(batch.points)
-            traces.update(dict.fromkeys(span[0] for span in batch.spans))
-        named = [trace.hex() for trace in list(traces)[:_MAX_NAMED]]
-        return {"spans": spans, "logs": logs, "points": points, "traces": named}
+            left_out += sum(batch.rejected.values())
+            for span in batch.spans if len(traces) < _MAX_NAMED else ():
+                traces[span[0].hex()] = None
+        named = list(traces)[:_MAX_NAMED]
+        return {"spans": spans, "logs": logs, "points": points, "left_out": left_out, "traces": named}
 
     async def events(self, request: Request) -> Response:
         """Notifications for the page."""
@@ -285,6 +295,17 @@ def _failed(error: sqlite3.Error) -> Refused:
         return Refused(503, "too_slow", "the search took too long: ask for less")
     _log.error("the store can't be read: %s", error)
     return Refused(500, "store_failed", f"the store can't be read: {error}")
+
+
+def _objects(body: bytes) -> Iterator[bytes]:
+    """The body's lines, or the whole of it where that is one object written over many lines."""
+    lines = (line for line in BytesIO(body) if line.strip())
+    first = next(lines, b"")
+    whole = not first.rstrip().endswith(b"}")
+    for one in [body] if whole and first else chain([first] if first else [], lines):
+        if len(one) > _MAX_OBJECT_BYTES:
+            raise Refused(413, "too_large", f"an object of more than {_MAX_OBJECT_BYTES} bytes is not imported")
+        yield one
 
 
 def _json(value: Any) -> Response:

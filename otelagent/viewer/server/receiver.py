@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Receiver"]
 
 _MAX_BODIES_BYTES = 3 * MAX_BODY_BYTES
+_ROOM_EVERY_S = 0.05
 
 
 class Receiver:
@@ -42,14 +43,16 @@ class Receiver:
         self._store = store
         # One thread: decoding holds the interpreter's lock anyway, and so what it takes in memory has a bound.
         self._decoding = ThreadPoolExecutor(1, "otelagent-viewer-decode")
+        self._decoding_aside = ThreadPoolExecutor(1, "otelagent-viewer-import")
         self._bytes = 0
         self.refused: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
         self.arrivals = Arrivals()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the threads."""
         self._decoding.shutdown()
+        self._decoding_aside.shutdown()
 
     async def receive(self, request: Request) -> Response:
         """``POST /v1/{signal}``."""
@@ -76,21 +79,24 @@ class Receiver:
         paths = ", ".join(f"/v1/{signal}" for signal in SIGNALS)
         return refusal(request, Refused(404, "wrong_path", f"OTLP/HTTP is taken on {paths}"))
 
-    async def take(self, signal: str, body: bytes, *, json: bool) -> Batch:
+    async def take(self, signal: str, body: bytes, *, json: bool, aside: bool = False) -> Batch:
         """Decodes a request and waits until it is in the store.
 
+        :param aside: for what is large and not live: it is decoded beside what is, and waits where there is no room.
         :raises Refused: it can't be read, or there is no room.
         """
         loop = asyncio.get_running_loop()
+        thread = self._decoding_aside if aside else self._decoding
         try:
-            batch = await loop.run_in_executor(self._decoding, lambda: decode(signal, body, json=json))
+            batch = await loop.run_in_executor(thread, lambda: decode(signal, body, json=json))
         except Malformed as error:
             raise Refused(400, "malformed", str(error)) from None
         except TooMuch as error:
             raise Refused(413, "too_large", str(error)) from None
-        written = self._store.put(batch)
-        if written is None:
-            raise Refused(429, "busy", "the store has more to write than it can hold: send it again")
+        while (written := self._store.put(batch)) is None:
+            if not aside:
+                raise Refused(429, "busy", "the store has more to write than it can hold: send it again")
+            await asyncio.sleep(_ROOM_EVERY_S)
         try:
             await asyncio.wrap_future(written)
         except Exception as error:
