@@ -34,7 +34,8 @@ export function TraceList() {
   const [loading, setLoading] = useState(false);
   const list = useRef(/** @type {List} */ ({ key: "", answer: null, traces: [], next: null, complete: true, searchedTo: null, more: false }));
   if (answer && !asking && list.current.answer !== answer) list.current = renewed(list.current, key, answer);
-  const found = list.current.answer ? list.current : null;
+  // While another list is asked for, the one before is still shown.
+  const found = list.current.answer && (asking || list.current.key === key) ? list.current : null;
 
   const load = () => {
     setLoading(true);

@@ -10,6 +10,7 @@ import { Problem, useAnswer, Waiting } from "./answer.js";
 import { AttributeList } from "./attributes.js";
 import { Icon } from "./icon.js";
 import { SpanMetrics } from "./span-metrics.js";
+import { Tabs } from "./tabs.js";
 
 /** @typedef {import("../answers.js").SpanData} SpanData */
 /** @typedef {import("../model/trace.js").Trace} Trace */
@@ -27,8 +28,9 @@ export function SpanDetail({ trace, span, onClose, onReveal }) {
   const { answer, error } = useAnswer(`traces/${trace.data.id}/spans/${id}`, {}, { follow: "never", turn: trace.data.spans.duration[span] + (state ? 0.5 : 0) });
   const found = /** @type {SpanData | null} */ (answer);
   const one = found?.id === id ? found : null;
+  const lost = state === "lost";
   const logs = one?.logs.length ?? trace.logsOf.get(span)?.length ?? 0;
-  const tabs = [["details", "Details", ""], ["logs", "Logs", logs ? count(logs) : ""], ...(embedded ? [] : [["metrics", "Metrics", ""]])];
+  const tabs = [{ name: "details", title: "Details" }, { name: "logs", title: "Logs", note: logs ? count(logs) : "" }, ...(embedded ? [] : [{ name: "metrics", title: "Metrics" }])];
   return html`<aside class="detail" aria-label="Span">
     <div class="head"><h2>${trace.name(span)}</h2><span class="grow"></span>
       ${one && html`<button class="icon" aria-label="Copy the span as JSON" title="Copy as JSON" onClick=${() => copy(JSON.stringify(one, null, 2))}><${Icon} name="copy" /></button>`}
@@ -36,14 +38,14 @@ export function SpanDetail({ trace, span, onClose, onReveal }) {
     <p class="sub"><span class="service"><i class="dot" style=${`background:${colour(trace.service(span))}`}></i>${trace.service(span)}</span><span>${KINDS[trace.data.spans.kind[span]] || "kind not given"}</span>
       ${state ? html`<span class=${`tag ${state === "running" ? "running" : "warn"}`}>${state}</span>` : STATUS_TAGS[trace.data.spans.status[span]]}</p>
     <dl class="facts">
-      <div><dt>Duration</dt><dd>${duration(trace.took(span))}</dd></div>
-      <div><dt>Self</dt><dd>${duration(trace.self[span])}</dd></div>
+      <div><dt>Duration</dt><dd>${lost ? "unknown" : duration(trace.took(span))}</dd></div>
+      ${!lost && html`<div><dt>Self</dt><dd>${duration(trace.self[span])}</dd></div>`}
       <div><dt>Starts at</dt><dd>${duration(trace.start[span])}</dd></div>
-      <div><dt>Of the trace</dt><dd>${((100 * trace.took(span)) / trace.duration).toFixed(1)} %</dd></div>
+      ${!lost && html`<div><dt>Of the trace</dt><dd>${((100 * trace.took(span)) / trace.duration).toFixed(1)} %</dd></div>`}
     </dl>
     ${one?.message && html`<p class="message">${one.message}</p>`}
-    <div class="views" role="tablist" aria-label="About the span">${tabs.map(([name, title, number]) => html`<button role="tab" id=${`span-tab-${name}`} aria-selected=${tab === name} aria-controls="span-panel" class=${tab === name ? "on" : ""} onClick=${() => setTab(name)}>${title} ${number && html`<small>${number}</small>`}</button>`)}</div>
-    <div role="tabpanel" id="span-panel" aria-labelledby=${`span-tab-${tab}`} class="tab" tabindex="0">
+    <${Tabs} label="About the span" panel="span-panel" chosen=${tab} tabs=${tabs} onChoose=${setTab} />
+    <div role="tabpanel" id="span-panel" aria-labelledby=${`span-panel-${tab}`} class="tab" tabindex="0">
       <${Problem} error=${error} />
       ${!one && !error && html`<${Waiting} rows=${6} />`}
       ${one && tab === "details" && html`<${Details} trace=${trace} one=${one} onReveal=${onReveal} />`}

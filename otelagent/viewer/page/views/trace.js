@@ -14,6 +14,7 @@ import { Icon } from "./icon.js";
 import { Minimap } from "./minimap.js";
 import { SpanDetail } from "./span.js";
 import { useSearch } from "./search.js";
+import { Tabs } from "./tabs.js";
 import { TraceLogs } from "./trace-logs.js";
 import { Waterfall } from "./waterfall.js";
 
@@ -132,6 +133,11 @@ function Loaded({ trace }) {
     return () => removeEventListener("keydown", onKey);
   });
 
+  const title = trace.head < 0 ? "Trace" : trace.name(trace.head);
+  useEffect(() => {
+    document.title = `${title} · otelagent`;
+  }, [title]);
+
   const toggle = (/** @type {number} */ span) => {
     const next = new Set(collapsed);
     if (!next.delete(data.spans.id[span])) next.add(data.spans.id[span]);
@@ -143,6 +149,11 @@ function Loaded({ trace }) {
     setOpen(next);
   };
   const collapseAll = () => setCollapsed(new Set(trace.order.filter((i) => trace.children[i].length && trace.depth[i] > 0).map((i) => data.spans.id[i])));
+  const views = [
+    { name: "spans", title: "Spans", note: count(trace.size) },
+    { name: "errors", title: "Errors", note: count(failures.length), bad: failures.length > 0 },
+    { name: "logs", title: "Logs", note: count(data.logs.length) },
+  ];
   const orphans = Object.keys(data.missing).length;
   return html`<div class=${`page trace ${chosen >= 0 ? "with-detail" : ""}`}>
     <${Head} trace=${trace} />
@@ -152,11 +163,7 @@ function Loaded({ trace }) {
     ${orphans > 0 && html`<p class="note" role="note">${counted(orphans, "span's parent has", "spans' parents have")} not come; ${orphans === 1 ? "it is" : "they are"} kept at the top level and marked <span class="tag warn">parent missing</span></p>`}
     <${Minimap} trace=${trace} range=${range} onRange=${setRange} found=${search.found} />
     <div class="tools">
-      <div class="views" role="tablist" aria-label="Views of the trace">
-        <${View} name="spans" title="Spans" number=${trace.size} view=${view} onShow=${show} />
-        <${View} name="errors" title="Errors" number=${failures.length} view=${view} onShow=${show} bad />
-        <${View} name="logs" title="Logs" number=${data.logs.length} view=${view} onShow=${show} />
-      </div>
+      <${Tabs} label="Views of the trace" panel="trace-view" chosen=${view} tabs=${views} onChoose=${(/** @type {string} */ name) => show({ view: name === "spans" ? "" : name })} />
       ${view === "spans" &&
       html`<div class="search"><label><span class="sr">Search in this trace</span><input ref=${field} type="search" placeholder="Search in this trace  ( / )" value=${search.text} onInput=${search.onInput} onKeyDown=${search.onKey} /></label>
           ${search.text && html`<span class="hits" role="status">${search.told}</span><button class="icon" aria-label="Previous" title="Previous ( N )" onClick=${() => search.step(-1)}><${Icon} name="up" /></button><button class="icon" aria-label="Next" title="Next ( n )" onClick=${() => search.step(1)}><${Icon} name="down" /></button>`}</div>
@@ -169,7 +176,7 @@ function Loaded({ trace }) {
           <button class="quiet" onClick=${() => (setCollapsed(new Set()), setOpen(new Set()))}>Expand</button>
         </div>`}
     </div>
-    <div class="split" role="tabpanel" id="trace-view" aria-label=${view}>
+    <div class="split" role="tabpanel" id="trace-view" aria-labelledby=${`trace-view-${view}`}>
       ${view === "errors" && html`<${Errors} trace=${trace} failures=${failures} onReveal=${reveal} />`}
       ${view === "logs" && html`<${TraceLogs} trace=${trace} only=${chosen} onReveal=${reveal} />`}
       ${view === "spans" &&
@@ -178,12 +185,6 @@ function Loaded({ trace }) {
       ${chosen >= 0 && html`<${SpanDetail} trace=${trace} span=${chosen} onClose=${() => choose(-1)} onReveal=${reveal} />`}
     </div>
   </div>`;
-}
-
-/** @param {{name: string, title: string, number: number, view: string, bad?: boolean, onShow: (changes: Record<string, string>) => void}} properties */
-function View({ name, title, number, view, bad, onShow }) {
-  const on = view === name;
-  return html`<button role="tab" aria-selected=${on} aria-controls="trace-view" class=${on ? "on" : ""} onClick=${() => onShow({ view: name === "spans" ? "" : name })}>${title} <small class=${bad && number ? "bad" : ""}>${count(number)}</small></button>`;
 }
 
 /** @param {{trace: Trace}} properties */

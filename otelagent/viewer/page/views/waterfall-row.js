@@ -15,7 +15,8 @@ export function SpanRow({ trace, row, place, at, odd, chosen, found, collapsed, 
   const failed = trace.failed(span);
   const state = trace.state(span);
   const service = trace.service(span);
-  const took = duration(trace.took(span));
+  // When a lost one ended nobody knows.
+  const took = state === "lost" ? "?" : duration(trace.took(span));
   const kind = KINDS[trace.data.spans.kind[span]];
   const how = [failed && "failed", state].filter(Boolean);
   const label = `${trace.name(span)}, ${service}, ${took}${how.map((one) => `, ${one}`).join("")}`;
@@ -36,9 +37,9 @@ export function SpanRow({ trace, row, place, at, odd, chosen, found, collapsed, 
       ${trace.orphan(span) && html`<span class="tag warn" title="The span's parent has not come">parent missing</span>`}
       <small>${service}${kind && kind !== "internal" ? ` · ${kind}` : ""}</small>
     </span>
-    <span class="w-took" role="gridcell">${took}</span><span class="w-self" role="gridcell">${duration(trace.self[span])}</span>
+    <span class="w-took" role="gridcell">${took}</span><span class="w-self" role="gridcell">${state === "lost" ? "?" : duration(trace.self[span])}</span>
     <span class="w-time" role="gridcell">
-      <i class="bar" style=${`left:${left}%;width:max(2px,${right - left}%);background:${colour(service)}`}></i>
+      <i class="bar" style=${`left:min(${left}%,100% - 2px);width:max(2px,${right - left}%);background:${colour(service)}`}></i>
       ${segments?.map((/** @type {[number, number]} */ [from, until]) => html`<i class="crit" style=${`left:${percent(from)}%;width:max(1px,${percent(until) - percent(from)}%)`}></i>`)}
       ${logs?.slice(0, MOST_MARKS).map((/** @type {import("../model/trace.js").Log} */ log) => html`<i class=${`mark ${log.severity >= 17 ? "bad" : ""}`} title=${log.body} style=${`left:${percent(log.at)}%`}></i>`)}
     </span>
