@@ -1,34 +1,102 @@
-"""Spans as trees: who is below whom, in an order that doesn't change from run to run."""
+"""Spans as trees: who is below whom, in an order that doesn't change from run to run.
+
+Nothing here recurses: a recursive function that is traced makes as deep a tree.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any
 
 from otelagent.testing.types import Span
 
-__all__ = ["as_dicts", "as_text", "in_order", "linked", "roots", "title"]
+__all__ = ["Forest", "as_dicts", "as_text", "linked", "title", "walk"]
+
+_Key = tuple[str, str, str]
 
 
-def linked(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Copies of spans that know their parents and children, in the order of their starting."""
+@dataclass(frozen=True)
+class Forest:
+    """Spans that know their parents and children.
+
+    :ivar spans: all, in the order of their starting.
+    :ivar roots: those whose parents aren't here, ordered as siblings are, see `linked`.
+    """
+
+    spans: tuple[Span, ...]
+    roots: tuple[Span, ...]
+
+
+def linked(spans: Iterable[Span]) -> Forest:
+    """Copies of spans as a forest.
+
+    Siblings are in the order of their starting; those that ran at the same time in the order of what they say, because
+    chance decided which of them came first.
+    """
     copies = [replace(span) for span in sorted(spans, key=lambda span: (span.start_ns, span.end_ns))]
     by_id = {(span.trace_id, span.span_id): span for span in copies}
-    below: dict[int, list[Span]] = {}
+    below: dict[int, list[Span]] = {id(span): [] for span in copies}
+    roots: list[Span] = []
     for span in copies:
         parent = by_id.get((span.trace_id, span.parent_id))
-        if parent is not None and parent is not span:
-            object.__setattr__(span, "parent", parent)
-            below.setdefault(id(parent), []).append(span)
+        object.__setattr__(span, "parent", parent)
+        (roots if parent is None else below[id(parent)]).append(span)
+    order = _from_above(roots, below)
+    reached = {id(span) for span in order}
     for span in copies:
-        object.__setattr__(span, "children", tuple(below.get(id(span), ())))
-    return tuple(copies)
+        if id(span) not in reached and span.parent is not None:
+            # They are each other's parents, which only a broken program can say.
+            below[id(span.parent)] = [one for one in below[id(span.parent)] if one is not span]
+            object.__setattr__(span, "parent", None)
+            roots.append(span)
+            more = _from_above([span], below)
+            order += more
+            reached.update(map(id, more))
+    keys: dict[int, _Key] = {}
+    for span in reversed(order):
+        children = _arranged(below[id(span)], keys)
+        object.__setattr__(span, "children", tuple(children))
+        keys[id(span)] = _key(span, [keys[id(child)] for child in children])
+    return Forest(tuple(copies), tuple(_arranged(roots, keys)))
 
 
-def roots(spans: Iterable[Span]) -> list[Span]:
-    """Those whose parents aren't here."""
-    return [span for span in spans if span.parent is None]
+def _from_above(roots: Sequence[Span], below: Mapping[int, Sequence[Span]]) -> list[Span]:
+    """Each before its children."""
+    order = list(roots)
+    for span in order:
+        order += below[id(span)]
+    return order
+
+
+def _arranged(siblings: Sequence[Span], keys: Mapping[int, _Key]) -> list[Span]:
+    arranged: list[Span] = []
+    together: list[Span] = []
+    until_ns = -1
+    for span in sorted(siblings, key=lambda span: span.start_ns):
+        if span.start_ns >= until_ns:
+            arranged += sorted(together, key=lambda span: keys[id(span)])
+            together = []
+        together.append(span)
+        until_ns = max(until_ns, span.end_ns)
+    return arranged + sorted(together, key=lambda span: keys[id(span)])
+
+
+def _key(span: Span, below: Sequence[_Key]) -> _Key:
+    attributes = repr(sorted((key, repr(value)) for key, value in span.attributes.items()))
+    return title(span), attributes, blake2b(repr(below).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def walk(siblings: Sequence[Span]) -> Iterator[tuple[Span, int, bool]]:
+    """Each span with how deep it lies, twice: when it is come to, and (then it is false) when all below it is done."""
+    waiting = [(span, 0, True) for span in reversed(siblings)]
+    while waiting:
+        span, depth, comes = waiting.pop()
+        yield span, depth, comes
+        if comes:
+            waiting.append((span, depth, False))
+            waiting += [(child, depth + 1, True) for child in reversed(span.children)]
 
 
 def title(span: Span, attributes: Collection[str] = ()) -> str:
@@ -39,40 +107,21 @@ def title(span: Span, attributes: Collection[str] = ()) -> str:
     return line + "".join(f" {key}={span.attributes[key]!r}" for key in attributes if key in span.attributes)
 
 
-def in_order(siblings: Sequence[Span]) -> list[Span]:
-    """In the order of their starting; those that ran at the same time by what they say, because chance decided which
-    of them came first."""
-    ordered: list[Span] = []
-    together: list[Span] = []
-    until_ns = -1
-    for span in sorted(siblings, key=lambda span: span.start_ns):
-        if span.start_ns >= until_ns:
-            ordered += sorted(together, key=_say)
-            together = []
-        together.append(span)
-        until_ns = max(until_ns, span.end_ns)
-    return ordered + sorted(together, key=_say)
-
-
-def as_text(spans: Iterable[Span], attributes: Collection[str] = ()) -> str:
+def as_text(forest: Forest, attributes: Collection[str] = ()) -> str:
     """A line for each span, two spaces deeper than its parent's."""
-    return "\n".join(_lines(roots(spans), attributes, ""))
+    return "\n".join("  " * depth + title(span, attributes) for span, depth, comes in walk(forest.roots) if comes)
 
 
-def _lines(siblings: Sequence[Span], attributes: Collection[str], indent: str) -> Iterator[str]:
-    for span in in_order(siblings):
-        yield indent + title(span, attributes)
-        yield from _lines(span.children, attributes, indent + "  ")
-
-
-def _say(span: Span) -> tuple[str, str]:
-    attributes = repr(sorted((key, repr(value)) for key, value in span.attributes.items()))
-    return "\n".join((title(span), *_lines(span.children, (), "  "))), attributes
-
-
-def as_dicts(siblings: Sequence[Span], without: Collection[str] = ()) -> list[dict[str, Any]]:
+def as_dicts(forest: Forest, without: Collection[str] = ()) -> list[dict[str, Any]]:
     """Spans with all that is below them as plain data; what is empty is left out, and so is the resource."""
-    return [_as_dict(span, without) for span in in_order(siblings)]
+    levels: list[list[dict[str, Any]]] = [[]]
+    for span, _, comes in walk(forest.roots):
+        if comes:
+            levels[-1].append(_as_dict(span, without))
+            levels.append([])
+        elif children := levels.pop():
+            levels[-1][-1]["children"] = children
+    return levels[0]
 
 
 def _as_dict(span: Span, without: Collection[str]) -> dict[str, Any]:
@@ -97,6 +146,5 @@ def _as_dict(span: Span, without: Collection[str]) -> dict[str, Any]:
         "links": [
             {"trace_id": one.trace_id, "span_id": one.span_id, "attributes": kept(one.attributes)} for one in span.links
         ],
-        "children": as_dicts(span.children, without),
     }
     return {key: value for key, value in data.items() if value not in ("", [], {})}

@@ -1,20 +1,19 @@
 """Counted ids and a stepping clock, for dumps that are the same in every run.
 
-What was recorded is renumbered when it is looked at, in the order of `otelagent.testing.family.in_order`, so that it
-holds for any engine and provider, and for other processes. What went over the wire meanwhile, such as a `traceparent`,
-had ids by chance.
+What was recorded is renumbered when it is looked at, in the order of its trees, so that it holds for any engine and
+provider, and for other processes. What went over the wire meanwhile, such as a `traceparent`, had ids by chance.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
-from otelagent.testing import family
-from otelagent.testing.types import LogRecord, Span
+from otelagent.testing.family import Forest, linked, walk
+from otelagent.testing.types import Event, LogRecord, Span
 
 __all__ = ["stepped"]
 
@@ -27,110 +26,100 @@ _FLEETING = frozenset({"exception.stacktrace"})
 _ID = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{16})\b")
 
 
-def stepped(spans: Sequence[Span], records: Iterable[LogRecord]) -> tuple[tuple[Span, ...], tuple[LogRecord, ...]]:
+def stepped(forest: Forest, records: Sequence[LogRecord]) -> tuple[Forest, tuple[LogRecord, ...]]:
     """The same with trace ids and span ids counted from 1, and a time that goes on by a second with each thing that
     happened. Where such an id is part of a text, it is replaced there too. Stack traces are left out.
 
     Of each span come its start, its events, its log records, what is below it, its end. Log records outside of spans
     come at the end.
-
-    :param spans: linked, see `otelagent.testing.family.linked`.
     """
-    return _Renumbering(spans, list(records)).done()
-
-
-class _Renumbering:
-    def __init__(self, spans: Sequence[Span], records: list[LogRecord]) -> None:
-        self._spans = spans
-        self._roots = family.in_order(family.roots(spans))
-        self._records = records
-        self._steps = count(_BEGIN_NS, _STEP_NS)
-        self._ids: dict[str, str] = {}
-        self._new_spans: list[Span] = []
-        self._new_records: list[LogRecord] = []
-
-    def done(self) -> tuple[tuple[Span, ...], tuple[LogRecord, ...]]:
-        numbers = {32: count(1), 16: count(1)}
-        for id_ in self._all_ids(self._roots):
-            if id_ and id_ not in self._ids:
-                self._ids[id_] = f"{next(numbers[len(id_)]):0{len(id_)}x}"
-        for span in self._roots:
-            self._walk(span)
-        known = {(span.trace_id, span.span_id) for span in self._spans}
-        for record in self._records:
-            if (record.trace_id, record.span_id) not in known:
-                self._add(record)
-        return family.linked(self._new_spans), tuple(self._new_records)
-
-    def _all_ids(self, siblings: Sequence[Span]) -> Iterable[str]:
-        """In the order in which they are counted; those of parents elsewhere and of links after the spans' own."""
-        own: list[str] = []
-        others: list[str] = []
-
-        def visit(span: Span) -> None:
-            own.extend((span.trace_id, span.span_id))
-            others.append(span.parent_id)
-            others.extend(id_ for link in span.links for id_ in (link.trace_id, link.span_id))
-            for child in family.in_order(span.children):
-                visit(child)
-
-        for span in siblings:
-            visit(span)
-        return (*own, *others, *(id_ for one in self._records for id_ in (one.trace_id, one.span_id)))
-
-    def _walk(self, span: Span) -> None:
-        start_ns = next(self._steps)
-        events = tuple(
-            replace(event, time_ns=next(self._steps), attributes=self._attributes(event.attributes))
-            for event in span.events
-        )
-        for record in self._records:
-            if (record.trace_id, record.span_id) == (span.trace_id, span.span_id):
-                self._add(record)
-        for child in family.in_order(span.children):
-            self._walk(child)
-        self._new_spans.append(
-            replace(
-                span,
-                trace_id=self._ids[span.trace_id],
-                span_id=self._ids[span.span_id],
-                parent_id=self._ids.get(span.parent_id, ""),
-                start_ns=start_ns,
-                end_ns=next(self._steps),
-                attributes=self._attributes(span.attributes),
-                events=events,
-                links=tuple(
-                    replace(
-                        link,
-                        trace_id=self._ids[link.trace_id],
-                        span_id=self._ids[link.span_id],
-                        attributes=self._attributes(link.attributes),
-                    )
-                    for link in span.links
-                ),
-                parent=None,
-                children=(),
+    ids = _Ids(forest, records)
+    steps = count(_BEGIN_NS, _STEP_NS)
+    logged: dict[tuple[str, str], list[LogRecord]] = {}
+    for record in records:
+        logged.setdefault((record.trace_id, record.span_id), []).append(record)
+    spans: list[Span] = []
+    new_records: list[LogRecord] = []
+    begun: list[tuple[int, tuple[Event, ...]]] = []
+    for span, _, comes in walk(forest.roots):
+        if comes:
+            start_ns = next(steps)
+            events = tuple(
+                replace(one, time_ns=next(steps), attributes=ids.attributes(one.attributes)) for one in span.events
             )
+            begun.append((start_ns, events))
+            here = logged.pop((span.trace_id, span.span_id), ())
+            new_records += [ids.of_record(record, next(steps)) for record in here]
+        else:
+            start_ns, events = begun.pop()
+            spans.append(replace(ids.of_span(span), start_ns=start_ns, end_ns=next(steps), events=events))
+    new_records += [ids.of_record(record, next(steps)) for record in chain.from_iterable(logged.values())]
+    return linked(spans), tuple(new_records)
+
+
+class _Ids:
+    """Puts numbers in the place of ids: those of spans first, in their order, then those of parents and spans elsewhere
+    that are named."""
+
+    def __init__(self, forest: Forest, records: Sequence[LogRecord]) -> None:
+        self._numbers: dict[str, str] = {}
+        counts = {32: count(1), 16: count(1)}
+        for id_ in _all_ids(forest, records):
+            if len(id_) in counts and id_ not in self._numbers:
+                self._numbers[id_] = f"{next(counts[len(id_)]):0{len(id_)}x}"
+
+    def _of(self, id_: str) -> str:
+        return self._numbers.get(id_, id_)
+
+    def of_span(self, span: Span) -> Span:
+        """A span but for its times and events."""
+        return replace(
+            span,
+            trace_id=self._of(span.trace_id),
+            span_id=self._of(span.span_id),
+            parent_id=self._of(span.parent_id),
+            attributes=self.attributes(span.attributes),
+            links=tuple(
+                replace(
+                    link,
+                    trace_id=self._of(link.trace_id),
+                    span_id=self._of(link.span_id),
+                    attributes=self.attributes(link.attributes),
+                )
+                for link in span.links
+            ),
         )
 
-    def _add(self, record: LogRecord) -> None:
-        self._new_records.append(
-            replace(
-                record,
-                trace_id=self._ids.get(record.trace_id, ""),
-                span_id=self._ids.get(record.span_id, ""),
-                time_ns=next(self._steps),
-                body=self._value(record.body),
-                attributes=self._attributes(record.attributes),
-            )
+    def of_record(self, record: LogRecord, time_ns: int) -> LogRecord:
+        """A log record."""
+        return replace(
+            record,
+            trace_id=self._of(record.trace_id),
+            span_id=self._of(record.span_id),
+            time_ns=time_ns,
+            body=self._value(record.body),
+            attributes=self.attributes(record.attributes),
         )
 
-    def _attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
+    def attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Attributes without what differs from run to run."""
         return {key: self._value(value) for key, value in attributes.items() if key not in _FLEETING}
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
-            return _ID.sub(lambda found: self._ids.get(found.group(), found.group()), value)
+            return _ID.sub(lambda found: self._of(found.group()), value)
         if isinstance(value, list):
             return [self._value(one) for one in value]
-        return self._attributes(value) if isinstance(value, dict) else value
+        return self.attributes(value) if isinstance(value, dict) else value
+
+
+def _all_ids(forest: Forest, records: Sequence[LogRecord]) -> Iterator[str]:
+    order = [span for span, _, comes in walk(forest.roots) if comes]
+    for span in order:
+        yield from (span.trace_id, span.span_id)
+    for span in order:
+        yield span.parent_id
+        for link in span.links:
+            yield from (link.trace_id, link.span_id)
+    for record in records:
+        yield from (record.trace_id, record.span_id)

@@ -35,7 +35,7 @@ class Telemetry:
         self._spans: list[Span] = []
         self._log_records: list[LogRecord] = []
         self._points: list[MetricPoint] = []
-        self._linked: tuple[tuple[int, int], tuple[Span, ...], tuple[LogRecord, ...]] | None = None
+        self._linked: tuple[tuple[int, int], family.Forest, tuple[LogRecord, ...]] | None = None
 
     def _take_in(self) -> None:
         """Takes in the spans and log records that have come since the last time; what collects them says how."""
@@ -47,21 +47,21 @@ class Telemetry:
         """The titles of spans that have begun and not ended, as far as that is known."""
         return []
 
-    def _signals(self) -> tuple[tuple[Span, ...], tuple[LogRecord, ...]]:
+    def _signals(self) -> tuple[family.Forest, tuple[LogRecord, ...]]:
         self._take_in()
         counts = len(self._spans), len(self._log_records)
         if self._linked is None or self._linked[0] != counts:
-            spans = family.linked(self._spans[: counts[0]])
+            forest = family.linked(self._spans[: counts[0]])
             records = tuple(sorted(self._log_records[: counts[1]], key=lambda record: record.time_ns))
             if self._deterministic:
-                spans, records = stepped(spans, records)
-            self._linked = counts, spans, records
+                forest, records = stepped(forest, records)
+            self._linked = counts, forest, records
         return self._linked[1:]
 
     @property
     def spans(self) -> tuple[Span, ...]:
         """The spans that have ended, in the order of their starting."""
-        return self._signals()[0]
+        return self._signals()[0].spans
 
     @property
     def logs(self) -> tuple[LogRecord, ...]:
@@ -137,7 +137,7 @@ class Telemetry:
 
         :param attributes: show these as well, where a span has them.
         """
-        return family.as_text(self.spans, attributes)
+        return family.as_text(self._signals()[0], attributes)
 
     def dump(self, *, without: Collection[str] = ()) -> list[dict[str, Any]]:
         """All spans as plain data: the roots, each with its ``children``, ordered as in `tree`. What is empty is left
@@ -145,7 +145,7 @@ class Telemetry:
 
         :param without: leave these attributes out.
         """
-        return family.as_dicts(family.roots(self.spans), without)
+        return family.as_dicts(self._signals()[0], without)
 
     def clear(self) -> None:
         """Forget what has come so far."""

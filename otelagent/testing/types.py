@@ -49,7 +49,7 @@ class Span:
     :ivar end_ns: the same.
     :ivar resource: the attributes of the process or service that recorded it.
     :ivar parent: the span above, if it is here too.
-    :ivar children: the spans below that are here, in the order of their starting.
+    :ivar children: the spans below that are here, in the order of `Telemetry.tree`.
     """
 
     name: str

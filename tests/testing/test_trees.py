@@ -73,6 +73,20 @@ def test_a_tree_survives_what_no_program_should_send() -> None:
     assert Made(own, orphan, *twice, deterministic=True).tree() == tree
 
 
+def test_a_tree_may_be_deep_and_broken_programs_may_make_rings() -> None:
+    chain = [span(f"{n}", n + 1, n, (n, 20_000 - n)) for n in range(5_000)]
+    # Each level has two that run at the same time, whose order takes a look at all below them.
+    beside = [span("beside", n + 10_001, n, (n, 20_000 - n)) for n in range(5_000)]
+    made = Made(*chain, *beside, deterministic=True)
+    lines = made.tree().splitlines()
+    assert len(lines) == 10_000
+    assert lines[4_999] == "  " * 4_999 + "INTERNAL 4999"
+    assert len(made.dump()) == 2
+    ring = Made(span("a", 1, 3), span("b", 2, 1), span("c", 3, 2), span("d", 4, 3))
+    assert ring.tree() == "INTERNAL a\n  INTERNAL b\n    INTERNAL c\n      INTERNAL d"
+    assert ring.one("a").parent is None
+
+
 def test_errors_say_what_went_wrong() -> None:
     raised = Event("exception", {"exception.type": "KeyError"}, 0)
     assert span("a", 1).error == ""
