@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.sight import detail, open_span, open_trace, span_row, span_rows
-from tests.browser.viewer import Viewer
+from tests.browser.sight import detail, open_span, open_trace, span_row, span_rows, trace_rows
+from tests.browser.viewer import Viewer, outside
 from tests.browser.watch import Watch
 
 DROPPING = """async ([text, name]) => {
@@ -77,6 +79,21 @@ def test_a_file_is_dropped_on_the_page(
     expect(there.get_by_role("navigation", name="Pages")).to_be_visible()
     there.evaluate(DROPPING, [json.dumps(exported), "worker.json"])
     expect(span_row(there, "work off order")).to_be_visible()
+
+
+def test_a_file_of_the_file_exporter_is_imported(
+    other: Viewer, new_context: Callable[..., BrowserContext], tmp_path: Path
+) -> None:
+    file = tmp_path / "spans.jsonl"
+    program = "from opentelemetry import trace\nfor n in 1, 2: trace.get_tracer('t').start_span(f'written {n}').end()"
+    command = [sys.executable, "-m", "otelagent.cli.run", "--exporter", "file", "--file", str(file)]
+    subprocess.run([*command, sys.executable, "-c", program], env=outside(), check=True, timeout=60)
+    there = new_context(other).new_page()
+    there.goto(other.address)
+    there.get_by_label("Files to import").set_input_files(file)
+    told = there.get_by_role("status").filter(has_text="Imported 2 spans")
+    told.get_by_role("link", name="Show the 2 traces").click()
+    expect(trace_rows(there).filter(has_text="written")).to_have_count(2)
 
 
 def test_a_file_of_something_else_is_told(page: Page, watch: Watch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -109,6 +110,45 @@ def test_a_row_tells_its_trace_and_opens_it(page: Page, viewer: Viewer, filtered
     expect(span_row(page, "SELECT deep")).to_be_visible()
     page.go_back()
     expect_traces(page, "GET /slow")
+
+
+@pytest.fixture(scope="module")
+def timed(viewer: Viewer) -> str:
+    """The service of traces of now, of a minute and of two hours ago."""
+    service = "list-time"
+    for name, ago_s in ("two hours ago", 7200), ("a minute ago", 60), ("now", 0):
+        traces = Traces(service, time.time_ns() - ago_s * 10**9)
+        traces.span(name, duration_us=1000)
+        viewer.send("traces", traces.body)
+    return service
+
+
+def test_the_last_hour_is_in_the_address(page: Page, viewer: Viewer, timed: str) -> None:
+    page.goto(f"{viewer.base}/#/traces?service={timed}")
+    expect_traces(page, "now", "a minute ago", "two hours ago")
+    page.get_by_role("combobox", name="Time").select_option("Last hour")
+    expect_traces(page, "now", "a minute ago")
+    assert "last=" in page.url
+    page.reload()
+    expect_traces(page, "now", "a minute ago")
+
+
+def test_a_part_of_the_picture_is_the_time_that_is_listed(page: Page, viewer: Viewer, timed: str) -> None:
+    page.goto(f"{viewer.base}/#/traces?service={timed}&last=1h")
+    expect_traces(page, "now", "a minute ago")
+    picture = page.locator(".u-over")
+    box = picture.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 20, steps=5)
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 20, steps=5)
+    page.mouse.up()
+    expect_traces(page, "now")
+    assert "from=" in page.url
+    assert "to=" in page.url
+    page.get_by_role("button", name=re.compile("^Remove ")).click()
+    expect_traces(page, "now", "a minute ago", "two hours ago")
 
 
 def test_more_than_a_page_of_traces(page: Page, viewer: Viewer) -> None:
