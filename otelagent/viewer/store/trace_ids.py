@@ -56,14 +56,15 @@ class TraceIds:
         # Filters with the row that each begins at; the last one grows.
         self._filters: list[tuple[int, bytearray]] = []
         self._traces = _FILTER_TRACES
-        for row, trace_id in connection.execute("SELECT id, trace_id FROM trace ORDER BY id"):
-            self._add(row, *_places(trace_id))
+        self._read = False
 
     def find_or_add(self, trace_ids: Iterable[bytes], row: int) -> dict[bytes, int]:
         """The rows of those that are known; the others are remembered.
 
         :param row: of the first new one; the next has the next.
         """
+        if not self._read:
+            self._read_all()
         found = {}
         for trace_id in trace_ids:
             one, two = _places(trace_id)
@@ -79,6 +80,13 @@ class TraceIds:
                 self._add(row, one, two)
                 row += 1
         return found
+
+    def _read_all(self) -> None:
+        # Not before something is written: it takes a microsecond for each trace, and readers needn't wait for it.
+        self._filters, self._traces = [], _FILTER_TRACES
+        for row, trace_id in self._connection.execute("SELECT id, trace_id FROM trace ORDER BY id"):
+            self._add(row, *_places(trace_id))
+        self._read = True
 
     def _add(self, row: int, one: int, two: int) -> None:
         if self._traces == _FILTER_TRACES:
