@@ -88,6 +88,7 @@ export interface SpanLink {
   trace: string;
   span: string;
   attributes?: Attributes;
+  dropped?: number;
 }
 
 export interface SpanLog {
@@ -118,6 +119,8 @@ export interface SpanData {
   resource: { service: string; attributes: Attributes };
   scope: { name: string; version: string; attributes: Attributes };
   logs: SpanLog[];
+  /** What there is more of than is told. */
+  truncated: ("logs" | "linked_from")[];
 }
 
 export interface LogRecord {
@@ -132,6 +135,7 @@ export interface LogRecord {
   service: string;
   scope: string;
   event: string;
+  dropped: number;
 }
 
 export interface LogList {
@@ -177,6 +181,8 @@ export type Point = [string, number | null, Distribution | null, Exemplar[] | nu
 
 export interface Series {
   attributes: Attributes;
+  /** Whether there are older points. */
+  more: boolean;
   points: Point[];
 }
 

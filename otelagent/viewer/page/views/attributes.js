@@ -1,13 +1,18 @@
 // @ts-check
 import { html } from "../html.js";
 import { embedded } from "../api.js";
-import { valueText } from "../model/format.js";
+import { counted, valueText } from "../model/format.js";
 import { address, copy } from "../state.js";
 import { Icon } from "./icon.js";
 
 const LONGEST_FILTER = 200;
 /** Of so many characters a value may have to be scrolled, for which the keyboard has to get there. */
 const LONG = 300;
+
+/** What was left out before it came here. @param {{number: number | undefined, what?: string}} properties */
+export function Dropped({ number, what = "attribute" }) {
+  return number ? html`<p class="note warn">${counted(number, what)} ${number === 1 ? "was" : "were"} left out before ${number === 1 ? "it" : "they"} came here.</p>` : null;
+}
 
 /**
  * Attributes by name, each to be copied, and where they are a span's or its resource's, to find other traces by.

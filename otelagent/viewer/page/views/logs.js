@@ -6,7 +6,7 @@ import { attributesText, counted, date, level, moment } from "../model/format.js
 import { colour } from "../colours.js";
 import { address, go, place, tell } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
-import { AttributeList } from "./attributes.js";
+import { AttributeList, Dropped } from "./attributes.js";
 import { Icon } from "./icon.js";
 
 /** @typedef {import("../answers.js").LogRecord} LogRecord */
@@ -63,6 +63,7 @@ function Line({ one }) {
     <span class="service"><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></span>
     <div class="body">${one.event && html`<b>${one.event} </b>`}${one.body}
       ${has && html`<button class="more" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Hide attributes" : attributesText(one.attributes)}</button>`}
+      <${Dropped} number=${one.dropped} />
       ${open && html`<${AttributeList} of=${{ ...one.attributes, ...(one.scope ? { "(scope)": one.scope } : {}) }} />`}</div>
     ${one.trace ? html`<a href=${address(["trace", one.trace], one.span ? { span: one.span } : {})}>${one.span ? "span" : "trace"}</a>` : html`<span></span>`}</li>`;
 }

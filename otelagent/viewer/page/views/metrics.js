@@ -56,6 +56,8 @@ function Metric({ metric }) {
     ${!series && !error && html`<${Waiting} />`}
     ${series && html`<p class="axis dim">${unitText(metric.unit, measure)}</p><${Chart} lines=${lines.slice(0, MOST_LINES)} unit=${unit} examples=${unit === metric.unit ? examples : []} />
       ${lines.length > MOST_LINES && html`<p class="note">The chart has the ${MOST_LINES} series with the highest last values of ${count(lines.length)}.</p>`}
+      ${metric.series > series.length && html`<p class="note warn">Only ${count(series.length)} of its ${counted(metric.series, "series", "series")} are here.</p>`}
+      ${series.some((one) => one.more) && html`<p class="note">There are older points than those shown: of each series here are the latest 1,000.</p>`}
       <div class="scroll" tabindex="0" role="region" aria-label="Series"><table class="plain"><caption class="sr">Series and their last values</caption><thead><tr><th scope="col">Series</th><th scope="col" class="num">Last</th><th scope="col" class="num">Points</th></tr></thead><tbody>
       ${lines.map((one) => html`<tr><td><i class="dot" style=${`background:${seriesColour(one.number)}`}></i>${attributesText(one.series.attributes) || html`<span class="dim">no attributes</span>`}</td><td class="num">${quantity(last(one), unit)}</td><td class="num">${count(one.series.points.length)}</td></tr>`)}</tbody></table></div>`}
     ${examples.length > 0 && html`<h3>Exemplars</h3><ul class="exemplars">${examples.slice(0, 12).map((one) => html`<li><a href=${address(["trace", one.trace], { span: one.span })}><b>${quantity(one.value, metric.unit)}</b> at ${clock(date(one.time))} <small>trace ${one.trace.slice(0, 8)}…</small></a></li>`)}</ul>`}

@@ -7,7 +7,7 @@ import { sql } from "../model/sql.js";
 import { colour } from "../colours.js";
 import { address, copy } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
-import { AttributeList } from "./attributes.js";
+import { AttributeList, Dropped } from "./attributes.js";
 import { Icon } from "./icon.js";
 import { SpanMetrics } from "./span-metrics.js";
 import { Tabs } from "./tabs.js";
@@ -70,16 +70,17 @@ function Details({ trace, one, onReveal }) {
     <section>
       <div class="head"><h3>Attributes <small>${count(names.length)}</small></h3><span class="grow"></span>${names.length > MANY_ATTRIBUTES && html`<input type="text" class="narrow" aria-label="Filter attributes" placeholder="Filter" value=${filter} onInput=${(/** @type {Event} */ e) => setFilter(valueOf(e))} />`}</div>
       ${names.length ? html`<${AttributeList} of=${attributes} filter=${filter} find />` : html`<p class="none">It has none.</p>`}
-      ${dropped.map(([what, number]) => html`<p class="note warn">${count(number)} ${what.replace("_", " ")} were left out before they came here.</p>`)}
+      ${dropped.map(([what, number]) => html`<${Dropped} number=${number} what=${what.replace(/s$/, "").replace("_", " ")} />`)}
     </section>
     ${events.length > 0 &&
     html`<section><h3>Events <small>${count(events.length)}</small></h3>${events.map(
-      (event) => html`<div class="event"><p><b>${event.name}</b><time title=${date(event.time).toISOString()}>${offset(event.time, one.start)}</time></p><${AttributeList} of=${event.attributes} /></div>`,
+      (event) => html`<div class="event"><p><b>${event.name}</b><time title=${date(event.time).toISOString()}>${offset(event.time, one.start)}</time></p><${AttributeList} of=${event.attributes} /><${Dropped} number=${event.dropped} /></div>`,
     )}</section>`}
     ${(one.links.length > 0 || one.linked_from.length > 0) &&
     html`<section><h3>Links <small>${count(one.links.length + one.linked_from.length)}</small></h3><ul class="links">
-      ${one.links.map((link) => html`<li><${SpanLink} trace=${trace} link=${link} way="to" onReveal=${onReveal} /><${AttributeList} of=${link.attributes} /></li>`)}
-      ${one.linked_from.map((link) => html`<li><${SpanLink} trace=${trace} link=${link} way="from" onReveal=${onReveal} /></li>`)}</ul></section>`}
+      ${one.links.map((link) => html`<li><${SpanLink} trace=${trace} link=${link} way="to" onReveal=${onReveal} /><${AttributeList} of=${link.attributes} /><${Dropped} number=${link.dropped} /></li>`)}
+      ${one.linked_from.map((link) => html`<li><${SpanLink} trace=${trace} link=${link} way="from" onReveal=${onReveal} /></li>`)}</ul>
+      ${one.truncated.includes("linked_from") && html`<p class="note warn">More spans link to this one than are shown.</p>`}</section>`}
     <section class="folds">
       <details><summary>Resource <small>${one.resource.service}</small></summary><${AttributeList} of=${one.resource.attributes} find /></details>
       <details><summary>Scope <small>${one.scope.name || "(no name)"} ${one.scope.version}</small></summary><${AttributeList} of=${one.scope.attributes} /></details>
@@ -131,7 +132,8 @@ function SpanLogs({ one }) {
     (log) => html`<div class=${`log ${level(log.severity)}`}><p class="line"><span class="severity">${log.text || level(log.severity) || "–"}</span><time title=${date(log.time).toISOString()}>${offset(log.time, one.start)}</time></p>
       <p class="body">${log.body}</p>
       ${Object.keys(log.attributes).length > 0 && html`<details><summary>Attributes <small>${Object.keys(log.attributes).length}</small></summary><${AttributeList} of=${log.attributes} /></details>`}</div>`,
-  )}${!embedded && html`<p><a href=${address(["logs"], { trace: one.trace })}>All of this trace</a> · <a href=${address(["logs"], { service: one.resource.service })}>all of ${one.resource.service}</a></p>`}`;
+  )}${one.truncated.includes("logs") && html`<p class="note warn">The span has more log records than the ${count(one.logs.length)} that are shown.</p>`}
+  ${!embedded && html`<p><a href=${address(["logs"], { trace: one.trace })}>All of this trace</a> · <a href=${address(["logs"], { service: one.resource.service })}>all of ${one.resource.service}</a></p>`}`;
 }
 
 /** @param {string} time @param {string} start */
