@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -16,8 +17,10 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from otelagent.viewer.server.grpc_receiver import MAX_CONNECTIONS
 from tests.viewer.requests import Traces, logs, metrics
 from tests.viewer.running import Viewer
+from tests.viewer.wire import Connection
 
 SERVICE = "/opentelemetry.proto.collector.{}.v1.{}Service/Export"
 
@@ -147,3 +150,33 @@ def test_without_grpcio_the_rest_works() -> None:
     with Viewer(before="import sys\nsys.modules['grpc'] = None", grpc=False) as viewer:
         assert viewer.send("traces", Traces().body)[0] == 200
         assert viewer.json("/api/status")["endpoints"]["grpc"] is None
+
+
+def test_many_calls_at_once(viewer: Viewer) -> None:
+    with grpc.insecure_channel(viewer.grpc) as channel:
+        method: Any = channel.unary_unary(SERVICE.format("trace", "Trace"))
+        calls = [method.future(Traces("crowd").body, timeout=60) for _ in range(600)]
+        assert {call.result() for call in calls} == {b""}
+
+
+def test_more_connections_than_there_may_be() -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+    with Viewer() as viewer:
+        files = Path(f"/proc/{viewer.process.pid}/fd")
+        before = len(list(files.iterdir()))
+        with contextlib.ExitStack() as stack:
+            for _ in range(MAX_CONNECTIONS + 100):
+                stack.enter_context(Connection(f"http://{viewer.grpc}")).send(preface)
+            assert export_at_last(viewer, 0.2) is None
+            assert len(list(files.iterdir())) <= before + MAX_CONNECTIONS
+            assert viewer.send("traces", Traces().body)[0] == 200
+        assert export_at_last(viewer, 30) == b""
+
+
+def export_at_last(viewer: Viewer, deadline_s: float) -> bytes | None:
+    """The answer to a request that is tried until the time is over; None if there was none by then."""
+    until_s = time.monotonic() + deadline_s
+    while time.monotonic() < until_s:
+        with contextlib.suppress(grpc.RpcError):
+            return export(viewer.grpc, "traces", Traces().body)
+    return None

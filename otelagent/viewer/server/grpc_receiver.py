@@ -28,6 +28,8 @@ DEFAULT_PORT = 4317
 _TRIES = 20
 _MAX_CALLS = 256
 """At once, of all connections; they wait for `_MAX_READING` with nothing read of them."""
+MAX_CONNECTIONS = 128
+"""At once; the process has descriptors for a thousand files."""
 _MAX_READING = 4
 READ_S = 10.0
 """For a message to come in: a client that stops in the middle keeps others waiting no longer than that."""
@@ -73,6 +75,9 @@ class GrpcReceiver:
             # After decompression too; the core stops inflating there.
             ("grpc.max_receive_message_length", MAX_BODY_BYTES),
             ("grpc.max_metadata_size", 16 * 1024),
+            ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+            # A client's others wait on its own side, rather than being refused for good here.
+            ("grpc.max_concurrent_streams", _MAX_CALLS // 16),
             ("grpc.max_connection_idle_ms", 600_000),
             ("grpc.server_handshake_timeout_ms", 10_000),
         )
