@@ -26,7 +26,7 @@ DEFAULT_PORT = 4317
 """Of OTLP/gRPC (OTLP specification, "OTLP/gRPC Default Port")."""
 
 _TRIES = 20
-_MAX_CALLS = 256
+_MAX_CALLS = 1024
 """At once, of all connections; they wait for `_MAX_READING` with nothing read of them."""
 MAX_CONNECTIONS = 128
 """At once; the process has descriptors for a thousand files."""
@@ -76,8 +76,6 @@ class GrpcReceiver:
             ("grpc.max_receive_message_length", MAX_BODY_BYTES),
             ("grpc.max_metadata_size", 16 * 1024),
             ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
-            # A client's others wait on its own side, rather than being refused for good here.
-            ("grpc.max_concurrent_streams", _MAX_CALLS // 16),
             ("grpc.max_connection_idle_ms", 600_000),
             ("grpc.server_handshake_timeout_ms", 10_000),
         )
