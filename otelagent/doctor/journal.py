@@ -30,7 +30,7 @@ _COUNTS_AT = _ROW.size - len(COLUMNS) * _COUNT.size
 
 
 class Journal:
-    """One process's own.
+    """One process's own. Where it can't be written, nothing is: the application doesn't hear of it.
 
     :param directory: where it is written.
     """
@@ -41,47 +41,63 @@ class Journal:
 
     def _open(self) -> None:
         self._lock = RLock()
-        name = os.path.join(self._directory, f"{os.getpid()}-{time.time_ns()}")
-        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-        self._facts = os.open(name + ".jsonl", flags | os.O_APPEND, 0o600)
-        table = os.open(name + ".counts", flags, 0o600)
-        try:
-            os.ftruncate(table, _ROWS * _ROW.size)
-            self._table = mmap.mmap(table, _ROWS * _ROW.size)
-        finally:
-            os.close(table)
         self._rows: dict[tuple[str, str, str], int] = {}
         self._counts: dict[tuple[int, int], int] = {}
+        self._facts = -1
+        self._table: mmap.mmap | None = None
+        name = os.path.join(self._directory, f"{os.getpid()}-{time.time_ns()}")
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+        try:
+            self._facts = os.open(name + ".jsonl", flags | os.O_APPEND, 0o600)
+            self._table = _map(name + ".counts", flags)
+        except (OSError, ValueError):  # the examination is over and its directory gone, or there is no descriptor left
+            return
 
     def tell(self, fact: str, **values: Any) -> None:
         """Adds a fact."""
-        line = json.dumps({"fact": fact, "pid": os.getpid(), **values}, default=str) + "\n"
-        os.write(self._facts, line.encode())
+        try:
+            line = json.dumps({"fact": fact, "pid": os.getpid(), **values}, default=str) + "\n"
+            os.write(self._facts, line.encode())
+        except (OSError, ValueError, RuntimeError):
+            pass
 
     def count(self, signal: str, scope: str, column: str, items: int = 1, destination: str = "") -> None:
         """Adds to a count. The last row is for all that have none of their own."""
         with self._lock:
+            if self._table is None:
+                return
             key = (signal, scope, destination)
             row = self._rows.get(key)
             if row is None:
-                row = self._add(key)
+                row = self._add(self._table, key)
             place = row, COLUMNS.index(column)
             self._counts[place] = value = self._counts.get(place, 0) + items
             _COUNT.pack_into(self._table, row * _ROW.size + _COUNTS_AT + place[1] * _COUNT.size, value)
 
-    def _add(self, key: tuple[str, str, str]) -> int:
+    def _add(self, table: mmap.mmap, key: tuple[str, str, str]) -> int:
         row = min(len(self._rows), _ROWS - 1)
         text = json.dumps(key if row < _ROWS - 1 else (key[0], "others", "")).encode()
         if len(text) > _KEY_BYTES:
-            text = json.dumps((key[0], key[1][:40], key[2][:40])).encode()[:_KEY_BYTES]
-        self._rows[key] = row
-        struct.pack_into(f"<H{_KEY_BYTES}s", self._table, row * _ROW.size, len(text), text)
+            text = json.dumps((key[0], key[1][:30], key[2][:30])).encode()
+        if row < _ROWS - 1:
+            self._rows[key] = row
+        struct.pack_into(f"<H{_KEY_BYTES}s", table, row * _ROW.size, len(text), text)
         return row
 
     def after_fork_in_child(self) -> None:
         """Starts one of the child's own; the parent goes on in its own."""
-        os.close(self._facts)
+        if self._facts >= 0:
+            os.close(self._facts)
         self._open()
+
+
+def _map(path: str, flags: int) -> mmap.mmap:
+    table = os.open(path, flags, 0o600)
+    try:
+        os.ftruncate(table, _ROWS * _ROW.size)
+        return mmap.mmap(table, _ROWS * _ROW.size)
+    finally:
+        os.close(table)
 
 
 @frozen_struct(frozen=True)
