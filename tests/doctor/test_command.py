@@ -303,6 +303,16 @@ if __name__ == "__main__":
 """
 
 
+PAGES = """
+from fastapi import FastAPI
+from flask import Flask
+flask, api = Flask(__name__), FastAPI()
+@flask.get("/")
+@api.get("/")
+def index(): return "hello"
+"""
+
+
 def test_no_request_reaches_the_server(examine: Examine) -> None:
     report = examine(FLASK.format(port=free_port()), "--for=3")
     assert report.status("traffic") == "warn"
@@ -350,16 +360,26 @@ def test_uwsgi_without_threads(endpoint: str, tmp_path: Path) -> None:
         assert ("--enable-threads" in report.said("workers")) is (status == "warn")
 
 
-def test_workers_and_a_reloader_have_agents_of_their_own(endpoint: str, tmp_path: Path) -> None:
-    (tmp_path / "site_of_it.py").write_text(FLASK.format(port=0))
-    for server in (
-        ("gunicorn", "--workers=2", "site_of_it:app", "--bind"),
-        ("flask", "--app=site_of_it", "run", "--reload", "--port"),
-    ):
-        port = free_port()
-        bound = f"127.0.0.1:{port}" if server[0] == "gunicorn" else str(port)
-        report = doctor(endpoint, command=(*server, bound), cwd=tmp_path, until=ask(port))
-        assert report.status("workers") == "pass", report
-        assert report.status("started") == "pass", report
-        assert report.status("traffic") == "pass", report
-        assert "Python processes" in report.of("workers")[0]["detail"]
+@pytest.mark.parametrize(
+    "server",
+    [
+        "gunicorn --workers=2 pages:flask --bind=127.0.0.1:{port}",
+        "flask --app=pages:flask run --reload --port={port}",
+        "uvicorn pages:api --reload --port={port}",
+        "uvicorn pages:api --workers=2 --port={port}",
+    ],
+    ids=["gunicorn", "flask reloader", "uvicorn reloader", "uvicorn workers"],
+)
+def test_workers_and_a_reloader_have_agents_of_their_own(server: str, endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "pages.py").write_text(PAGES)
+    port = free_port()
+    report = doctor(endpoint, command=server.format(port=port).split(), cwd=tmp_path, until=ask(port))
+    for check in ("workers", "started", "traffic"):
+        assert report.status(check) == "pass", (check, report)
+    # Werkzeug's reloader kills its child when it is told to end by SIGTERM.
+    killed = server.startswith("flask")
+    assert report.status("exit") == ("fail" if killed else "pass"), report
+    assert ("1 spans were not delivered" in report.said("exit")) is killed
+    assert "Python processes" in report.of("workers")[0]["detail"]
+    assert ("only watches files" in report.of("workers")[0]["detail"]) is ("--reload" in server)
+    assert sum(row["started"] for row in report.json["ledger"]) == 1
