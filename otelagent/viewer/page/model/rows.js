@@ -35,7 +35,8 @@ export function rowsOf(trace, { collapsed, fold, open }) {
     const span = level.spans[level.at++];
     const kin = level.groups?.get(likeness(trace, span));
     if (kin && kin.length >= FOLD_FROM) {
-      const key = `${level.parent}/${likeness(trace, span)}`;
+      // By ids and names, not by positions: those change as spans come.
+      const key = `${trace.data.spans.id[level.parent] ?? ""}/${likeness(trace, span)}`;
       if (level.done.has(key)) continue;
       level.done.add(key);
       const opened = open.has(key);
@@ -52,8 +53,7 @@ export function rowsOf(trace, { collapsed, fold, open }) {
 
 /** @param {import("./trace.js").Trace} trace @param {number} span */
 function likeness(trace, span) {
-  const spans = trace.data.spans;
-  return `${spans.name[span]}/${spans.kind[span]}/${spans.resource[span]}`;
+  return `${trace.data.spans.kind[span]}/${trace.service(span)}/${trace.name(span)}`;
 }
 
 /** @param {import("./trace.js").Trace} trace @param {number[]} spans */

@@ -7,7 +7,7 @@ import { address, go, tell } from "../state.js";
 
 /** @param {File[]} files */
 export async function importFiles(files) {
-  const sum = { spans: 0, logs: 0, points: 0 };
+  const sum = { spans: 0, logs: 0, points: 0, left_out: 0 };
   /** @type {string[]} */
   const traces = [];
   for (const file of files) {
@@ -21,7 +21,8 @@ export async function importFiles(files) {
     }
   }
   const parts = [sum.spans && counted(sum.spans, "span"), sum.logs && counted(sum.logs, "log record"), sum.points && counted(sum.points, "data point")];
-  const text = `Imported ${parts.filter(Boolean).join(", ") || "nothing: there was nothing in it"}.`;
+  const without = sum.left_out ? ` ${counted(sum.left_out, "item")} could not be taken.` : "";
+  const text = `Imported ${parts.filter(Boolean).join(", ") || "nothing: there was nothing in it"}.${without}`;
   if (traces.length === 1) {
     tell({ text });
     go(["trace", traces[0]]);

@@ -13,6 +13,8 @@ import { Problem, useAnswer, Waiting } from "./answer.js";
 
 const SIZE = { width: 184, height: 52, gapX: 124, gapY: 26 };
 const LONGEST_NAME = 20;
+/** Lines that have their numbers beside them; of more, they would lie on each other. */
+const MOST_TOLD = 30;
 
 export function ServiceMap() {
   const lasting = place.value.query.get("last") ?? "";
@@ -30,18 +32,22 @@ export function ServiceMap() {
 
 /** @param {{nodes: Node[], edges: Edge[]}} properties */
 function Picture({ nodes, edges }) {
-  const plan = layout(nodes.map((one) => one.service), edges, SIZE);
+  const linked = new Set(edges.flatMap((one) => [one.from, one.to]));
+  const alone = nodes.filter((one) => !linked.has(one.service));
+  const drawn = nodes.filter((one) => linked.has(one.service));
+  const plan = layout(drawn.map((one) => one.service), edges, SIZE);
   const at = (/** @type {string} */ name) => /** @type {{x: number, y: number}} */ (plan.places.get(name));
   const most = Math.max(1, ...edges.map((one) => one.calls));
-  return html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + 12} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
+  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + 12} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path class="arrow" d="M0 0 8 4 0 8Z" /></marker></defs>
-    ${edges.map((edge) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} a=${at(edge.from)} b=${at(edge.to)} width=${1 + (2.5 * edge.calls) / most} />`)}
-    ${nodes.map((node) => html`<${Box} key=${node.service} node=${node} place=${at(node.service)} />`)}
-  </svg></div><p class="dim small">A dashed box sends no spans of its own: it is known from those who call it. On the lines: calls, and the time that 95 of 100 take at most.</p>`;
+    ${edges.map((edge) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} a=${at(edge.from)} b=${at(edge.to)} width=${1 + (2.5 * edge.calls) / most} told=${edges.length <= MOST_TOLD} />`)}
+    ${drawn.map((node) => html`<${Box} key=${node.service} node=${node} place=${at(node.service)} />`)}
+  </svg></div><p class="dim small">A dashed box sends no spans of its own: it is known from those who call it. On the lines: calls, and the time that 95 of 100 take at most.</p>`}
+    ${alone.length > 0 && html`<p class="alone"><span class="dim">Neither calling nor called:</span>${alone.map((one) => html`<a class="chip" href=${address(["traces"], { service: one.service })}><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></a>`)}</p>`}`;
 }
 
-/** @param {{edge: Edge, a: {x: number, y: number}, b: {x: number, y: number}, width: number}} properties */
-function Line({ edge, a, b, width }) {
+/** @param {{edge: Edge, a: {x: number, y: number}, b: {x: number, y: number}, width: number, told: boolean}} properties */
+function Line({ edge, a, b, width, told }) {
   const x1 = a.x + SIZE.width;
   const y1 = a.y + SIZE.height / 2;
   const x2 = b.x;
@@ -49,7 +55,7 @@ function Line({ edge, a, b, width }) {
   const bend = x2 <= x1 ? 70 : (x2 - x1) / 2;
   return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${`M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`} style=${`stroke-width:${width}`} marker-end="url(#arrow)" />
     <title>${`${edge.from} → ${edge.to}: ${counted(edge.calls, "call")}, ${count(edge.errors)} failed, median ${duration(edge.p50)}, 95 % within ${duration(edge.p95)}`}</title>
-    <text x=${(x1 + x2) / 2} y=${(y1 + y2) / 2 - 7} text-anchor="middle">${short(edge.calls)} · ${duration(edge.p95)}</text></g>`;
+    ${told && html`<text x=${(x1 + x2) / 2} y=${(y1 + y2) / 2 - 7} text-anchor="middle">${short(edge.calls)} · ${duration(edge.p95)}</text>`}</g>`;
 }
 
 /** @param {{node: Node, place: {x: number, y: number}}} properties */

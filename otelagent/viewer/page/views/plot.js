@@ -33,6 +33,9 @@ export function clockAxis(axis) {
     size: 24,
     space: 84,
     values: (/** @type {any} */ _, /** @type {number[]} */ values) => {
+      // Ticks that are closer than a second need its parts.
+      const fine = values.length > 1 && values[1] - values[0] < 1;
+      if (fine) return values.map((value) => clock(new Date(value * 1000)).slice(3) + `.${String(Math.round((value % 1) * 1000)).padStart(3, "0")}`);
       const days = values.length > 1 && values[values.length - 1] - values[0] > 86_400;
       return values.map((value) => (days ? `${day(new Date(value * 1000)).slice(5)} ${clock(new Date(value * 1000)).slice(0, 5)}` : clock(new Date(value * 1000))));
     },

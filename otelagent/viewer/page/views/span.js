@@ -43,7 +43,7 @@ export function SpanDetail({ trace, span, onClose, onReveal }) {
       <div><dt>Starts at</dt><dd>${duration(trace.start[span])}</dd></div>
       ${!lost && html`<div><dt>Of the trace</dt><dd>${((100 * trace.took(span)) / trace.duration).toFixed(1)} %</dd></div>`}
     </dl>
-    ${one?.message && html`<p class="message">${one.message}</p>`}
+    ${one?.message && !one.events.some((event) => event.attributes["exception.message"] === one.message) && html`<p class="message">${one.message}</p>`}
     <${Tabs} label="About the span" panel="span-panel" chosen=${tab} tabs=${tabs} onChoose=${setTab} />
     <div role="tabpanel" id="span-panel" aria-labelledby=${`span-panel-${tab}`} class="tab" tabindex="0">
       <${Problem} error=${error} />
@@ -109,13 +109,18 @@ function Query({ text, attributes }) {
     <pre class="sql" tabindex="0" aria-label="Query">${sql(text).map(({ text, kind }) => (kind === "plain" ? text : html`<span class=${kind}>${text}</span>`))}</pre></section>`;
 }
 
+/** Python's stack traces have what was raised at their end. @param {HTMLElement | null} box */
+function toEnd(box) {
+  if (box?.textContent?.startsWith("Traceback (most recent call last)")) box.scrollTop = box.scrollHeight;
+}
+
 /** @param {{event: import("../answers.js").SpanEvent, start: string}} properties */
 function Exception({ event, start }) {
   const { "exception.type": type, "exception.message": message, "exception.stacktrace": stack, ...rest } = event.attributes;
   return html`<section class="exception"><div class="head"><h3>${type || "Exception"}</h3><time>${offset(event.time, start)}</time><span class="grow"></span>
       ${stack && html`<button class="icon small" aria-label="Copy the stack trace" title="Copy" onClick=${() => copy(String(stack))}><${Icon} name="copy" /></button>`}</div>
     ${message && html`<p class="message">${message}</p>`}
-    ${stack && html`<pre tabindex="0" aria-label="Stack trace">${stack}</pre>`}<${AttributeList} of=${rest} /></section>`;
+    ${stack && html`<pre class="stack" ref=${toEnd} tabindex="0" aria-label="Stack trace">${stack}</pre>`}<${AttributeList} of=${rest} /></section>`;
 }
 
 /** @param {{trace: Trace, link: import("../answers.js").SpanLink, way: string, onReveal: (span: number) => void}} properties */

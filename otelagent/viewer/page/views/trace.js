@@ -21,14 +21,16 @@ import { Waterfall } from "./waterfall.js";
 /** @typedef {[number, number]} Range nanoseconds since the trace's start */
 
 const RUNNING_MS = 500;
-const MANY_SPANS = 2_000;
+const MANY_SPANS = 5_000;
 const SERVICES_SHOWN = 6;
 
 /** @param {{id: string}} properties */
 export function TracePage({ id }) {
   // Asked again when this trace has changed, and not whenever any has.
   const seen = useNews(Math.max(changed.value.get(id) ?? 0, unnamed.value));
-  const { answer, error } = useAnswer(`traces/${encodeURIComponent(id)}`, {}, { follow: "never", turn: seen });
+  const size = useRef(0);
+  const { answer, error } = useAnswer(`traces/${encodeURIComponent(id)}`, {}, { follow: "never", turn: seen, everyMs: size.current > MANY_SPANS ? 10_000 : 1_000 });
+  size.current = answer?.spans.id.length ?? 0;
   const now = useNow(/** @type {import("../answers.js").TraceData | null} */ (answer));
   const trace = useMemo(() => {
     if (!answer) return null;
