@@ -77,7 +77,10 @@ def _imports(seen: Observation) -> Iterator[Finding]:
             if missed:
                 advice = "call otelagent.init() before these imports, or start the application by otelagent-run"
                 names = ", ".join(missed)
-                yield Finding("warn", f"imported before the agent started: {names} (contrib)", advice, process.title)
+                detail = (
+                    f"imported before the agent started: {names} (contrib); what was taken from there may be untraced"
+                )
+                yield Finding("warn", detail, advice, process.title)
         for again in process.facts("init_again"):
             where = again["where"]
             detail = f"otelagent.init() at {where} changes nothing: the agent ran already"
@@ -115,8 +118,7 @@ def _not_instrumented(name: str, state: str, reason: str) -> Finding:
     if state == "missing":
         return Finding("warn", f"{name} is imported and nothing instruments it", f"pip install {PACKAGES[name]}")
     if state == "waiting":
-        advice = "call otelagent.init() earlier, before the library is set up, or start by otelagent-run"
-        return Finding("fail", f"{name} is imported and still waited for: it was set up before the agent came", advice)
+        return Finding("skip", f"{name} is imported and not set up, which is when it is instrumented")
     if state == "disabled":
         return Finding("warn", f"{name} is imported and switched off {reason}", f"change that setting to trace {name}")
     if state == "unsupported":
@@ -334,7 +336,7 @@ CHECKS = (
         "instrumented",
         "Imported libraries are instrumented",
         "command",
-        "libraries that are imported and not instrumented: disabled, unsupported version, contrib missing, too late",
+        "libraries that are imported and not instrumented: disabled, unsupported version, contrib missing",
         "the setting, the version or the package that is named",
         _instrumented,
     ),

@@ -73,7 +73,6 @@ SHOWN = {
         "test_a_library_that_nothing_instruments",
         "test_a_library_that_is_switched_off",
         "test_a_version_that_is_not_supported",
-        "test_a_library_set_up_before_the_agent",
     ),
     "provider": ("test_the_application_sets_a_provider_too",),
     "workers": ("test_uwsgi_without_threads", "test_workers_and_a_reloader_have_agents_of_their_own"),
