@@ -135,19 +135,23 @@ def _alive(pid: int) -> bool:
 
 
 def _answers(state: State) -> bool | None:
-    """Whether it is there and the one it says; None if it is there and says nothing."""
+    """Whether it is there and the one it says; None if it can't say now."""
     if not _alive(state.pid):
         return False
     connection = http.client.HTTPConnection("127.0.0.1", state.port, timeout=_ANSWER_S)
     try:
         connection.request("GET", "/api/status", headers={"Authorization": f"Bearer {state.token}"})
         response = connection.getresponse()
+        if response.status in (429, 503):
+            return None
         # Another program's answer may be of any kind and length.
         answer = json.loads(response.read(1 << 20)) if response.status == 200 else None
         return isinstance(answer, dict) and answer.get("pid") == state.pid
-    except TimeoutError:
+    except ConnectionRefusedError:
+        return False
+    except OSError:  # it takes too long, or takes no more connections
         return None
-    except (OSError, http.client.HTTPException, ValueError):
+    except (http.client.HTTPException, ValueError):
         return False
     finally:
         connection.close()
