@@ -11,8 +11,10 @@ import json
 import sqlite3
 import time
 from array import array
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from otelagent.viewer.store.insert import insert, marks
@@ -31,6 +33,7 @@ _KNOWN_TEXT_SIZE = 1024
 _MAX_SERVICES = 100
 """Of one trace, in the list: those that come behind them are found by their names all the same."""
 _CHUNK = 100
+_ROW = attrgetter("row")
 _COLUMNS = ("start_ns", "end_ns", "spans", "errors", "root", "first", "services", "arrived_s")
 _ZONE = ("id", "earliest_ns", "latest_ns", "shortest_ns", "longest_ns", "errors")
 
@@ -95,14 +98,15 @@ class Summaries:
         self._connection = connection
         self._ids = TraceIds(connection)
         self._last = self._last_row()
-        self._known: OrderedDict[bytes, Summary] = OrderedDict()
+        self._known: dict[bytes, Summary] = {}
         self._texts: dict[tuple[tuple[str, int], ...], str] = {}
         self._empty()
 
     def _empty(self) -> None:
         self._touched: dict[bytes, Summary] = {}
         self._fresh: list[tuple[int, bytes, int]] = []
-        self._postings: defaultdict[int, set[int]] = defaultdict(set)
+        self.postings: defaultdict[int, set[int]] = defaultdict(set)
+        """Rows of the traces that have spans of an operation in this transaction."""
         self.members: set[str] = set()
         """Of the spans' attributes in this transaction, see `Batch.members`."""
 
@@ -112,10 +116,9 @@ class Summaries:
         found: dict[bytes, Summary] = {}
         unknown = []
         for trace_id in trace_ids:
-            summary = known.get(trace_id)
+            summary = known.pop(trace_id, None)
             if summary is not None:
-                known.move_to_end(trace_id)
-                found[trace_id] = summary
+                found[trace_id] = known[trace_id] = summary  # Behind those that haven't grown for longer.
             else:
                 unknown.append(trace_id)
         if unknown:
@@ -131,15 +134,11 @@ class Summaries:
         self._touched.update(found)
         return found
 
-    def occurs(self, operation: int, row: int) -> None:
-        """Notes that a trace has a span of an operation."""
-        self._postings[operation].add(row)
-
     def flush(self) -> None:
         """Writes what has changed, inside the caller's transaction."""
         if not self._touched:
             return
-        touched = sorted(self._touched.values(), key=_row)
+        touched = sorted(self._touched.values(), key=_ROW)
         insert(
             self._connection,
             "trace",
@@ -162,12 +161,12 @@ class Summaries:
             "OR REPLACE",
         )
         insert(self._connection, "trace_key", ("segment", "trace_id", "trace"), sorted(self._fresh), "OR REPLACE")
-        postings = [(one, max(rows), array("q", sorted(rows)).tobytes()) for one, rows in self._postings.items()]
+        postings = [(one, max(rows), array("q", sorted(rows)).tobytes()) for one, rows in self.postings.items()]
         insert(self._connection, "posting", ("operation", "last", "traces"), postings)
         add_members(self._connection, self.members, self._widen_zones(touched))
         self._empty()
-        while len(self._known) > _KNOWN_TRACES:
-            self._known.popitem(last=False)
+        if (old := len(self._known) - _KNOWN_TRACES) > _KNOWN_TRACES // 2:
+            self._known = dict(islice(self._known.items(), old, None))
 
     def forget(self) -> None:
         """Nothing of this transaction was written."""
@@ -248,7 +247,3 @@ class Summaries:
             rows,
         )
         return zones
-
-
-def _row(one: Summary) -> int:
-    return one.row

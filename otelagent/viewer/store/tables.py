@@ -125,7 +125,7 @@ class Tables:
         services = [self._id("operation", _OPERATION, (name, _SERVICE, 0)) for name in names]
         # New traces in the order of their start, as the list shows them.
         summaries = self._summaries.of(dict.fromkeys(map(_TRACE_ID, sorted(spans, key=_START))))
-        occurs = self._summaries.occurs
+        postings = self._summaries.postings
         row = self._next("span", len(spans))
         for one in spans:
             # As SPAN of `rows` has them.
@@ -137,9 +137,9 @@ class Tables:
                 operation = operations[resource, name, kind] = self._operation(key)
             service = names[resource]
             if service not in summary.services:
-                occurs(services[resource], summary.row)
+                postings[services[resource]].add(summary.row)
             summary.add(operation, service, parent, status, start_ns, start_ns + duration_ns)
-            occurs(operation, summary.row)
+            postings[operation].add(summary.row)
             rows.append((row, summary.row, span_id, parent, resources[resource], scopes[scope], operation, *one[7:]))
             row += 1
         before = self._connection.total_changes
@@ -183,7 +183,7 @@ class Tables:
             if now is None:
                 fresh[one[:2]] = one
             elif now:
-                self._summaries.occurs(operation, summary.row)
+                self._summaries.postings[operation].add(summary.row)
                 touched.traces.add(one[0])
         return list(fresh.values())
 
