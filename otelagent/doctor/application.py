@@ -57,7 +57,11 @@ def _started(seen: Observation) -> Iterator[Finding]:
         state, reason = status.get("state", "INIT"), status.get("reason", "")
         if process.last("initialized"):
             engine = (status.get("engine") or {}).get("name", "?")
-            yield Finding("pass", f'service "{status.get("service")}", engine {engine}', about=process.title)
+            service = str(status.get("service"))
+            nameless = service.startswith("unknown_service")
+            advice = "set OTEL_SERVICE_NAME or --service-name" if nameless else ""
+            detail = f'service "{service}", engine {engine}'
+            yield Finding("warn" if nameless else "pass", detail, advice, process.title)
         elif process.last("started").get("forked") and status.get("ledger"):
             yield Finding("pass", "forked from a process with an agent, has one of its own", about=process.title)
         elif state == "INIT" and seen.as_is:

@@ -58,7 +58,8 @@ def _proxy(target: Target) -> Iterator[Finding]:
     names = (f"{'https' if place.tls else 'http'}_proxy", "all_proxy", "grpc_proxy")
     found = {name: environ.get(name) or environ.get(name.upper()) for name in names}
     given = next((name for name, value in found.items() if value), None)
-    if given is None:
+    left_out = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if given is None or _is_among(place.host, left_out):
         yield Finding("pass", "no proxy is set for it", about=str(place))
         return
     detail = f"{given} is set, and exports never go through a proxy"
@@ -67,6 +68,15 @@ def _proxy(target: Target) -> Iterator[Finding]:
     else:
         advice = "let this host reach the collector directly, or send to a collector on this side of the proxy"
         yield Finding("fail", f"{detail}; without it the place isn't reached", advice, str(place))
+
+
+def _is_among(host: str, names: str) -> bool:
+    """Whether ``NO_PROXY`` has a host: by its name or a domain of it, without or with a port, or by ``*`` for all."""
+    for name in names.split(","):
+        name = name.strip().lstrip("*.").partition(":")[0].lower()
+        if (name and (host == name or host.endswith(f".{name}"))) or names.strip() == "*":
+            return True
+    return False
 
 
 def _scheme(target: Target) -> Iterator[Finding]:
@@ -196,7 +206,7 @@ CHECKS = (
         "proxy",
         "No proxy is in the way",
         "destination",
-        "`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `grpc_proxy`: exports never use one",
+        "`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `grpc_proxy` and `NO_PROXY`: exports never use a proxy",
         "reach the collector directly, or send to one on this side",
         _proxy,
     ),

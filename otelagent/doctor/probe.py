@@ -59,7 +59,9 @@ def install(directory: str) -> None:
 
 
 def _begin(journal: Journal, forked: bool = False) -> None:
-    journal.tell("started", ppid=os.getppid(), argv=sys.orig_argv or sys.argv, executable=sys.executable, forked=forked)
+    journal.tell(
+        "started", ppid=os.getppid(), argv=(sys.orig_argv or sys.argv)[:2], executable=sys.executable, forked=forked
+    )
     if forked and "otelagent.lifecycle" in sys.modules:
         _tell_status(journal)
 

@@ -145,6 +145,14 @@ def test_nobody_calls_init(examine: Examine) -> None:
     assert examine(ITSELF, "--as-is").status("started") == "pass"
 
 
+def test_a_process_without_a_name(endpoint: str) -> None:
+    command = (sys.executable, "-c", WORK)
+    report = doctor(endpoint, command=command, OTEL_SERVICE_NAME="")
+    assert report.status("started") == "warn"
+    assert "unknown_service" in report.said("started")
+    assert doctor(endpoint, command=command).status("started") == "pass"
+
+
 def test_an_otelagent_run_inside(endpoint: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(WORK)

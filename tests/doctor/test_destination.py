@@ -109,6 +109,12 @@ def test_a_proxy_that_exports_do_not_go_through() -> None:
         assert report.status("proxy") == "fail"
         assert "http_proxy" in report.said("proxy")
         assert not proxy.requests
+        assert (
+            doctor(f"--endpoint=http://127.0.0.1:{free_port()}", given={**given, "NO_PROXY": "127.0.0.1"}).status(
+                "proxy"
+            )
+            == "pass"
+        )
         with FaultServer("http", TAKES) as server:
             report = doctor(f"--endpoint={base(server)}", given=given)
         assert report.status("proxy") == report.status("span") == "pass"

@@ -67,7 +67,11 @@ SHOWN = {
     "log_record": ("test_nothing_listens_and_then_a_collector_does",),
     "metric": ("test_a_server_without_metrics_is_only_told", "test_a_collector_without_a_pipeline_for_metrics"),
     "command": ("test_python_that_ignores_its_environment", "test_a_command_that_fails"),
-    "started": ("test_an_interpreter_without_otelagent", "test_nobody_calls_init"),
+    "started": (
+        "test_an_interpreter_without_otelagent",
+        "test_nobody_calls_init",
+        "test_a_process_without_a_name",
+    ),
     "imports": ("test_a_library_set_up_before_the_agent",),
     "instrumented": (
         "test_a_library_that_nothing_instruments",
