@@ -264,6 +264,20 @@ def test_a_page_is_never_made_of_what_is_sent(viewer: Viewer) -> None:
     assert json.loads(embedded)["spans"][span.span_id.hex()]["name"] == evil
 
 
+def test_a_trace_of_hundreds_of_megabytes(viewer: Viewer) -> None:
+    trace = b"g" * 16
+    for _ in range(14):
+        traces = Traces("huge")
+        for _ in range(300):
+            traces.span(trace=trace, text="h" * 60_000)
+        assert viewer.send("traces", gzip.compress(traces.body, 1), Content_Encoding="gzip")[0] == 200
+    assert len(viewer.json(f"/api/traces/{trace.hex()}")["spans"]["id"]) == 4200
+    status, body = viewer.ask(f"/api/traces/{trace.hex()}/otlp")
+    assert (status, json.loads(body)["error"]["code"]) == (413, "too_large")
+    status, body = viewer.ask(f"/api/traces/{trace.hex()}/share")
+    assert (status, len(body) < 40 * MIB) == (200, True)
+
+
 def test_spans_that_come_again_and_again(viewer: Viewer) -> None:
     body = in_spans(b"".join(field(2, IDS[:-8] + number.to_bytes(8, "big")) for number in range(1, 30_001)))
     for _ in range(5):

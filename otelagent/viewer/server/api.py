@@ -111,7 +111,8 @@ class Api:
                 _log.exception("%s failed", request.scope["path"])
                 refused = Refused(500, "failed", f"a defect of the viewer: {type(error).__name__}")
             else:
-                return found if isinstance(found, Response) else _json(found)
+                # A trace of a hundred thousand spans takes a second to write: not on the loop that all wait for.
+                return found if isinstance(found, Response) else await run_in_threadpool(_json, found)
             self._receiver.count(refused.code)
             return refusal(request, refused)
 
@@ -186,10 +187,13 @@ class Api:
 
     async def otlp(self, request: Request) -> Response:
         """A trace as OTLP/JSON, to be kept."""
-        found = await self._one(export.traces_data, request)
+        try:
+            found = await self._one(export.traces_data, request)
+        except export.TooLarge as error:
+            raise Refused(413, "too_large", str(error)) from None
         name = f"trace-{request.path_params['trace']}.json"
         return Response(
-            json.dumps(found, ensure_ascii=False),
+            await run_in_threadpool(json.dumps, found, ensure_ascii=False),
             media_type="application/json",
             headers={"content-disposition": f'attachment; filename="{name}"'},
         )

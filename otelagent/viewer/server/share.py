@@ -22,6 +22,9 @@ __all__ = ["MAX_SPANS", "page_of", "whole_trace"]
 MAX_SPANS = 10_000
 """Spans whose details are in the file; those behind them are in the picture alone."""
 
+_MAX_SIZE = 32 * 2**20
+"""Characters of those details."""
+
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")
 _ENTRY = "main.js"
 _STYLE = re.compile(r"""<link rel="stylesheet" href="([^"]+)">""")
@@ -32,8 +35,14 @@ def whole_trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, An
     trace = detail.trace(connection, trace_id)
     if trace is None:
         return None
-    ids = trace["spans"]["id"][:MAX_SPANS]
-    spans = {span: detail.span(connection, trace_id, bytes.fromhex(span)) for span in ids}
+    spans: dict[str, Any] = {}
+    size = 0
+    for span in trace["spans"]["id"][:MAX_SPANS]:
+        found = detail.span(connection, trace_id, bytes.fromhex(span))
+        size += len(json.dumps(found, ensure_ascii=False))
+        if size > _MAX_SIZE:
+            break
+        spans[span] = found
     return {"trace": trace, "spans": spans}
 
 

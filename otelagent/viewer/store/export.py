@@ -8,27 +8,42 @@ from typing import Any
 
 from otelagent.viewer.store.trace_ids import row_of
 
-__all__ = ["traces_data"]
+__all__ = ["TooLarge", "traces_data"]
+
+_MAX_SPANS = 100_000
+_MAX_SIZE = 64 * 2**20
+"""Characters of attributes, events and links. What is within both can be imported again."""
+
+
+class TooLarge(ValueError):
+    """The trace can't be one file; the text says why."""
 
 
 def traces_data(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | None:
     """A trace as an OTLP/JSON ``TracesData``; None if there is none.
 
+    :raises TooLarge: it would take more memory than is good.
+
     Source: OTLP specification, "JSON Protobuf Encoding".
     """
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for row in connection.execute(
+    size = 0
+    rows = connection.execute(
         "SELECT span.span_id, span.parent_id, operation.name, operation.kind, span.status, span.status_message,"
         " span.start_ns, span.duration_ns, span.attributes, span.events, span.links, span.dropped, span.trace_state,"
         " span.resource, span.scope FROM span JOIN operation ON operation.id = span.operation"
         " WHERE span.trace = ? ORDER BY span.start_ns, span.id",
         (row_of(connection, trace_id),),
-    ):
+    )
+    for position, row in enumerate(rows):
+        size += sum(len(one) for one in row[8:11] if one)
+        if position >= _MAX_SPANS or size > _MAX_SIZE:
+            raise TooLarge(f"the trace has more than {_MAX_SPANS} spans or {_MAX_SIZE} bytes: it is not exported")
         groups.setdefault((row[13], row[14]), []).append(_span(trace_id, row))
     if not groups:
         return None
     resources: dict[int, dict[str, Any]] = {}
-    for (resource, scope), spans in groups.items():
+    for (resource, scope), its_spans in groups.items():
         if resource not in resources:
             (attributes,) = connection.execute("SELECT attributes FROM resource WHERE id = ?", (resource,)).fetchone()
             resources[resource] = {"resource": {"attributes": _attributes(json.loads(attributes))}, "scopeSpans": []}
@@ -36,7 +51,7 @@ def traces_data(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, An
             "SELECT name, version, attributes FROM scope WHERE id = ?", (scope,)
         ).fetchone()
         known = {"name": name, "version": version, "attributes": _attributes(json.loads(attributes))}
-        resources[resource]["scopeSpans"].append({"scope": known, "spans": spans})
+        resources[resource]["scopeSpans"].append({"scope": known, "spans": its_spans})
     return {"resourceSpans": list(resources.values())}
 
 
