@@ -181,8 +181,12 @@ def test_resources_of_megabytes_are_not_remembered(viewer: Viewer) -> None:
         resource = traces.request.resource_spans[0].resource
         for part in range(80):
             resource.attributes.add(key=f"part {part}").value.string_value = f"{number} " + "r" * 60_000
-        traces.span()
+        traces.span(trace=b"r" * 16).status.message = "m" * 100_000
         assert viewer.send("traces", gzip.compress(traces.body), Content_Encoding="gzip")[0] == 200
+    status, body = viewer.ask(f"/api/traces/{(b'r' * 16).hex()}")
+    assert (status, len(body) < 24 * MIB) == (200, True)
+    cut = [one["attributes"] for one in json.loads(body)["resources"] if len(one["attributes"]) == 1]
+    assert cut == [{"… (cut)": 81}] * 12
 
 
 TIMES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from otelagent.viewer.rows import LOST, RUNNING
@@ -16,6 +17,9 @@ MAX_SPANS = 200_000
 """Of one trace on the page; the rest is left out, and the answer says so."""
 MAX_LOGS = 5_000
 _MAX_BODY = 300
+"""Of a log record's body or a status message, beside the picture; the details have all of it."""
+_MAX_RESOURCES_SIZE = 16 * 2**20
+_CUT = "… (cut)"
 _MAX_LOGS_OF_SPAN, _MAX_LINKED_FROM = 500, 100
 _STATES = {RUNNING: "running", LOST: "lost"}
 _SEARCH_S = 1.0
@@ -38,10 +42,11 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
     ).fetchone()
     rows = connection.execute(
         "SELECT span.span_id, span.parent_id, span.resource, span.scope, operation.name, operation.kind, span.status,"
-        " span.start_ns, span.duration_ns, span.events IS NOT NULL, span.links IS NOT NULL, span.status_message"
+        " span.start_ns, span.duration_ns, span.events IS NOT NULL, span.links IS NOT NULL,"
+        " substr(span.status_message, 1, ?)"
         " FROM span JOIN operation ON operation.id = span.operation WHERE span.trace = ?"
         " ORDER BY span.start_ns, span.id LIMIT ?",
-        (key, MAX_SPANS),
+        (_MAX_BODY, key, MAX_SPANS),
     ).fetchall()
     positions = {one[0]: position for position, one in enumerate(rows)}
     (logs,) = connection.execute("SELECT count(*) FROM log WHERE trace_id = ?", (trace_id,)).fetchone()
@@ -80,7 +85,7 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
         "duration": max(end_ns - start_ns, 0),
         "errors": errors,
         "names": list(names),
-        "resources": [_resource(connection, one) for one in resources],
+        "resources": _resources(connection, resources),
         "scopes": [_scope(connection, one) for one in scopes],
         "spans": columns,
         "missing": missing,
@@ -222,6 +227,20 @@ def _linked_from(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes
         (trace_id, span_id, _MAX_LINKED_FROM + 1),
     )
     return [{"trace": trace.hex(), "span": span.hex()} for trace, span in rows]
+
+
+def _resources(connection: sqlite3.Connection, keys: Iterable[int]) -> list[dict[str, Any]]:
+    """All of a trace's; those behind many megabytes without attributes, which a span's details have, and marked."""
+    size = 0
+    found = []
+    for key in keys:
+        one = _resource(connection, key)
+        if size <= _MAX_RESOURCES_SIZE:
+            size += len(json.dumps(one["attributes"]))
+        else:
+            one["attributes"] = {_CUT: len(one["attributes"])}
+        found.append(one)
+    return found
 
 
 def _resource(connection: sqlite3.Connection, key: int) -> dict[str, Any]:

@@ -160,7 +160,7 @@ function Loaded({ trace }) {
   return html`<div class=${`page trace ${chosen >= 0 ? "with-detail" : ""}`}>
     <${Head} trace=${trace} />
     <${Facts} trace=${trace} />
-    ${data.truncated?.spans ? html`<p class="note warn" role="note">The trace has ${counted(data.truncated.spans, "more span")} than can be shown here. The export has them all.</p>` : ""}
+    ${data.truncated?.spans ? html`<p class="note warn" role="note">The trace has ${counted(data.truncated.spans, "more span")} than can be shown here.</p>` : ""}
     ${data.truncated?.logs ? html`<p class="note warn" role="note">The trace has ${counted(data.truncated.logs, "more log record")} than are shown here. <a href=${address(["logs"], { trace: data.id })}>All of them</a></p>` : ""}
     ${orphans > 0 && html`<p class="note" role="note">${counted(orphans, "span's parent has", "spans' parents have")} not come; ${orphans === 1 ? "it is" : "they are"} kept at the top level and marked <span class="tag warn">parent missing</span></p>`}
     <${Minimap} trace=${trace} range=${range} onRange=${setRange} found=${search.found} />
