@@ -9,6 +9,7 @@ import { GroupRow, SpanRow } from "./waterfall-row.js";
 export const ROW = 28;
 const MARGIN = 4;
 const TICK_PX = 64;
+const TEXT_PX = 46;
 
 /**
  * @param {{trace: import("../model/trace.js").Trace, rows: import("../model/rows.js").Row[], collapsed: Set<number>,
@@ -102,12 +103,15 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
   const scale = 100 / Math.max(until - from, 1);
   const percent = (/** @type {number} */ ns) => Math.max(-5, Math.min(105, (ns - from) * scale));
   const marks = ticks(from, until, Math.max(2, Math.floor(width / TICK_PX))).map((tick) => ({ ...tick, x: percent(tick.at) }));
+  const stepPx = marks.length > 1 ? ((marks[1].x - marks[0].x) * width) / 100 : width;
+  // The last tick's text stands before it where it has no room behind it.
+  const atEnd = (/** @type {number} */ x) => ((100 - x) * width) / 100 < TEXT_PX;
   const share = { trace, percent, found };
   return html`<div class="rows" style=${name.width ? `--name:${name.width}px` : ""}>${name.handle}<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onKeyDown=${onKey} onWheel=${onWheel}
     tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${at >= first && at < last ? `wf-${at}` : undefined}>
     <div role="rowgroup" class="ruler-group"><div class="ruler" role="row" aria-rowindex="1">
       <span class="w-name" role="columnheader">Span</span><span class="w-took" role="columnheader">Duration</span><span class="w-self" role="columnheader">Self</span>
-      <span class="w-time" role="columnheader" ref=${time}><span class="sr">Time</span>${marks.map(({ x, text }) => html`<i aria-hidden="true" style=${`left:${x}%`} class=${x > 100 - 5000 / Math.max(width, 1) ? "end" : ""}>${text}</i>`)}</span>
+      <span class="w-time" role="columnheader" ref=${time}><span class="sr">Time</span>${marks.map(({ x, text }) => (atEnd(x) && stepPx < 2 * TEXT_PX ? "" : html`<i aria-hidden="true" style=${`left:${x}%`} class=${atEnd(x) ? "end" : ""}>${text}</i>`))}</span>
     </div></div>
     <div class="space" style=${`height:${rows.length * ROW}px`} role="presentation">
       <div class="layer" style=${`transform:translateY(${first * ROW - top}px)`} role="rowgroup">
