@@ -67,7 +67,7 @@ def test_an_import_names_its_traces(viewer: Viewer) -> None:
     exported = viewer.ask(f"/api/traces/{span.trace_id.hex()}/otlp")[1]
     moved = exported.replace(span.trace_id.hex().encode(), b"ab" * 16)
     taken = json.loads(viewer.ask("/api/import", moved)[1])
-    assert taken == {"spans": 1, "logs": 0, "points": 0, "traces": ["ab" * 16]}
+    assert taken == {"spans": 1, "logs": 0, "points": 0, "left_out": 0, "traces": ["ab" * 16]}
 
 
 def test_whole_numbers_beyond_those_of_javascript_are_told_as_text(viewer: Viewer) -> None:
