@@ -121,8 +121,8 @@ class GrpcReceiver:
         except asyncio.TimeoutError:
             raise Refused(408, "too_slow", f"the message did not come within {READ_S:.0f} s") from None
         except StopAsyncIteration:
-            # The core has ended the call already, with what is wrong: longer than it may be, or in an unknown encoding.
-            raise Refused(413, "unreadable", f"the message is longer than {MAX_BODY_BYTES} bytes, or broken") from None
+            # There was none, or the core has ended the call with what is wrong: too long, or in an unknown encoding.
+            raise Refused(400, "unreadable", f"there is no message, or none of up to {MAX_BODY_BYTES} bytes") from None
 
     async def _abort(self, context: Any, error: Refused) -> None:
         import grpc
