@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,9 +20,10 @@ class Capture(Telemetry):
     def __init__(self, *, deterministic: bool = False) -> None:
         super().__init__(deterministic=deterministic)
         SOURCES.attach()
+        # What came before is nobody's.
         SOURCES.collect_log_records()
         SOURCES.collect_points()
-        self._window = Window(time.time_ns())
+        self._window = Window()
         SOURCES.takers += (self,)
         TAP.begin(self._window)
 
@@ -38,11 +38,7 @@ class Capture(Telemetry):
 
     def take_log_records(self, records: list[LogRecord]) -> None:
         """Gets what was collected."""
-        self._log_records += [
-            record
-            for record in records
-            if record.time_ns >= self._window.begin_ns and TAP.has(self._window, int(record.span_id or "0", 16))
-        ]
+        self._log_records += [record for record in records if TAP.has(self._window, int(record.span_id or "0", 16))]
 
     def take_points(self, points: list[MetricPoint]) -> None:
         """Gets what was collected."""

@@ -20,13 +20,11 @@ _MAX_KNOWN = 100_000
 class Window:
     """The time of one test.
 
-    :ivar begin_ns: nanoseconds since the Unix epoch.
     :ivar closed: whether it is over.
     :ivar ended: its spans that have ended and wait to be taken.
     """
 
-    def __init__(self, begin_ns: int) -> None:
-        self.begin_ns = begin_ns
+    def __init__(self) -> None:
         self.closed = False
         self.ended: list[ReadableSpan] = []
 

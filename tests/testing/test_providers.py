@@ -110,7 +110,8 @@ def work(other=None):
         span.set_attributes({"a": 1, "b": 2.5, "c": True, "d": "text", "e": [1, 2]})
         span.add_event("half", {"done": 0.5})
         span.set_status(Status(StatusCode.ERROR, "broken"))
-        _logs.get_logger("shop").emit(body={"order": [1]}, severity_number=SeverityNumber.INFO, severity_text="INFO")
+        info = {"severity_number": SeverityNumber.INFO, "severity_text": "INFO"}
+        _logs.get_logger("shop").emit(timestamp=1, body={"order": [1]}, **info)
         histogram.record(3, {"kind": "book"})
         histogram.record(5, {"kind": "book"})
         return span.get_span_context()
