@@ -20,8 +20,6 @@ _ISOLATED = {
     "E": "has Python ignore its environment",
     "S": "leaves out sitecustomize",
 }
-# Ended by the agent's delivery, or never meant to have one.
-_STATES_WITHOUT_END = {"INIT", "DISABLED"}
 
 
 def _command(seen: Observation) -> Iterator[Finding]:

@@ -13,7 +13,6 @@ from otelagent.version import VERSION
 __all__ = ["as_json", "as_text", "ledger_text"]
 
 _COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip": "2"}
-_MARGIN = " " * 8
 
 
 def as_json(results: Sequence[Result], **more: Any) -> dict[str, Any]:
