@@ -33,6 +33,9 @@ function fromFile(path) {
   throw new ApiError(404, "not_here", "This file has one trace, and of a very large one not every detail.");
 }
 
+/** How long a browser may take to begin with a file. */
+const REVOKE_MS = 60_000;
+
 let session = Promise.resolve();
 
 /** Swaps the token in the address for a cookie, and takes it out of the address. */
@@ -68,6 +71,20 @@ export async function ask(path, query = {}, options = {}) {
   await session;
   const address = new URL(`/api/${path}`, location.origin);
   address.search = parameters(query).toString();
+  return JSON.parse(await (await fetched(address, options)).text());
+}
+
+/** Saves what the viewer answers as a file. @param {string} address @param {string} name of the file */
+export async function save(address, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await (await fetched(address, {})).blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_MS);
+}
+
+/** @param {URL | string} address @param {RequestInit} options */
+async function fetched(address, options) {
   let answer;
   try {
     answer = await fetch(address, { credentials: "same-origin", ...options });
@@ -75,15 +92,12 @@ export async function ask(path, query = {}, options = {}) {
     if (/** @type {Error} */ (error).name === "AbortError") throw error;
     throw new ApiError(0, "gone", "The viewer doesn't answer: it may have ended. Start it again with “otelagent ui”.");
   }
-  const text = await answer.text();
-  if (!answer.ok) {
-    let told;
-    try {
-      told = JSON.parse(text).error;
-    } catch {
-      told = undefined;
-    }
-    throw new ApiError(answer.status, told?.code ?? "failed", told?.message ?? `The viewer answered ${answer.status}.`);
+  if (answer.ok) return answer;
+  let told;
+  try {
+    told = JSON.parse(await answer.text()).error;
+  } catch {
+    told = undefined;
   }
-  return JSON.parse(text);
+  throw new ApiError(answer.status, told?.code ?? "failed", told?.message ?? `The viewer answered ${answer.status}.`);
 }

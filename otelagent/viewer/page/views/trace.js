@@ -1,13 +1,13 @@
 // @ts-check
 // A trace: what it is, where its time went, its spans, its errors, its log records.
 import { html, typing, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../html.js";
-import { embedded } from "../api.js";
+import { embedded, save } from "../api.js";
 import { Trace } from "../model/trace.js";
 import { rowsOf } from "../model/rows.js";
 import { byService } from "../model/times.js";
 import { count, counted, date, duration, moment } from "../model/format.js";
 import { colour } from "../colours.js";
-import { address, changed, copy, go, helping, live, place, unnamed, useNews } from "../state.js";
+import { address, changed, copy, go, helping, live, place, tell, unnamed, useNews } from "../state.js";
 import { useAnswer, Waiting } from "./answer.js";
 import { Errors } from "./errors.js";
 import { Icon } from "./icon.js";
@@ -189,6 +189,15 @@ function Loaded({ trace }) {
   </div>`;
 }
 
+/** A refusal is told on the page, and not saved as the file. @param {string} name of the file */
+function keepAs(name) {
+  return (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const link = /** @type {HTMLAnchorElement} */ (event.currentTarget);
+    save(link.href, name).catch((problem) => tell({ text: problem.message, bad: true }));
+  };
+}
+
 /** @param {{trace: Trace}} properties */
 function Head({ trace }) {
   const { id } = trace.data;
@@ -202,8 +211,8 @@ function Head({ trace }) {
     <span class="grow"></span>
     ${!embedded &&
     html`<a class="button" href=${address(["traces"], { mark: id })} title="Mark this trace and choose another"><${Icon} name="compare" /><span>Compare</span></a>
-      <a class="button" href=${`/api/traces/${id}/otlp`} download title="The trace as OTLP/JSON"><${Icon} name="export" /><span>Export</span></a>
-      <a class="button" href=${`/api/traces/${id}/share`} download title="One HTML file with this trace, to send to someone"><${Icon} name="share" /><span>Share</span></a>`}
+      <a class="button" href=${`/api/traces/${id}/otlp`} onClick=${keepAs(`trace-${id}.json`)} title="The trace as OTLP/JSON"><${Icon} name="export" /><span>Export</span></a>
+      <a class="button" href=${`/api/traces/${id}/share`} onClick=${keepAs(`trace-${id}.html`)} title="One HTML file with this trace, to send to someone"><${Icon} name="share" /><span>Share</span></a>`}
   </div>`;
 }
 
