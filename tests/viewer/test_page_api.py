@@ -28,10 +28,9 @@ def test_a_text_is_found_in_attributes_and_events_of_a_trace(viewer: Viewer) -> 
     traces.span(trace=root.trace_id, parent=root.span_id, sku="bread")
     viewer.send("traces", traces.body)
     search = f"traces/{root.trace_id.hex()}/search"
-    assert viewer.json(f"/api/{search}?q=CHEESE") == {
-        "spans": [root.span_id.hex(), child.span_id.hex()],
-        "complete": True,
-    }
+    found = viewer.json(f"/api/{search}?q=CHEESE")
+    assert sorted(found["spans"]) == sorted([root.span_id.hex(), child.span_id.hex()])
+    assert found["complete"]
     assert viewer.json(f"/api/{search}?q=%22cheese%22")["spans"] == [root.span_id.hex()]
     assert viewer.json(f"/api/{search}?q=wine")["spans"] == []
     assert viewer.ask(f"/api/traces/{'ab' * 16}/search?q=x")[0] == 404
