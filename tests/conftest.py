@@ -4,6 +4,11 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's matter.
+settings.register_profile("otelagent")
+settings.load_profile("otelagent")
 
 _numbers = count()
 

@@ -209,7 +209,7 @@ def test_what_matches(patterns: Any, value: Any, taken: bool) -> None:
     assert shares(request("traces", [({"y": value}, [item])]), compiled.mark, 2) == [None, None]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(signal=st.sampled_from(["traces", "logs"]), routes=ROUTES, groups=GROUPS)
 def test_each_item_goes_where_the_model_says(signal: str, routes: list[Any], groups: list[Any]) -> None:
     whole = request(signal, groups)
@@ -226,7 +226,7 @@ def test_each_item_goes_where_the_model_says(signal: str, routes: list[Any], gro
     assert [numbers(signal, part) for part in parts] == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(routes=ROUTES, requests=st.lists(GROUPS, max_size=4))
 def test_the_books_of_each_destination_have_every_item(routes: list[Any], requests: list[list[Any]]) -> None:
     _, rules = router(routes)

@@ -82,7 +82,7 @@ def pair() -> Any:
         recorder.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(program=programs)
 def test_random_records(pair: list[LogRecorder], program: Any) -> None:
     sdk, native = (run(recorder, program) for recorder in pair)

@@ -195,7 +195,7 @@ def pair() -> Any:
         recorder.close()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(program=st.lists(spans, min_size=1, max_size=4))
 def test_random_programs(pair: list[Recorder], program: list[dict[str, Any]]) -> None:
     requests = []
@@ -359,7 +359,7 @@ def run_in_order(recorder: Recorder, order: list[tuple[Any, ...]]) -> list[int]:
     return current
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=orders)
 def test_random_orders_and_odd_values(pair: list[Recorder], order: list[tuple[Any, ...]]) -> None:
     seen = []

@@ -84,7 +84,7 @@ def changed(draw: st.DrawFn, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_item_is_lost_and_nothing_breaks(store: Store, signal: str, data: st.DataObject) -> None:
     body, kind, count = SIGNALS[signal]
@@ -123,7 +123,7 @@ def places(node: Any) -> list[tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_json_with_values_changed(store: Store, signal: str, data: st.DataObject) -> None:
     body, kind, _ = SIGNALS[signal]

@@ -128,5 +128,5 @@ class SpoolMachine(RuleBasedStateMachine):
 # Random programs; `make faults` runs more of them.
 EXAMPLES = int(os.environ.get("SPOOL_MODEL_EXAMPLES", "150"))
 
-SpoolMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
+SpoolMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40)
 TestSpoolAgainstItsModel = SpoolMachine.TestCase

@@ -48,7 +48,7 @@ def loads(environ: dict[str, str]) -> Config | None:
 
 
 @given(st.dictionaries(st.sampled_from(VARIABLES), VALUE, max_size=8))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_environment_gives_a_configuration_or_a_config_error(environ: dict[str, str]) -> None:
     config = loads(environ)
     if config is not None:
@@ -60,13 +60,12 @@ def test_any_environment_gives_a_configuration_or_a_config_error(environ: dict[s
 
 
 @given(st.dictionaries(TEXT.map("OTELAGENT_{}".format) | TEXT, TEXT, max_size=4))
-@settings(deadline=None)
 def test_any_names(environ: dict[str, str]) -> None:
     loads(environ)
 
 
 @given(st.dictionaries(st.sampled_from(TUNING), VALUE | st.integers().map(str), max_size=len(TUNING)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_tuning_variables_never_fail(environ: dict[str, str]) -> None:
     load({}, environ)
 
@@ -84,13 +83,13 @@ ANYTHING = (
 
 
 @given(st.dictionaries(st.sampled_from([s.name for s in SETTINGS]), ANYTHING, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_keywords(keywords: dict[str, object]) -> None:
     with suppress(ConfigError):
         load(keywords, {})
 
 
 @given(ENDPOINT, st.sampled_from(["http/protobuf", "grpc"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_endpoint(endpoint: str, protocol: str) -> None:
     loads({"OTELAGENT_ENDPOINT": endpoint, "OTELAGENT_PROTOCOL": protocol})

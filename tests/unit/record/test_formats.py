@@ -79,7 +79,7 @@ FIELD = st.sampled_from(list(FIELDS)).flatmap(lambda name: st.tuples(st.just(nam
 
 
 @pytest.mark.parametrize("names", NAMES, ids="+".join)
-@settings(deadline=None, database=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(database=None, max_examples=60, suppress_health_check=list(HealthCheck))
 @given(fields=st.lists(FIELD, max_size=8))
 @example(fields=[("traceparent", PARENT), ("tracestate", STATE), ("tracestate", "b=3")])
 @example(fields=[("traceparent", PARENT), ("traceparent", PARENT)])

@@ -259,7 +259,7 @@ def near(*whole: str) -> st.SearchStrategy[str]:
     return st.one_of(st.builds(changed, st.sampled_from(whole), edits), st.text())
 
 
-@settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(near(PARENT, f"01-{TRACE}-{SPAN}-01-later"), near(B3, f"{TRACE}-{SPAN}", f"{TRACE}-{SPAN}-0-{SPAN}"))
 @example(PARENT + "\x85", B3 + "\u2028")
 @example(PARENT, f"{TRACE}-{SPAN}-\ud8001")
@@ -271,7 +271,7 @@ def test_both_read_the_same_ids(traceparent: str, b3: str) -> None:
     assert native.parse_b3_multi(*multi) == headers.parse_b3_multi(*multi)
 
 
-@settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(near("a=1,b=2", "foo@=1 ,\t1a= 2", ",".join(f"k{number}=1" for number in range(32))), max_size=5))
 def test_both_read_the_same_tracestate(values: list[str]) -> None:
     assert list(native_codec().parse_tracestate(values).items()) == list(headers.parse_tracestate(values).items())

@@ -204,7 +204,7 @@ def test_hostile_headers_of_the_other_formats(carrier: dict[str, Any]) -> None:
 
 
 # The first text drawn on a machine computes tables: slow is no failure here.
-@settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(["traceparent", "tracestate", "baggage", "b3", "x-b3-traceid", "x-b3-spanid", "uber-trace-id"]),

@@ -138,5 +138,5 @@ class QueueMachine(RuleBasedStateMachine):
         assert dict(snapshot.dropped) == self.queue.dropped()
 
 
-QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestQueue = QueueMachine.TestCase

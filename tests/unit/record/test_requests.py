@@ -156,7 +156,7 @@ ENVIRONS = st.fixed_dictionaries(
         "wsgi.url_scheme": st.sampled_from(["http", "https", "", "gopher"]),
     },
 )
-ANY_SETTINGS = settings(deadline=None, database=None, max_examples=200, suppress_health_check=list(HealthCheck))
+ANY_SETTINGS = settings(database=None, max_examples=200, suppress_health_check=list(HealthCheck))
 
 
 @ANY_SETTINGS

@@ -7,7 +7,7 @@ import re
 import textwrap
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otelagent.terminal import LocalTraces, Style, draw_json, draw_line, draw_tree, show
@@ -165,7 +165,6 @@ def test_json() -> None:
     }
 
 
-@settings(deadline=None)
 @given(
     name=st.text(max_size=400),
     service=st.text(max_size=50),
