@@ -22,7 +22,7 @@ __all__ = ["MAX_SPANS", "page_of", "whole_trace"]
 MAX_SPANS = 10_000
 """Spans whose details are in the file; those behind them are in the picture alone."""
 
-_MAX_SIZE = 32 * 2**20
+_MAX_SIZE = 16 * 2**20
 """Characters of those details."""
 
 _IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])(\.{1,2}/[^"']+)\2""")

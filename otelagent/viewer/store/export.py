@@ -11,7 +11,7 @@ from otelagent.viewer.store.trace_ids import row_of
 __all__ = ["TooLarge", "traces_data"]
 
 _MAX_SPANS = 100_000
-_MAX_SIZE = 64 * 2**20
+_MAX_SIZE = 32 * 2**20
 """Characters of attributes, events and links. What is within both can be imported again."""
 
 
