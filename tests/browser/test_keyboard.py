@@ -163,3 +163,33 @@ def test_the_minimap_is_moved_by_keys(page: Page, viewer: Viewer, trace: bytes) 
     expect(end).not_to_have_attribute("aria-valuetext", "1.00 ms")
     page.keyboard.press("0")
     expect(start).to_have_attribute("aria-valuetext", "0 ns")
+
+
+def test_tabs_are_changed_by_arrows(page: Page, viewer: Viewer, trace: bytes) -> None:
+    open_trace(page, viewer, trace)
+    span_row(page, "root").click()
+    tabs = page.get_by_role("tablist", name="About the span")
+    tabs.get_by_role("tab", name="Details").focus()
+    page.keyboard.press("ArrowRight")
+    expect(tabs.get_by_role("tab", name="Logs")).to_have_attribute("aria-selected", "true")
+    expect(tabs.get_by_role("tab", name="Logs")).to_be_focused()
+    expect(detail(page)).to_contain_text("No log records have come for this span.")
+
+
+def test_the_names_are_given_more_room(page: Page, viewer: Viewer, trace: bytes) -> None:
+    open_trace(page, viewer, trace)
+    name = page.get_by_role("columnheader", name="Span")
+
+    def width() -> float:
+        return float(name.evaluate("element => element.getBoundingClientRect().width"))
+
+    before = width()
+    edge = page.get_by_role("separator", name="Width of the names")
+    for _ in range(3):
+        edge.press("ArrowLeft")
+    expect(edge).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
+    after = width()
+    assert after < before
+    page.reload()
+    expect(span_row(page, "root")).to_be_visible()
+    assert width() == pytest.approx(after, abs=2)

@@ -241,3 +241,19 @@ def test_without_the_token_the_page_says_how_to_get_in(
     page = new_context(viewer).new_page()
     page.goto(viewer.base)
     expect(page.get_by_role("alert")).to_contain_text("open the page by the address that otelagent printed")
+
+
+def test_a_dot_of_the_picture_is_a_trace(page: Page, viewer: Viewer) -> None:
+    traces = Traces("list-dot", time.time_ns())
+    traces.span("the dot")
+    viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/traces?service=list-dot")
+    expect_traces(page, "the dot")
+    box = page.locator(".u-over").bounding_box()
+    assert box is not None
+    # Alone, it is in the middle of the time; how high it is depends on the scale.
+    for step in range(1, 20):
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] * step / 20)
+        if "#/trace/" in page.url:
+            break
+    expect(span_row(page, "the dot")).to_be_visible()

@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.places import Places
 from tests.browser.sight import detail, span_row, span_rows, trace_rows
 from tests.browser.viewer import Viewer
 
@@ -55,3 +56,12 @@ def test_two_traces_beside_each_other(page: Page, viewer: Viewer, shop: None) ->
     expect(page).not_to_have_url(first)
     page.reload()
     expect(table).to_be_visible()
+
+
+def test_only_what_differs_is_compared(page: Page, viewer: Viewer, places: Places) -> None:
+    places.show(page, "compare")
+    rows = page.get_by_role("table", name=re.compile("Spans of both traces")).get_by_role("row")
+    expect(rows.filter(has_text="failed 0 / 1")).to_have_count(3)
+    page.get_by_role("button", name="Differences only").click()
+    expect(page.get_by_role("button", name="Differences only")).to_have_attribute("aria-pressed", "true")
+    expect(rows.filter(has_text="failed 0 / 1")).to_have_count(3)

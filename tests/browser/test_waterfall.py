@@ -7,12 +7,12 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.sight import detail, open_span, open_trace, span_row, span_rows
 from tests.browser.viewer import Viewer
 from tests.browser.watch import Watch
-from tests.viewer.requests import Traces
+from tests.viewer.requests import Traces, logs
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +232,25 @@ def test_a_trace_that_is_not_there_is_told(page: Page, viewer: Viewer, watch: Wa
     expect(page.get_by_role("heading", name="This trace is not here")).to_be_visible()
     page.get_by_role("link", name="All traces").click()
     expect(page.get_by_role("search", name="Filter traces")).to_be_visible()
+
+
+def test_ids_are_copied(context: BrowserContext, page: Page, viewer: Viewer, trace: bytes) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_trace(page, viewer, trace)
+    page.get_by_role("button", name="Copy the trace id").click()
+    expect(page.get_by_role("status").filter(has_text="Copied.")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == trace.hex()
+
+
+def test_what_is_not_shown_of_a_trace_is_told(page: Page, viewer: Viewer) -> None:
+    traces = Traces("waterfall-logs", time.time_ns())
+    span = traces.span("talks")
+    viewer.send("traces", traces.body)
+    lines = (f"line {number}" for number in range(5003))
+    viewer.send("logs", logs(*lines, service="waterfall-logs", trace=span.trace_id, span=span.span_id))
+    open_trace(page, viewer, span.trace_id)
+    note = page.get_by_role("note").filter(has_text="3 more log records than are shown here")
+    note.get_by_role("link").click()
+    expect(page.get_by_role("main").get_by_role("listitem")).to_have_count(200)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.get_by_role("main").get_by_role("listitem")).to_have_count(400)

@@ -33,12 +33,19 @@ export function Scatter({ traces, onWindow }) {
       });
       return best < 0 ? null : now.current.sorted[best].one;
     };
+    // Of the traces themselves: what uPlot tells of a single one is years.
+    const around = () => {
+      const low = now.current.sorted[0].at;
+      const high = now.current.sorted[now.current.sorted.length - 1].at;
+      const pad = Math.max(0.5, (high - low) * 0.015);
+      return [low - pad, high + pad];
+    };
     const tip = document.createElement("div");
     tip.className = "tip";
     tip.hidden = true;
     const made = new Plot(element, HEIGHT, data, {
       cursor: { drag: { x: true, y: false, setScale: false, dist: 6 }, points: { show: false }, y: false },
-      scales: { x: { time: true, range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => { const pad = Math.max(0.5, (high - low) * 0.015); return [low - pad, high + pad]; } }, y: { distr: 3 } },
+      scales: { x: { time: true, range: around }, y: { distr: 3 } },
       axes: [clockAxis(axis), { ...axis, size: 62, filter: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits, splits: (/** @type {any} */ _u, /** @type {any} */ _i, /** @type {number} */ low, /** @type {number} */ high) => decades(low, high), values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => duration(value).replace(/\.0+ /, " ")) }],
       series: [{}, dots("--accent", 7), dots("--bad", 8)],
       hooks: {
