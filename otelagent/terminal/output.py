@@ -30,13 +30,11 @@ class Output:
     need while a write hangs.
 
     A write happens in a thread of its own, so that one that hangs (a pager that reads no more, Ctrl-S) holds up nobody;
-    until it ends, what comes is refused. The descriptor is left alone when it is another file than at first: an
-    application that closes its standard streams may have opened its own file there.
+    until it ends, what comes is refused.
     """
 
     def __init__(self, descriptor: int = _STDERR) -> None:
         self._descriptor = descriptor
-        self._file: tuple[int, int] | None = None
         self._hanging: Thread | None = None
 
     def style(self) -> Style:
@@ -68,15 +66,6 @@ class Output:
         if self._hanging is not None and self._hanging.is_alive():
             return "terminal_blocked"
         self._hanging = None
-        try:
-            status = os.fstat(self._descriptor)
-        except OSError:
-            return "terminal_closed"
-        file = (status.st_dev, status.st_ino)
-        if self._file is None:
-            self._file = file
-        if file != self._file:
-            return "terminal_replaced"
         encoding = self._encoding()
         task = _Write(self._descriptor, _together([text.encode(encoding, "backslashreplace") for text in texts]))
         thread = Thread(task.run, "otelagent-terminal")
@@ -93,8 +82,7 @@ class Output:
         return task.problem
 
     def after_fork_in_child(self) -> None:
-        """The child may have a standard error of its own by the time it writes."""
-        self._file = None
+        """The thread of a write that hangs is the parent's."""
         self._hanging = None
 
     def _encoding(self) -> str:

@@ -288,22 +288,71 @@ def test_a_file_that_the_application_has_in_its_place_is_not_written_to(tmp_path
     source = """
         import json, os, otelagent
         otelagent.init()
-        with otelagent.span("before"):
-            pass
-        otelagent.flush()
+        kept = os.dup(2)
+        def show(name):
+            with otelagent.span(name):
+                pass
+            otelagent.flush()
         os.close(2)
         assert os.open("database", os.O_WRONLY | os.O_CREAT) == 2
-        with otelagent.span("after"):
-            pass
-        otelagent.flush()
+        show("before anything was written")
+        os.dup2(kept, 2)
+        show("shown")
+        os.close(2)
+        assert os.open("database", os.O_WRONLY | os.O_CREAT) == 2
+        show("after")
+        if child := os.fork():
+            os.waitpid(child, 0)
+        else:
+            show("in a child that has it too")
+            os._exit(0)
         print(json.dumps(otelagent.status()))
     """
     outcome = run_program(tmp_path, source, OTELAGENT_CONSOLE="lines", OTELAGENT_QUIET="true")
     assert outcome.code == 0
-    assert LINE.fullmatch(outcome.err.strip())
+    match = LINE.fullmatch(outcome.err.strip())
+    assert match is not None
+    assert match["name"] == "shown"
     assert (tmp_path / "database").read_bytes() == b""
     console = in_balance(outcome.json)["traces:console"]
-    assert (console["delivered"], console["rejected"]) == (1, {"terminal_replaced": 1})
+    assert (console["delivered"], console["rejected"]) == (1, {"terminal_replaced": 2})
+
+
+def test_a_file_of_an_application_that_was_started_without_standard_error_is_not_written_to(tmp_path: Path) -> None:
+    source = """
+        import os
+        assert os.open("database", os.O_WRONLY | os.O_CREAT) == 2
+    """
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *program(tmp_path, textwrap.dedent(source) + SHOP)],
+        env=environment(tmp_path, OTELAGENT_CONSOLE="tree"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    assert in_balance(json.loads(done.stdout))["traces:console"]["rejected"] == {"terminal_closed": 8}
+    assert (tmp_path / "database").read_bytes() == b""
+
+
+def test_a_daemon_that_has_a_standard_error_of_its_own_shows_there(tmp_path: Path) -> None:
+    source = """
+        import os, otelagent
+        otelagent.init()
+        if child := os.fork():
+            os.waitpid(child, 0)
+        else:
+            os.dup2(os.open("log", os.O_WRONLY | os.O_CREAT), 2)
+            with otelagent.span("daemon"):
+                pass
+            otelagent.flush()
+            os._exit(0)
+    """
+    outcome = run_program(tmp_path, source, OTELAGENT_CONSOLE="lines", OTELAGENT_QUIET="true")
+    assert (outcome.code, outcome.err) == (0, "")
+    match = LINE.fullmatch((tmp_path / "log").read_text().strip())
+    assert match is not None
+    assert match["name"] == "daemon"
 
 
 def test_a_fork_shows_what_is_its_own(tmp_path: Path) -> None:

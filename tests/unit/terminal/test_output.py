@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -79,26 +78,6 @@ def test_a_reader_that_waits_is_refused_until_it_reads_again(pipe: tuple[int, in
         assert time.monotonic() < until_s
         with contextlib.suppress(BlockingIOError):
             os.read(reader, 65536)
-
-
-def test_another_file_in_its_place_is_left_alone(pipe: tuple[int, int], tmp_path: Path) -> None:
-    reader, writer = pipe
-    output = Output(writer)
-    assert output.write(["before\n"], PATIENCE_S) == ""
-    kept = os.dup(writer)
-    with (tmp_path / "database").open("wb") as database:
-        os.dup2(database.fileno(), writer)
-        assert output.write(["between\n"], PATIENCE_S) == "terminal_replaced"
-    os.dup2(kept, writer)
-    os.close(kept)
-    assert output.write(["after\n"], PATIENCE_S) == ""
-    assert os.read(reader, 1000) == b"before\nafter\n"
-    assert (tmp_path / "database").read_bytes() == b""
-    output.after_fork_in_child()
-    with (tmp_path / "log").open("wb") as log:
-        os.dup2(log.fileno(), writer)
-    assert output.write(["in the child\n"], PATIENCE_S) == ""
-    assert (tmp_path / "log").read_bytes() == b"in the child\n"
 
 
 def test_one_that_others_have_made_non_blocking(pipe: tuple[int, int]) -> None:
