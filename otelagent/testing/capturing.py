@@ -19,22 +19,24 @@ class Capture(Telemetry):
 
     def __init__(self, *, deterministic: bool = False) -> None:
         super().__init__(deterministic=deterministic)
-        SOURCES.attach()
-        # What came before is nobody's.
-        SOURCES.collect_log_records()
-        SOURCES.collect_points()
-        self._window = Window()
-        SOURCES.takers += (self,)
-        TAP.begin(self._window)
+        with SOURCES.lock:
+            SOURCES.attach()
+            # What came before is nobody's.
+            SOURCES.collect_log_records()
+            SOURCES.collect_points()
+            self._window = Window()
+            SOURCES.takers += (self,)
+            TAP.begin(self._window)
 
     def close(self) -> None:
         """End it. What was recorded till then can still be asked for."""
         if self._window.closed:
             return
-        self._take_in()
-        self._take_in_points()
-        TAP.end(self._window)
-        SOURCES.takers = tuple(taker for taker in SOURCES.takers if taker is not self)
+        with SOURCES.lock:
+            self._take_in()
+            self._take_in_points()
+            TAP.end(self._window)
+            SOURCES.takers = tuple(taker for taker in SOURCES.takers if taker is not self)
 
     def take_log_records(self, records: list[LogRecord]) -> None:
         """Gets what was collected."""

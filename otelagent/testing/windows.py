@@ -52,8 +52,7 @@ class SpanTap(SpanProcessor):
         """Opens a window."""
         # A span that an earlier test has left current: what is below it from now on is this one's.
         left = trace.get_current_span().get_span_context().span_id
-        if left in self._windows:
-            self._windows[left] = ()
+        self._windows.pop(left, None)
         self.active = (*self.active, window)
 
     def end(self, window: Window) -> None:
@@ -79,8 +78,8 @@ class SpanTap(SpanProcessor):
             if any(window.closed for window in above):
                 # Those of them that are still open; otherwise it stays that of a test that is over.
                 windows = tuple(window for window in above if not window.closed) or above
-        if not windows and not self._windows:
-            return  # No test has asked yet.
+        if not windows:
+            return
         id_ = span.get_span_context().span_id
         self._windows[id_] = windows
         self._open[id_] = span

@@ -181,3 +181,46 @@ CLIENT GET http.response.status_code=200
         plugins=(),
         PYTEST_DISABLE_PLUGIN_AUTOLOAD="",
     )
+
+
+def test_between_tests_that_ask_nothing_is_kept(run: Run) -> None:
+    run.passes(
+        """
+import logging
+
+import otelagent
+from opentelemetry.sdk._logs import LoggerProvider
+from otelagent.testing.sources import SOURCES
+from otelagent.testing.windows import TAP
+
+
+def record():
+    with otelagent.span("span"):
+        logging.getLogger("app").warning("text")
+    otelagent.flush()
+
+
+def kept():
+    return len(SOURCES._requests) + len(SOURCES.emitted) + len(TAP._windows) + len(TAP._open)
+
+
+def test_asks(otelagent_spans):
+    record()
+    assert (len(otelagent_spans), len(otelagent_spans.logs)) == (1, 1)
+
+
+def test_does_not_ask():
+    before = kept()
+    for _ in range(10):
+        record()
+    other = LoggerProvider()
+    SOURCES.listen_to_logs(other)
+    other.get_logger("app").emit(body="text")
+    assert kept() == before
+
+
+def test_asks_again(otelagent_spans):
+    record()
+    assert (len(otelagent_spans), len(otelagent_spans.logs)) == (1, 1)
+"""
+    )
