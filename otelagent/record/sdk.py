@@ -88,7 +88,9 @@ class SdkEngine:
             flush_timeout_s=config.batch.export_timeout_ms / 1000,
             flush_delivery=flush_delivery,
         )
-        self._feed = Feed(self._queue, self._batch, ledger, self._pipeline, open_spans)
+        self._feed = Feed(self._queue, self._batch, ledger, self._pipeline)
+        if open_spans is not None:
+            self._feed = OpenFeed(self._queue, self._batch, ledger, self._pipeline, open_spans)
         self._provider = Provider(self._sampler, self._resource, self._feed, ProcessIdGenerator(), _span_limits(config))
 
     @property
@@ -165,25 +167,14 @@ class Calls(SpanProcessor):
 class Feed(Calls):
     """Puts the spans into the engine's batch besides."""
 
-    def __init__(
-        self, spans: SpanQueue, batch: Batch, ledger: LedgerPort, pipeline: Pipeline, open_spans: OpenSpans | None
-    ) -> None:
+    def __init__(self, spans: SpanQueue, batch: Batch, ledger: LedgerPort, pipeline: Pipeline) -> None:
         super().__init__(pipeline)
-        self._open = open_spans
         self._queue = spans
         self._batch = batch
         self._ledger = ledger
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Notes the span as open, where somebody wants to know."""
-        if self._open is not None:
-            self._open.started(span.context.span_id, span)
-        super().on_start(span, parent_context)
-
     def on_end(self, span: ReadableSpan) -> None:
         """Counts the span and puts it into the batch, then tells the others. Takes no lock but the ledger's."""
-        if self._open is not None:
-            self._open.ended(span.context.span_id)
         if not span.context.trace_flags & 1:
             self._ledger.sampled_out(1)  # Recorded for the processors that others added (RECORD_ONLY), never exported.
         else:
@@ -193,6 +184,26 @@ class Feed(Calls):
             elif (enough := self._queue.offer(span)) is not None:
                 self._batch.added(enough)
         self._pipeline.on_end(span)
+
+
+class OpenFeed(Feed):
+    """The same, and notes which spans are open."""
+
+    def __init__(
+        self, spans: SpanQueue, batch: Batch, ledger: LedgerPort, pipeline: Pipeline, open_spans: OpenSpans
+    ) -> None:
+        super().__init__(spans, batch, ledger, pipeline)
+        self._open = open_spans
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Notes the span, then does what is done with every one."""
+        self._open.started(span.context.span_id, span)
+        super().on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Forgets the span, then does what is done with every one."""
+        self._open.ended(span.context.span_id)
+        super().on_end(span)
 
 
 class Provider(TracerProvider):
