@@ -32,23 +32,27 @@ class CountingTracer(trace.Tracer):
 
     def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
         """As the tracer's."""
+        unsampled = _unsampled_parent(args, kwargs)
         span: trace.Span = self._inner.start_span(*args, **kwargs)
-        self._tell(span, args, kwargs)
+        self._started(self._scope, span, _incoming(args, kwargs), unsampled)
         return span
 
     @_agnosticcontextmanager
     def start_as_current_span(self, *args: Any, **kwargs: Any) -> Iterator[trace.Span]:
         """As the tracer's."""
-        context = kwargs.get("context", args[1] if len(args) > 1 else None)
-        parent = trace.get_current_span(context).get_span_context()
+        unsampled = _unsampled_parent(args, kwargs)
         with self._inner.start_as_current_span(*args, **kwargs) as span:
-            self._tell(span, args, kwargs, parent)
+            self._started(self._scope, span, _incoming(args, kwargs), unsampled)
             yield span
 
-    def _tell(self, span: trace.Span, args: Any, kwargs: Any, parent: trace.SpanContext | None = None) -> None:
-        if parent is None:
-            context = kwargs.get("context", args[1] if len(args) > 1 else None)
-            parent = trace.get_current_span(context).get_span_context()
-        kind = kwargs.get("kind", args[2] if len(args) > 2 else None)
-        unsampled = parent.is_valid and parent.is_remote and not parent.trace_flags.sampled
-        self._started(self._scope, span, kind in _INCOMING, unsampled)
+
+def _incoming(args: Any, kwargs: Any) -> bool:
+    return kwargs.get("kind", args[2] if len(args) > 2 else None) in _INCOMING
+
+
+def _unsampled_parent(args: Any, kwargs: Any) -> bool:
+    try:
+        parent = trace.get_current_span(kwargs.get("context", args[1] if len(args) > 1 else None)).get_span_context()
+    except Exception:  # It is no context, about which the tracer says what it always does.
+        return False
+    return parent.is_valid and parent.is_remote and not parent.trace_flags.sampled

@@ -1,6 +1,7 @@
 """What a process of an examined command tells: facts as lines, and counts in a table that outlives it however it ends.
 
-The counts are in a file that is mapped into memory, so that neither `os._exit` nor SIGKILL loses one.
+The counts are in a file that is mapped into memory, so that neither `os._exit` nor SIGKILL loses one. No descriptor is
+held: a daemon closes all there are, and may have a file of its own under the same number.
 """
 
 from __future__ import annotations
@@ -43,21 +44,22 @@ class Journal:
         self._lock = RLock()
         self._rows: dict[tuple[str, str, str], int] = {}
         self._counts: dict[tuple[int, int], int] = {}
-        self._facts = -1
+        self._path = os.path.join(self._directory, f"{os.getpid()}-{time.time_ns()}")
         self._table: mmap.mmap | None = None
-        name = os.path.join(self._directory, f"{os.getpid()}-{time.time_ns()}")
-        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
         try:
-            self._facts = os.open(name + ".jsonl", flags | os.O_APPEND, 0o600)
-            self._table = _map(name + ".counts", flags)
-        except (OSError, ValueError):  # the examination is over and its directory gone, or there is no descriptor left
+            self._table = _map(self._path + ".counts")
+        except (OSError, ValueError):  # the examination is over and its directory gone, or there is no room for it
             return
 
     def tell(self, fact: str, **values: Any) -> None:
         """Adds a fact."""
         try:
             line = json.dumps({"fact": fact, "pid": os.getpid(), **values}, default=str) + "\n"
-            os.write(self._facts, line.encode())
+            facts = os.open(self._path + ".jsonl", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(facts, line.encode())
+            finally:
+                os.close(facts)
         except (OSError, ValueError, RuntimeError):
             pass
 
@@ -86,16 +88,18 @@ class Journal:
 
     def after_fork_in_child(self) -> None:
         """Starts one of the child's own; the parent goes on in its own."""
-        if self._facts >= 0:
-            os.close(self._facts)
         self._open()
 
 
-def _map(path: str, flags: int) -> mmap.mmap:
-    table = os.open(path, flags, 0o600)
+def _map(path: str) -> mmap.mmap:
+    table = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        os.ftruncate(table, _ROWS * _ROW.size)
-        return mmap.mmap(table, _ROWS * _ROW.size)
+        size = _ROWS * _ROW.size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(table, 0, size)  # a page that the disk has no room for would be a SIGBUS
+        else:
+            os.ftruncate(table, size)
+        return mmap.mmap(table, size)
     finally:
         os.close(table)
 
@@ -164,7 +168,8 @@ def read(directory: str) -> list[Process]:
 def _rows(path: Path) -> Iterator[Row]:
     if not path.exists():
         return
-    for length, key, *counts in _ROW.iter_unpack(path.read_bytes()):
+    table = path.read_bytes()
+    for length, key, *counts in _ROW.iter_unpack(table[: len(table) // _ROW.size * _ROW.size]):
         if length:
             signal, scope, destination = json.loads(key[:length])
             yield Row(signal, scope, destination, dict(zip(COLUMNS, counts, strict=True)))

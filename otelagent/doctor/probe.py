@@ -113,17 +113,18 @@ def _where(depth: int = 2) -> str:
 
 
 def _watch_os_exit(journal: Journal) -> None:
-    def note(original: Callable[[int], Any], status: int) -> Any:
+    def note(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         journal.tell("os_exit", where=_where(3))
-        return original(status)
+        return original(*args, **kwargs)
 
     _wrap(os, "_exit", note)
 
 
 def _watch_providers(journal: Journal, trace: Any) -> None:
-    def note(original: Callable[[Any], None], provider: Any) -> None:
+    def note(original: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         where = _where(3)
-        original(provider)
+        original(*args, **kwargs)
+        provider = args[0] if args else kwargs.get("tracer_provider")
         journal.tell(
             "provider",
             type=f"{type(provider).__module__}.{type(provider).__qualname__}",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from otelagent.doctor.journal import Journal, read
 from tests.delivery.harness import FaultServer, wait_until
 from tests.doctor.harness import Report, clean_environ, doctor
 
@@ -390,3 +391,38 @@ def test_workers_and_a_reloader_have_agents_of_their_own(server: str, endpoint: 
     assert "Python processes" in report.of("workers")[0]["detail"]
     assert ("only watches files" in report.of("workers")[0]["detail"]) is ("--reload" in server)
     assert sum(row["started"] for row in report.json["ledger"]) == 1
+
+
+def test_what_an_application_does_goes_as_ever_under_the_probe(examine: Examine) -> None:
+    source = """
+        import os
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        os.closerange(3, 256)  # as daemons do
+        own = [open(f"own-{number}", "w") for number in range(9)]
+        trace.set_tracer_provider(tracer_provider=TracerProvider())
+        tracer = trace.get_tracer("shop")
+        with tracer.start_as_current_span("no context", context="none"):
+            tracer.start_span("neither", context=5).end()
+        assert tracer.start_span("server", None, trace.SpanKind.SERVER).get_span_context().is_valid
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+        else:
+            own[0].write("child")
+            own[0].close()
+            os._exit(0)
+        assert [os.fstat(one.fileno()).st_size for one in own] == [5] + [0] * 8
+        os._exit(status=7)
+    """
+    report = examine(source)
+    assert "it ended with 7 " in report.said("command"), report.err
+    assert "not used: there is one already" in report.said("provider")
+
+
+def test_a_journal_that_cannot_be_written_troubles_nobody(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "gone"))
+    journal.tell("fact", about=object())
+    journal.count("traces", "scope", "started")
+    journal.after_fork_in_child()
+    journal.tell("fact")
+    assert read(str(tmp_path)) == read(str(tmp_path / "gone")) == []
