@@ -396,7 +396,8 @@ def test_trees_of_several_processes_do_not_mix(tmp_path: Path) -> None:
         otelagent.flush()
     """
     reader, writer = os.pipe()
-    environ = environment(tmp_path, OTELAGENT_CONSOLE="tree", OTELAGENT_EXPORTER="none")
+    settings = {"OTELAGENT_CONSOLE": "tree", "OTELAGENT_EXPORTER": "none", "OTELAGENT_EXIT_TIMEOUT_MS": "20000"}
+    environ = environment(tmp_path, **settings)
     processes = [
         subprocess.Popen(
             program(tmp_path, source),
