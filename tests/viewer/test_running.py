@@ -211,3 +211,10 @@ def test_a_span_without_any_time_does_not_run(store: Store) -> None:
     span.start_time_unix_nano = 0
     put(store, request)
     assert listed(store)[0]["running"] == 0
+
+
+def test_a_span_that_ran_and_ended_is_one_span(store: Store) -> None:
+    for _ in range(3):
+        request, span = begun()
+        put(store, request, request, ended(span), ended(span))
+    assert store.status()["spans"] == 3

@@ -68,6 +68,52 @@ def test_a_trace_is_summed_up_over_batches(store: Store) -> None:
     assert store.status()["spans"] == 2
 
 
+def failing(trace: bytes, message: str) -> bytes:
+    """A request with a span that failed, with an exception and a link."""
+    traces = Traces()
+    span = traces.span("failing", trace=trace, error=True)
+    fill(span.events.add(name="exception", time_unix_nano=START_NS).attributes, {"exception.message": message})
+    span.links.add(trace_id=T[9], span_id=b"linked..")
+    return traces.body
+
+
+def test_what_comes_twice_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = str(tmp_path / "traces.db")
+    store = Store(path)
+    once, other = failing(T[0], "once"), failing(T[1], "other")
+    for body in (once, once, once, other, once):
+        put(store, "traces", body)
+    assert store.status()["spans"] == 2
+    store.close()
+    # Whoever opens it next gives out the next ids: nothing may be there already.
+    store = Store(path)
+    put(store, "traces", failing(T[2], "later"))
+    assert store.status()["spans"] == 3
+    assert len(found(store, text="later")) == 1
+    assert len(found(store, text="once")) == 1
+    store.close()
+    connection = sqlite3.connect(path)
+    for table, spans in (("link", "span"), ("word", "rowid / 2")):
+        sql = f"SELECT {spans} FROM {table} ORDER BY 1"
+        assert connection.execute(sql).fetchall() == [(1,), (2,), (3,)], table
+    connection.close()
+
+
+def test_the_number_of_spans_is_right_after_resends(store: Store) -> None:
+    traces, more = Traces(), Traces()
+    for number in range(100):
+        span = traces.span(f"n{number}")
+        if number % 3:
+            more._scope.spans.add().CopyFrom(span)
+    for _ in range(5):
+        put(store, "traces", more.body)
+        put(store, "traces", traces.body)
+    more.span("one more")
+    put(store, "traces", more.body)
+    assert store.status()["spans"] == 101
+    assert len(found(store)) == 50
+
+
 def test_what_comes_twice_counts_once(store: Store) -> None:
     traces = Traces()
     root = traces.span("root", trace=T[0])

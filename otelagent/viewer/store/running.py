@@ -55,25 +55,26 @@ class RunningSpans:
         self._connection.execute(_CHANGE, (*now, found))
         return True
 
-    def give_way(self, rows: Sequence[tuple[Any, ...]]) -> bool:
-        """Deletes the running spans that have ended, so that what they have become can be put. Whether there are any.
+    def give_way(self, rows: Sequence[tuple[Any, ...]]) -> dict[tuple[int, bytes], int]:
+        """Deletes the running spans that have ended, so that what they have become can be put in their place.
 
         :param rows: of spans, as `Tables` has them: the trace's row second, then the span's id, the duration at 10.
+        :returns: their ids, by the trace's row and the span's id.
         """
-        gone = [
-            found
+        gone: dict[tuple[int, bytes], int] = {
+            (row[1], row[2]): found
             for row in rows
             if row[10] >= 0
             for (found,) in self._connection.execute(
                 "SELECT id FROM span WHERE trace = ? AND span_id = ? AND duration_ns < 0", (row[1], row[2])
             )
-        ]
-        for found in gone:
+        }
+        for found in gone.values():
             self._heard_s.pop(found, None)
             self._connection.execute("DELETE FROM span WHERE id = ?", (found,))
             self._connection.execute("DELETE FROM link WHERE span = ?", (found,))
             self._connection.execute("DELETE FROM word WHERE rowid = ?", (found * KINDS + EXCEPTION,))
-        return bool(gone)
+        return gone
 
     def lose(self, touched: Touched, after_s: float) -> None:
         """Marks those that nobody has spoken of for so long."""

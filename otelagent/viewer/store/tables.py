@@ -146,14 +146,38 @@ class Tables:
         insert(self._connection, "span", _SPAN, rows, "OR IGNORE")
         if self._connection.total_changes - before != len(rows):
             # A request that came twice, or spans that were there while they ran: the sums have counted them twice.
-            if self._running.give_way(rows):
-                insert(self._connection, "span", _SPAN, rows, "OR IGNORE")
+            spans, rows = self._put_new(spans, rows)
             for summary in summaries.values():
                 self._recount(summary)
         self._put_exceptions(spans, rows)
         self._put_links(spans, rows)
         touched.traces.update(summaries)
         touched.spans += len(rows)
+
+    def _put_new(
+        self, spans: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """Puts rows once more, of which some are there already; those that are not are returned.
+
+        They get ids without gaps: the span of ids is what is told as the number of spans, and what refers to a span
+        must not refer to one that was never put.
+        """
+        first = rows[0][0]
+        self._connection.execute("DELETE FROM span WHERE id >= ?", (first,))
+        ran = self._running.give_way(rows)
+        new: dict[tuple[int, bytes], tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
+        row = first
+        for span, values in zip(spans, rows, strict=True):
+            key = values[1], values[2]
+            there = "SELECT 1 FROM span WHERE trace = ? AND span_id = ?"
+            if key in new or self._connection.execute(there, key).fetchone() is not None:
+                continue
+            new[key] = span, (ran.get(key, row), *values[1:])
+            row += key not in ran
+        self._last["span"] = row - 1
+        found = list(new.values())
+        insert(self._connection, "span", _SPAN, [values for _, values in found])
+        return [span for span, _ in found], [values for _, values in found]
 
     def _next(self, table: str, rows: int) -> int:
         """The id of the first of some new rows: who alone writes needn't ask for each."""
