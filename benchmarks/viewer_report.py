@@ -81,14 +81,15 @@ def budgets(samples: Sequence[Sample]) -> Iterator[str]:
         good = ratio.median > 1 and exact and memory < MAX_MIB
         yield f"{_verdict(good)}  {title}: {ratio.median:.2f}x, {memory:.0f} MiB, wanted below {MAX_MIB:.0f}"
     trace = summary.figure("reading", "trace", VIEWER, "answer_ms")
-    times = {case: summary.figure("reading", case, VIEWER, "answer_ms") for case in summary.cases("reading")}
-    worst = max(((one.high, case) for case, one in times.items() if one and case != "trace"), default=None)
+    lists = [case for case in summary.cases("reading") if summary.figure("reading", case, VIEWER, "found")]
+    times = {case: summary.figure("reading", case, VIEWER, "answer_ms") for case in lists}
+    worst = max(((one.high, case) for case, one in times.items() if one), default=None)
     if trace is None or worst is None:
         yield "not measured  answers over five million spans"
         return
     for title, took_ms, most_ms in (
         ("a trace of 50,000 spans", trace.high, TRACE_MS),
-        (f"five million spans, the slowest answer ({worst[1]})", worst[0], LIST_MS),
+        (f"five million spans, the slowest list ({worst[1]})", worst[0], LIST_MS),
     ):
         yield f"{_verdict(took_ms < most_ms)}  {title}: {took_ms:.0f} ms, wanted below {most_ms:.0f}"
 
