@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import time
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
@@ -28,7 +29,7 @@ from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
 
 __all__ = ["AttributeFilter", "TraceFilter", "attribute_filter", "latest", "summary", "traces"]
 
-_TIME_S = 0.25
+_TIME_S = 0.2
 _MAX_ID = 2**63 - 1
 # Traces that are looked at in one go: few at first, because most pages are full soon, and where spans have to be read.
 _MANY = (64, 256, 1024)
@@ -230,7 +231,7 @@ def _candidates(
     cut, lowest = False, None
     if asked.text:
         operations, others, cut = _by_words(connection, asked.text)
-        sources.append(iter([2 * one for one in others if _wanted(one, before, possible)]))
+        sources.append(iter([2 * one for one in reversed(list(_wanted(others, before, possible)))]))
     else:
         operations = _operations(connection, asked)
     sources += [_of_operation(connection, one, before, possible, until_s) for one in operations]
@@ -243,8 +244,17 @@ def _candidates(
         raise _Late(lowest)
 
 
-def _wanted(trace: int, before: int, possible: set[int] | None) -> bool:
-    return trace < before and (possible is None or trace >> ZONE_BITS in possible)
+def _wanted(traces: Sequence[int], before: int, possible: set[int] | None) -> Iterable[int]:
+    """Those of some ascending ids that are before one and in possible zones; found by halving, for there are many."""
+    end = bisect_left(traces, before)
+    if possible is None or not end:
+        return traces[:end]
+    found: list[int] = []
+    for zone in range(traces[0] >> ZONE_BITS, (traces[end - 1] >> ZONE_BITS) + 1):
+        if zone in possible:
+            low = bisect_left(traces, zone << ZONE_BITS, 0, end)
+            found += traces[low : bisect_left(traces, (zone + 1) << ZONE_BITS, low, end)]
+    return found
 
 
 def _of_operation(
@@ -262,7 +272,7 @@ def _of_operation(
         if last + 1 < before and time.monotonic() > until_s:
             yield 2 * last + 1
         # A transaction's list may reach back behind those before it, where a trace went on.
-        pending += [one for one in array("q", traces) if _wanted(one, before, possible)]
+        pending += _wanted(array("q", traces), before, possible)
         pending.sort()
     yield from (2 * one for one in reversed(pending))
 
@@ -276,7 +286,7 @@ def _operations(connection: sqlite3.Connection, asked: TraceFilter) -> list[int]
 
 
 def _by_words(connection: sqlite3.Connection, text: str) -> tuple[list[int], list[int], bool]:
-    """The operations whose name has these words, and the traces whose logs and exceptions have, descending; the latest
+    """The operations whose name has these words, and the traces whose logs and exceptions have, ascending; the latest
     of them, and whether there are more."""
     # Words as they are, each may go on: what is typed is no query language.
     query = " ".join('"' + part.replace('"', '""') + '"*' for part in text.split())
@@ -290,7 +300,7 @@ def _by_words(connection: sqlite3.Connection, text: str) -> tuple[list[int], lis
     logs = f"SELECT DISTINCT trace_id FROM log WHERE id IN ({_list(of[LOG])}) AND trace_id IS NOT NULL"
     found += [row for (one,) in connection.execute(logs) if (row := row_of(connection, one)) is not None]
     cut = len(names) == _MAX_NAMES_FOUND or len(words) == _MAX_WORDS_FOUND
-    return [row[0] for row in names], sorted(set(found), reverse=True), cut
+    return [row[0] for row in names], sorted(set(found)), cut
 
 
 def _with_operation(
