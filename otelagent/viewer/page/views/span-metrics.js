@@ -3,6 +3,7 @@
 import { html, useEffect, useRef, useState, valueOf } from "../html.js";
 import { ask } from "../api.js";
 import { clock, counted, date } from "../model/format.js";
+import { milliseconds } from "../model/period.js";
 import { measures, valuesOf } from "../model/series.js";
 import { address } from "../state.js";
 import { seriesColour } from "../colours.js";
@@ -20,12 +21,15 @@ const HEIGHT = 44;
 /** @param {{service: string, start: string, took: number}} properties */
 export function SpanMetrics({ service, start, took }) {
   const [filter, setFilter] = useState("");
+  const [opened] = useState(Date.now());
   const { answer } = useAnswer("metrics", { service }, { everyMs: 5000 });
   if (!answer) return html`<${Waiting} rows=${4} />`;
   const metrics = /** @type {Metric[]} */ (answer.metrics);
   if (!metrics.length) return html`<p class="none">${service} has sent no metrics.</p>`;
   const shown = metrics.filter((one) => one.name.toLowerCase().includes(filter.toLowerCase()));
-  const window = /** @type {[string, string]} */ ([String(BigInt(start) - BigInt(AROUND_NS)), String(BigInt(start) + BigInt(Math.round(took)) + BigInt(AROUND_NS))]);
+  const after = BigInt(start) + BigInt(Math.round(took)) + BigInt(AROUND_NS);
+  const now = BigInt(milliseconds(opened));
+  const window = /** @type {[string, string]} */ ([String(BigInt(start) - BigInt(AROUND_NS)), String(after < now ? after : now)]);
   return html`<p class="dim small">${service} from ${clock(date(window[0]))} to ${clock(date(window[1]))}; the line is the span.</p>
     ${metrics.length > SHOWN && html`<input type="text" aria-label="Filter metrics" placeholder=${`Filter ${counted(metrics.length, "metric")}`} value=${filter} onInput=${(/** @type {Event} */ e) => setFilter(valueOf(e))} />`}
     <ul class="sparks">${shown.slice(0, SHOWN).map((metric) => html`<${Spark} key=${metric.id} metric=${metric} window=${window} start=${start} took=${took} />`)}</ul>`;
