@@ -86,6 +86,11 @@ def test_one_file_has_one_viewer(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "traces.db"))
     with pytest.raises(WrongFile, match="in use"):
         Store(str(tmp_path / "traces.db"))
+    other_name = tmp_path / "other.db"
+    other_name.symlink_to(tmp_path / "traces.db")
+    with pytest.raises(WrongFile, match="in use"):
+        Store(str(other_name))
+    other_name.unlink()
     store.close()
     Store(str(tmp_path / "traces.db")).close()
     assert [one.name for one in tmp_path.iterdir()] == ["traces.db"]

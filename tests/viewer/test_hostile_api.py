@@ -124,6 +124,13 @@ def test_conditions_of_garbage(viewer: Viewer, condition: str) -> None:
     assert status == 400 or json.loads(body)["traces"] == []
 
 
+@pytest.mark.parametrize("between", ["%20", "%0d%0a", "%09"])
+def test_an_id_is_digits_and_nothing_between(viewer: Viewer, between: str) -> None:
+    for path in ("", "/otlp", "/share"):
+        status, body = viewer.ask(f"/api/traces/{'ab' * 8}{between}{'cd' * 8}{path}")
+        assert (status, json.loads(body)["error"]["code"]) == (400, "bad_id")
+
+
 def test_more_conditions_than_there_may_be(viewer: Viewer) -> None:
     assert viewer.ask("/api/traces?" + "&".join(f"attr=k{number}=1" for number in range(500)))[0] == 400
     assert viewer.ask("/api/traces?" + "&".join(f"x{number}=1" for number in range(5000)))[0] == 200

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otelagent.viewer.ingest import decode
 from otelagent.viewer.store import detail, export, listing, overview
@@ -216,6 +217,41 @@ def test_a_trace_survives_export_and_import(store: Store) -> None:
     again = decode("traces", json.dumps(exported).encode(), json=True)
     assert again.spans == decode("traces", traces.body).spans
     assert read(store, export.traces_data, T[5]) is None
+
+
+def test_what_looks_like_bytes_or_no_number_is_exported_as_the_map_that_it_is(store: Store) -> None:
+    traces = Traces()
+    span = traces.span(trace=T[0])
+    for key, value in (("$double", "much"), ("$bytes", "no base64"), ("$bytes", 1)):
+        inner = span.attributes.add(key=f"{key} {value}").value.kvlist_value.values.add(key=key).value
+        if isinstance(value, int):
+            inner.int_value = value
+        else:
+            inner.string_value = value
+    put(store, "traces", traces.body)
+    exported = read(store, export.traces_data, T[0])
+    again = decode("traces", json.dumps(exported).encode(), json=True)
+    assert again.spans == decode("traces", traces.body).spans
+
+
+def test_text_beyond_ascii_is_found_as_it_is_written(store: Store) -> None:
+    traces = Traces()
+    traces.span("walk", trace=T[0], city="ÉCOLE Straße")
+    put(store, "traces", traces.body)
+    put(store, "logs", logs("ÄNDERUNG Gespeichert"))
+    for text, exact in (("école", False), ("ÉCOLE", True), ("École", True), ("ÉcOlE STRA", True)):
+        assert found(store, attributes=(attribute_filter(f"city~{text}"),)) == ["walk"] * exact
+        assert len(read(store, detail.search, T[0], text)["spans"]) == exact
+    assert len(read(store, overview.logs, text="ÄNDERung")["logs"]) == 1
+
+
+def test_a_quantile_that_is_no_number_is_still_json(store: Store) -> None:
+    request = ExportMetricsServiceRequest()
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="odd")
+    point = metric.summary.data_points.add(time_unix_nano=START_NS, count=1, sum=1.0)
+    point.quantile_values.add(quantile=float("nan"), value=float("inf"))
+    batch = decode("metrics", request.SerializeToString())
+    assert json.loads(batch.points[0][4], parse_constant=pytest.fail)["quantiles"] == [[None, None]]
 
 
 def test_spans_of_great_depth_and_in_circles(store: Store) -> None:

@@ -68,7 +68,9 @@ def _content(kind: str, point: Any) -> tuple[float | None, dict[str, Any] | None
         return _number(point), None
     known: dict[str, Any] = {"count": point.count, "sum": _finite(point.sum)}
     if kind == "summary":
-        known["quantiles"] = [[one.quantile, _finite(one.value)] for one in islice(point.quantile_values, _MAX_BUCKETS)]
+        known["quantiles"] = [
+            [_finite(one.quantile), _finite(one.value)] for one in islice(point.quantile_values, _MAX_BUCKETS)
+        ]
         return None, known
     if point.HasField("min"):
         known["min"] = _finite(point.min)

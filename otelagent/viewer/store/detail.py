@@ -10,6 +10,7 @@ from typing import Any
 
 from otelagent.viewer.rows import LOST, RUNNING
 from otelagent.viewer.store.trace_ids import row_of
+from otelagent.viewer.store.words import lower
 
 __all__ = ["search", "span", "trace"]
 
@@ -189,7 +190,7 @@ def search(connection: sqlite3.Connection, trace_id: bytes, text: str) -> dict[s
     if key is None:
         return None
     # The attributes are JSON, so that the text has to be looked for as JSON writes it.
-    wanted = json.dumps(text.lower(), ensure_ascii=False)[1:-1]
+    wanted = json.dumps(lower(text), ensure_ascii=False)[1:-1]
     until_s = time.monotonic() + _SEARCH_S
     connection.set_progress_handler(lambda: time.monotonic() > until_s, 10_000)
     found: list[str] = []

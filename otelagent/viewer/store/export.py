@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from base64 import b64decode, b64encode
 from typing import Any
 
 from otelagent.viewer.store.trace_ids import row_of
@@ -129,8 +130,16 @@ def _value(value: Any) -> dict[str, Any]:
         return {"stringValue": value}
     if isinstance(value, list):
         return {"arrayValue": {"values": [_value(one) for one in value]}}
-    if list(value) == ["$bytes"]:
+    # A sender's map may look like one of these, and is a map then.
+    if list(value) == ["$bytes"] and _is_base64(value["$bytes"]):
         return {"bytesValue": value["$bytes"]}
-    if list(value) == ["$double"]:
+    if list(value) == ["$double"] and value["$double"] in ("nan", "inf", "-inf"):
         return {"doubleValue": {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[value["$double"]]}
     return {"kvlistValue": {"values": _attributes(value)}}
+
+
+def _is_base64(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and b64encode(b64decode(value, validate=True)).decode() == value
+    except ValueError:
+        return False

@@ -25,7 +25,7 @@ from otelagent.viewer.rows import LOST, RUNNING
 from otelagent.viewer.store.members import zones_with
 from otelagent.viewer.store.summaries import ZONE_BITS
 from otelagent.viewer.store.trace_ids import row_of
-from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG
+from otelagent.viewer.store.words import EXCEPTION, KINDS, LOG, lower
 
 __all__ = ["AttributeFilter", "TraceFilter", "attribute_filter", "latest", "summary", "traces"]
 
@@ -341,7 +341,7 @@ def _condition(asked: AttributeFilter) -> tuple[str, list[object]]:
         return there, values
     value = "json_extract({0}.attributes, ?)"
     if asked.operator == "~":
-        return f"{there} AND instr(lower({value}), ?) > 0", [*values, path, asked.value.lower()]
+        return f"{there} AND instr(lower({value}), ?) > 0", [*values, path, lower(asked.value)]
     if asked.operator in ("=", "!="):
         # As text, so that 200 finds the number and the text, and true finds JSON's true, which SQL has as 1.
         text = "CASE json_type({0}.attributes, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from otelagent.viewer.store.listing import latest
+from otelagent.viewer.store.words import lower
 
 __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
 
@@ -141,7 +142,7 @@ def logs(
     wanted: Sequence[tuple[str, Any]] = (
         ("resource.service = ?", service),
         ("log.severity >= ?", severity),
-        ("instr(lower(log.body), ?) > 0", text.lower()),
+        ("instr(lower(log.body), ?) > 0", lower(text)),
         ("log.trace_id = ?", trace_id),
     )
     for condition, value in wanted:

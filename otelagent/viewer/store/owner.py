@@ -16,7 +16,8 @@ class Owner:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = f"{path}-lock"
+        # One file may have several names; SQLite's journal lies beside the file itself too.
+        self._path = f"{os.path.realpath(path)}-lock"
         while True:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
