@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -55,3 +56,12 @@ def open_span(page: Page, name: str) -> Locator:
 def detail(page: Page) -> Locator:
     """What is told about the chosen span."""
     return page.get_by_role("complementary", name="Span")
+
+
+def download(page: Page, name: str, folder: Path) -> Path:
+    """The file that a link of this name gives."""
+    with page.expect_download() as started:
+        page.get_by_role("link", name=name).click()
+    file = folder / started.value.suggested_filename
+    started.value.save_as(file)
+    return file

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.sight import detail, open_span, open_trace, span_row, span_rows, trace_rows
+from tests.browser.sight import detail, download, open_span, open_trace, span_row, span_rows, trace_rows
 from tests.browser.viewer import Viewer, outside
 from tests.browser.watch import Watch
 
@@ -31,14 +31,6 @@ def other(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     started = Viewer(tmp_path_factory.mktemp("other"))
     yield started
     started.close()
-
-
-def download(page: Page, name: str, folder: Path) -> Path:
-    with page.expect_download() as started:
-        page.get_by_role("link", name=name).click()
-    file = folder / started.value.suggested_filename
-    started.value.save_as(file)
-    return file
 
 
 def picture(page: Page) -> list[list[str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.sight import open_trace, span_row
+from tests.browser.sight import download, open_trace, span_row
 from tests.browser.viewer import Viewer
 from tests.viewer.requests import Traces
 
@@ -118,3 +120,14 @@ def test_it_is_searched_at_once(page: Page, viewer: Viewer, large: bytes) -> Non
     field.press("Shift+Enter")
     expect(page.get_by_text("500 of 500")).to_be_visible()
     expect(span_row(page, "item 42").last).to_be_in_viewport()
+
+
+def test_as_a_shared_file_it_says_how_far_its_details_go(
+    page: Page, viewer: Viewer, large: bytes, new_context: Callable[..., BrowserContext], tmp_path: Path
+) -> None:
+    open_trace(page, viewer, large)
+    file = download(page, "Share", tmp_path)
+    there = new_context(None, offline=True).new_page()
+    there.goto(file.as_uri())
+    expect(span_row(there, "group 0")).to_be_visible()
+    expect(there.get_by_role("banner")).to_contain_text("a shared trace; in detail its first 10,000 spans")

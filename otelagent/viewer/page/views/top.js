@@ -2,7 +2,7 @@
 // What stands above every page, and what it tells now and then.
 import { html, useRef } from "../html.js";
 import { embedded } from "../api.js";
-import { bytes, count, short } from "../model/format.js";
+import { bytes, count, counted, short } from "../model/format.js";
 import { address, connection, helping, live, notice, setTheme, theme } from "../state.js";
 import { useAnswer } from "./answer.js";
 import { Icon } from "./icon.js";
@@ -29,13 +29,19 @@ export function Top({ page }) {
   return html`<header class="top">
     <a class="brand" aria-label="otelagent" href=${embedded ? undefined : address(["traces"])}><i class="logo" aria-hidden="true"></i><span>otelagent</span></a>
     ${embedded
-      ? html`<span class="dim">a shared trace</span>`
+      ? html`<span class="dim">${shared(embedded)}</span>`
       : html`<nav aria-label="Pages">${PAGES.map(([path, title]) => html`<a href=${address([path])} aria-current=${within === path ? "page" : undefined}>${title}</a>`)}</nav>`}
     <span class="grow"></span>
     ${!embedded && html`<${Status} /><${Import} />`}
     <button class="icon" onClick=${() => setTheme(next)} title=${`Colours: ${name}`} aria-label=${`Colours: ${name}`}><${Icon} name=${icon} /></button>
     <button class="icon keys" onClick=${() => (helping.value = true)} title="Keys ( ? )" aria-label="Keys"><${Icon} name="help" /></button>
   </header>`;
+}
+
+/** What a shared file says of itself. @param {NonNullable<typeof embedded>} file */
+function shared(file) {
+  const [inside, all] = [Object.keys(file.spans).length, file.trace.spans.id.length];
+  return inside < all ? `a shared trace; in detail its first ${counted(inside, "span")}` : "a shared trace";
 }
 
 function Status() {
