@@ -87,6 +87,22 @@ def test_the_critical_path_is_what_the_end_waited_for(page: Page, viewer: Viewer
     expect(page.locator(".crit")).to_have_count(0)
 
 
+def test_what_ran_beside_the_last_was_not_waited_for(page: Page, viewer: Viewer) -> None:
+    request = Traces("shop")
+    trace = os.urandom(16)
+    root = request.span("root", trace=trace, start_us=0, duration_us=100_000).span_id
+    request.span("first", trace=trace, parent=root, start_us=0, duration_us=60_000)
+    request.span("last", trace=trace, parent=root, start_us=50_000, duration_us=50_000)
+    request.span("outlasts", trace=trace, parent=root, start_us=100_000, duration_us=20_000)
+    viewer.send("traces", request.body)
+    open_trace(page, viewer, trace)
+    expect(span_row(page, "first").locator(".crit")).to_have_count(0)
+    expect(span_row(page, "outlasts").locator(".crit")).to_have_count(0)
+    bars = {name: part(span_row(page, name), ".bar") for name in ("root", "last")}
+    assert part(span_row(page, "last"), ".crit") == pytest.approx(bars["last"], abs=1.5)
+    assert part(span_row(page, "root"), ".crit") == pytest.approx((0, bars["last"][0]), abs=1.5)
+
+
 def test_self_time_is_without_the_children(page: Page, viewer: Viewer, trace: bytes) -> None:
     open_trace(page, viewer, trace)
     expect(open_span(page, "root")).to_contain_text(re.compile(r"Self\s*10\.0 ms"))
