@@ -13,6 +13,7 @@ import pytest
 from otelagent.viewer.ingest import decode
 from otelagent.viewer.store import detail, listing, summaries, trace_ids
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
+from otelagent.viewer.store.retention import used_bytes
 from otelagent.viewer.store.store import Store
 from tests.viewer.requests import START_NS, Traces, logs
 
@@ -166,4 +167,16 @@ def test_a_slice_is_some_thousand_spans(tmp_path: Path) -> None:
         sizes.append(12_000 - sum(sizes) - connection.execute("SELECT count(*) FROM span").fetchone()[0])
     assert len(sizes) >= 3
     assert max(sizes) <= 5_000
+    store.close()
+
+
+def test_a_full_store_gives_up_more_than_comes(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    put(store, *many(40_000)[1])
+    connection, retention = store._connection, store._retention
+    store._writer.stop()
+    retention.max_bytes = used_bytes(connection) // 10
+    before = store.status()["spans"]
+    assert retention.prune(connection, 9_000)
+    assert before - store.status()["spans"] >= 18_000
     store.close()

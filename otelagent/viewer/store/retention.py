@@ -64,12 +64,17 @@ class Retention:
     last: int = 0
     _full: bool = False
 
-    def prune(self, connection: sqlite3.Connection) -> bool:
-        """Deletes a slice of what is too old or too much, the oldest first. Whether there was any: call it again."""
+    def prune(self, connection: sqlite3.Connection, put: int = 0) -> bool:
+        """Deletes a slice of what is too old or too much, the oldest first. Whether there was any: call it again.
+
+        :param put: items since the slice before: of a full store more than those goes, however much comes at once.
+        """
         used = used_bytes(connection)
         self._full = used > self.max_bytes * (_FILLED if self._full else 1)
         items = (
-            min(_ITEMS, 1 + int(_spans(connection) * (1 - _FILLED * self.max_bytes / used))) if self._full else _ITEMS
+            min(max(_ITEMS, 2 * put), 1 + int(_spans(connection) * (1 - _FILLED * self.max_bytes / used)))
+            if self._full
+            else _ITEMS
         )
         until_s = int(time.time() - self.max_age_s)
         last, traces, spans = 0, 0, 0

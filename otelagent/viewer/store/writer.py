@@ -52,6 +52,7 @@ class Writer:
         self._waiting_bytes = 0
         self._queue: queue.SimpleQueue[tuple[Batch, Future[None]] | None] = queue.SimpleQueue()
         self._closed = False
+        self._put = 0
         self.failed = 0
         """Items that the disk did not take."""
         self._thread = threading.Thread(target=self._run, name="otelagent-viewer-writer", daemon=True)
@@ -123,6 +124,7 @@ class Writer:
         except Exception as error:
             self._fail(taken, error)
         else:
+            self._put += items
             self._done(taken, None)
             if items:
                 self._on_written(touched)
@@ -162,10 +164,11 @@ class Writer:
 
     def _prune(self) -> bool:
         try:
-            deleted = self._retention.prune(self._connection)
+            deleted = self._retention.prune(self._connection, self._put)
         except sqlite3.Error as error:
             _log.error("the store could not give up old traces: %s", error)
             return False
+        self._put = 0
         if deleted:
             self._tables.prune(self._retention.last + 1)
         return deleted
