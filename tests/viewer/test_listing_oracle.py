@@ -88,7 +88,9 @@ def holds(condition: str, attributes: dict[str, Any]) -> bool:
         return False
     if isinstance(value, str):
         return False
-    return {">": value > number, ">=": value >= number, "<": value < number, "<=": value <= number}[asked.operator]
+    return bool(
+        {">": value > number, ">=": value >= number, "<": value < number, "<=": value <= number}[asked.operator]
+    )
 
 
 def plain(spans: list[dict[str, Any]], asked: TraceFilter, conditions: list[str]) -> bool:
@@ -171,13 +173,13 @@ def test_the_list_is_what_a_plain_reading_finds(seed: int, tmp_path: Path) -> No
         expected = {key for key, its in traces.items() if plain(list(its.values()), asked, conditions)}
         assert {one["id"] for one in found} == expected, (asked, conditions)
         assert len(found) == len(expected)
-        for one in found:
-            its = list(traces[one["id"]].values())
+        for trace in found:
+            its = list(traces[trace["id"]].values())
             start = min(span["start_ns"] for span in its)
-            assert one["start"] == str(start)
-            assert one["duration"] == max(span["start_ns"] + span["duration_ns"] for span in its) - start
-            assert (one["spans"], one["errors"]) == (len(its), sum(span["status"] == 2 for span in its))
-            assert one["root"] == any(span["root"] for span in its)
+            assert trace["start"] == str(start)
+            assert trace["duration"] == max(span["start_ns"] + span["duration_ns"] for span in its) - start
+            assert (trace["spans"], trace["errors"]) == (len(its), sum(span["status"] == 2 for span in its))
+            assert trace["root"] == any(span["root"] for span in its)
             services = [span["service"] for span in its]
-            assert dict(one["services"]) == {name: services.count(name) for name in services}
+            assert dict(trace["services"]) == {name: services.count(name) for name in services}
     store.close()

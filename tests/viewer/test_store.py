@@ -392,4 +392,19 @@ def test_what_is_cut_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     (series,) = read(store, overview.points, orders["id"])
     assert (series["more"], [point[1] for point in series["points"]]) == (True, [1, 2])
     found = read(store, listing.traces, TraceFilter(text="room"))
-    assert (len(found["traces"]), found["complete"]) == (1, False)
+    assert (len(found["traces"]), found["complete"], found["next"]) == (1, False, None)
+
+
+def test_words_found_too_often_are_told_on_the_last_page_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_MAX_WORDS_FOUND", 4)
+    for number in range(6):
+        put(store, "traces", failing(T[number], "crowded"))
+    pages = []
+    before = None
+    while True:
+        page = read(store, listing.traces, TraceFilter(text="crowded"), 2, before)
+        pages.append((len(page["traces"]), page["complete"]))
+        if (before := page["next"]) is None:
+            break
+    assert sum(number for number, _ in pages) == 4
+    assert pages[-1][1] is False

@@ -166,9 +166,10 @@ class _Attribute:
 
 
 class _Late(Exception):
-    """The time is over, or words were found too often. `lowest` is the last trace that was looked at."""
+    """The time is over, or words were found too often. `lowest` is the last trace that was looked at; None where it
+    would not help to go on from there."""
 
-    def __init__(self, lowest: int) -> None:
+    def __init__(self, lowest: int | None) -> None:
         self.lowest = lowest
 
 
@@ -228,7 +229,7 @@ def _candidates(
     """
     operations: Iterable[int]
     sources = []
-    cut, lowest = False, None
+    cut = False
     if asked.text:
         operations, others, cut = _by_words(connection, asked.text)
         sources.append(iter([2 * one for one in reversed(list(_wanted(others, before, possible)))]))
@@ -238,10 +239,9 @@ def _candidates(
     for one, _ in groupby(heapq.merge(*sources, reverse=True)):
         if one % 2:
             raise _Late((one + 1) // 2)
-        lowest = one // 2
-        yield lowest
-    if cut and lowest is not None:
-        raise _Late(lowest)
+        yield one // 2
+    if cut:
+        raise _Late(None)
 
 
 def _wanted(traces: Sequence[int], before: int, possible: set[int] | None) -> Iterable[int]:

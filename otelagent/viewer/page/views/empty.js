@@ -8,7 +8,7 @@ import { Icon } from "./icon.js";
 /** @param {{filtered: boolean, complete: boolean, onMore: (() => void) | null}} properties */
 export function Empty({ filtered, complete, onMore }) {
   if (filtered)
-    return html`<div class="empty"><h2>${complete ? "No trace is like that" : "Nothing found in the time that a search may take"}</h2>
+    return html`<div class="empty"><h2>${complete ? "No trace is like that" : onMore ? "Nothing found in the time that a search may take" : "Nothing found where the words were looked for"}</h2>
       <p>${complete ? "Take a filter away, or wait: new traces are shown as they come." : "Narrow it by service, operation or time, or search on in what is older."}</p>
       ${!complete && onMore && html`<button onClick=${onMore}>Search on</button>`}</div>`;
   return html`<div class="empty first">

@@ -72,11 +72,17 @@ export function TraceList() {
       ${mark.length > 0 && html`<${Marked} mark=${mark} traces=${found.traces} onClear=${() => go(["traces"], wanted, true)} />`}
       <${Table} traces=${found.traces} mark=${mark} onMark=${toggle} old=${asking} />
       <p class="foot">
-        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">the search was cut off after a quarter of a second${found.searchedTo ? `, at ${moment(found.searchedTo)}` : ""}</span>`}
-        ${found.next !== null ? html`<button onClick=${load} disabled=${loading}>${loading ? "Loading…" : found.complete ? "Show more" : "Search on"}</button>` : html` · that is all`}
+        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">${cutOff(found)}</span>`}
+        ${found.next !== null ? html`<button onClick=${load} disabled=${loading}>${loading ? "Loading…" : found.complete ? "Show more" : "Search on"}</button>` : found.complete && html` · that is all`}
       </p>
     `}
   </div>`;
+}
+
+/** Why there may be more. @param {List} list */
+function cutOff({ next, searchedTo }) {
+  if (next === null) return "only the latest places where these words are were looked at: add a service, an operation or an attribute";
+  return `the search was cut off after a quarter of a second${searchedTo ? `, at ${moment(searchedTo)}` : ""}`;
 }
 
 /**
