@@ -170,7 +170,6 @@ def open_reader(path: str) -> sqlite3.Connection:
         f"file:{_quoted(path)}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
     connection.execute("PRAGMA busy_timeout = 2000")
     return connection
