@@ -86,6 +86,7 @@ class Spooling:
         """Whether nothing more comes: what is on disk then is told once, at the end."""
         # Whether there was a look, whether the thread has yet to give its answer, and the answer.
         self._looked = self._looking = self._found = False
+        self._backlog = False
         # The payload that was read ahead, or what is left of it to be sent.
         self._ahead: deque[Payload] = deque()
         self._settled = self._partly_settled = False
@@ -101,8 +102,19 @@ class Spooling:
 
     def wake(self) -> None:
         """Starts the thread if there is something for it to do. The lock is held."""
+        if not self._pace.breaker.closed or self._crowded():
+            self._backlog = True
+        elif self._backlog and not self._items():
+            self._backlog = False
         if self._wanted():
             self._start()
+
+    def passing(self) -> bool:
+        """Whether what is on disk is what came between two tries, to be sent as if it were in memory: no other process
+        has left any of it, no outage in which the circuit breaker has opened, no lack of memory. The lock is held."""
+        if self._backlog or self._spool is None or self._thread is None:
+            return False
+        return self._spool.items() == self._spool.items(own_only=True)
 
     def ahead(self) -> Payload | None:
         """The payload to send next from disk. The lock is held."""
@@ -179,8 +191,10 @@ class Spooling:
 
     def _wanted(self) -> bool:
         failing = self._pace.retrying or not self._pace.breaker.closed
-        pressed = failing or self._queue.bytes * 2 > self._queue.max_bytes
-        return pressed and self._queue.idle > 0
+        return (failing or self._crowded()) and self._queue.idle > 0
+
+    def _crowded(self) -> bool:
+        return self._queue.bytes * 2 > self._queue.max_bytes
 
     def _opened(self) -> Spool:
         if self._spool is None:

@@ -65,9 +65,9 @@ class Destination:
 
     What is in memory is sent in the order it came; the payload at the head is sent until it is accepted or rejected,
     and those behind it wait (a server that refuses one try would refuse them too). With a spool, payloads go to disk
-    while tries fail, when memory is half full and at the end; they come back from there at a limited rate, between new
-    ones, and in the order they came. Deadlines are moments of `clock`, which is `time.monotonic` unless a test says
-    otherwise.
+    while tries fail, when memory is half full and at the end; they come back from there between new ones and in the
+    order they came, at a limited rate unless only a few tries have failed, see `Spooling.passing`. Deadlines are
+    moments of `clock`, which is `time.monotonic` unless a test says otherwise.
 
     The lock is reentrant: a signal handler or a `__del__` may submit or flush in the middle of another call on its
     thread.
@@ -330,7 +330,8 @@ class Destination:
             return False
         failing = not self._pace.hurried and self._pace.ready_at_s(self._clock()) > self._clock()
         if self._closed:
-            return self._queue.emptied(target) or (failing and self._spooling.usable())
+            on_disk = self._queue.emptied(target) and not self._spooling.passing()
+            return on_disk or (failing and self._spooling.usable())
         return failing and not self._pace.breaker.closed and self._queue.emptied(target)
 
     def _send_until(self, over: Callable[[], bool], deadline_s: float = math.inf) -> None:
@@ -347,7 +348,7 @@ class Destination:
                 # New payloads come first, and then every other time.
                 replay = live_at_s > now or (replay_at_s <= now and not self._replayed)
                 claim, payload = self._choose(replay)
-                self._pace.began(payload.size, now, replay=replay)
+                self._pace.began(payload.size, now, replay=replay and not self._passing())
                 self._sending, self._replayed = True, replay
                 try_until_s = min(now + self._limits.try_timeout_s, self._closing_deadline_s, deadline_s)
             try:
@@ -362,11 +363,15 @@ class Destination:
 
     def _ready(self, now_s: float) -> tuple[float, float]:
         """From when on a payload from memory may be sent, and from when on one from disk."""
-        ahead = self._spooling.ahead() if self._spooling is not None and not self._closed else None
+        passing = self._passing()
+        ahead = self._spooling.ahead() if self._spooling is not None and (passing or not self._closed) else None
         return (
             self._pace.ready_at_s(now_s) if self._queue.idle else math.inf,
-            self._pace.ready_at_s(now_s, replay=True) if ahead is not None else math.inf,
+            self._pace.ready_at_s(now_s, replay=not passing) if ahead is not None else math.inf,
         )
+
+    def _passing(self) -> bool:
+        return self._spooling is not None and self._spooling.passing()
 
     def _choose(self, replay: bool) -> tuple[Claim | None, Payload]:
         if replay:

@@ -99,6 +99,38 @@ def test_a_flush_tells_that_what_is_on_disk_is_not_delivered_and_does_not_wait_f
     assert books.ledger.snapshot().delivered == 3
 
 
+def test_what_came_between_two_tries_comes_back_without_a_limit(open_spooling: OpenSpooling) -> None:
+    transport = FakeTransport(DOWN, Accepted())
+    books = open_spooling(transport, PATIENT, Limits(replay_bytes_per_s=1))
+    payloads = [payload(1, f"span {n}") for n in range(20)]
+    books.submit(*payloads)
+    wait_until(lambda: books.ledger.snapshot().spooled == 20)
+    assert books.flush(20)
+    assert bodies(transport)[1:] == [one.body for one in payloads]
+
+
+def test_what_an_outage_has_left_comes_back_at_a_limited_rate(open_spooling: OpenSpooling) -> None:
+    server = Switchable()
+    books = open_spooling(FakeTransport(server), limits=Limits(replay_bytes_per_s=20_000))
+    books.submit(*[Payload("traces", bytes(10_000), 1) for _ in range(40)])
+    wait_until(lambda: books.ledger.snapshot().spooled == 40)
+    wait_until(lambda: books.destination.status()["breaker"] != "closed")
+    server.down = False
+    wait_until(lambda: books.destination.status()["breaker"] == "closed")
+    assert not books.flush(0.5)
+    assert 0 < books.ledger.snapshot().spooled < 40
+
+
+def test_a_process_that_ends_between_two_tries_sends_what_is_on_disk(open_spooling: OpenSpooling) -> None:
+    transport = FakeTransport(DOWN, Accepted())
+    books = open_spooling(transport, PATIENT)
+    books.submit(*[payload(1, f"span {n}") for n in range(5)])
+    wait_until(lambda: books.ledger.snapshot().spooled == 5)
+    assert books.shutdown(20)
+    snapshot = books.ledger.snapshot()
+    assert (snapshot.delivered, snapshot.spooled) == (5, 0)
+
+
 def test_what_is_left_at_the_end_is_the_next_processes(open_spooling: OpenSpooling) -> None:
     books = open_spooling(FakeTransport(DOWN))
     payloads = [payload(2, f"span {n}") for n in range(5)]
