@@ -33,10 +33,12 @@ class Capture(Telemetry):
         if self._window.closed:
             return
         with SOURCES.lock:
-            self._take_in()
-            self._take_in_points()
-            TAP.end(self._window)
-            SOURCES.takers = tuple(taker for taker in SOURCES.takers if taker is not self)
+            try:
+                self._take_in()
+                self._take_in_points()
+            finally:
+                TAP.end(self._window)
+                SOURCES.takers = tuple(taker for taker in SOURCES.takers if taker is not self)
 
     def take_log_records(self, records: list[LogRecord]) -> None:
         """Gets what was collected."""

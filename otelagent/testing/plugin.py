@@ -89,6 +89,13 @@ def _show(request: pytest.FixtureRequest, section: str, telemetry: Telemetry) ->
     request.node.stash.setdefault(_shown, []).append((section, telemetry))
 
 
+def _described(telemetry: Telemetry) -> str:
+    try:
+        return telemetry.describe()
+    except Exception as error:  # An exception in a hook would end the whole run.
+        return f"they can't be shown: {type(error).__name__}: {error}"
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Adds the tree to the report of a test that failed."""
@@ -96,6 +103,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     report: pytest.TestReport = outcome.get_result()
     if report.failed:
         for section, telemetry in item.stash.get(_shown, ()):
-            report.sections.append((section, telemetry.describe()))
+            report.sections.append((section, _described(telemetry)))
     if report.when == "teardown" and _shown in item.stash:
         del item.stash[_shown]  # Items live as long as the run does.

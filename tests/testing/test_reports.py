@@ -137,3 +137,33 @@ def test_it(otelagent_spans, number, otlp_receiver):
         "2",
         plugins=("otelagent", "xdist"),
     ).assert_outcomes(passed=8)
+
+
+def test_spans_that_cannot_be_read_end_no_run(run: Run) -> None:
+    result = run(
+        """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+
+class Odd(RandomIdGenerator):
+    def generate_span_id(self):
+        return 2**64
+
+
+trace.set_tracer_provider(TracerProvider(id_generator=Odd()))
+
+
+def test_fails(otelagent_spans):
+    with trace.get_tracer("app").start_as_current_span("odd"):
+        pass
+    assert False
+
+
+def test_after_it(otelagent_spans):
+    assert len(otelagent_spans) == 0
+""",
+        "--tb=line",
+    )
+    result.assert_outcomes(failed=1, passed=1)
