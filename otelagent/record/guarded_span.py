@@ -38,6 +38,7 @@ from otelagent.record.values import (
     truthy,
     type_name,
 )
+from otelagent.threads import RLock
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -59,6 +60,10 @@ class GuardedSpan(_Span):
         if type(span) is not _Span:
             return
         span.__class__ = GuardedSpan
+        # The stock ones aren't reentrant: what a signal handler tells the current span would wait for itself.
+        span._lock = RLock()
+        events: Any = span._events
+        events._lock = RLock()
         attributes = span._attributes
         if type(attributes) is BoundedAttributes:
             attributes.__class__ = GuardedAttributes

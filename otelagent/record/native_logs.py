@@ -12,7 +12,7 @@ import otelagent_native
 from otelagent.loss import LossReport
 from otelagent.record.batch import Batch
 from otelagent.record.native_provider import complain, fit_scope
-from otelagent.threads import Lock
+from otelagent.threads import RLock
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
@@ -116,7 +116,7 @@ class NativeLoggerProvider(LoggerProvider):
         self._flush_timeout_s = flush_timeout_s
         self._flush_delivery = flush_delivery
         self._losses = LossReport(lambda: ledger.lost)
-        self._lock = Lock()
+        self._lock = RLock()
         self._loggers: dict[object, Logger] = {}
 
     def get_logger(
@@ -130,13 +130,15 @@ class NativeLoggerProvider(LoggerProvider):
         fit = fit_scope(name, version, schema_url, attributes)
         kept = fit[3]
         key = (*fit[:3], repr(sorted(kept.items(), key=repr)) if kept else "")
+        if (logger := self._loggers.get(key)) is not None:
+            return logger
+        # Reentrant: a signal handler or a `__del__` may log in here.
         with self._lock:
-            logger = self._loggers.get(key)
-            if logger is None:
+            if key not in self._loggers:
                 # Registered with the API's Logger, which a type checker can't see.
-                logger = cast("Logger", otelagent_native.Logger(self._recorder, *fit))
-                self._loggers[key] = logger
-        return logger
+                made = cast("Logger", otelagent_native.Logger(self._recorder, *fit))
+                self._loggers.setdefault(key, made)
+        return self._loggers[key]
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flushes batch and delivery within the timeout.
@@ -162,5 +164,5 @@ class NativeLoggerProvider(LoggerProvider):
 
     def after_fork_in_child(self) -> None:
         """Takes a new lock: the parent's may have been held at the fork."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._losses.after_fork_in_child()

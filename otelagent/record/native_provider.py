@@ -11,7 +11,7 @@ from opentelemetry.trace import TracerProvider
 from otelagent.import_hooks import when_imported
 from otelagent.record.rate_limited_log import RateLimitedLog
 from otelagent.record.readable import Scope, register_with_sdk
-from otelagent.threads import Lock
+from otelagent.threads import RLock
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -50,7 +50,7 @@ class NativeProvider(TracerProvider):
         self._pipeline = pipeline
         self._resource = resource
         self._open_spans = open_spans
-        self._lock = Lock()
+        self._lock = RLock()
         self._tracers: dict[object, Tracer] = {}
         when_imported("opentelemetry.sdk.trace", register_with_sdk)
         if pipeline.processors or open_spans is not None:
@@ -70,14 +70,16 @@ class NativeProvider(TracerProvider):
         if not name:
             _logger.error("get_tracer called without a module name")
         key = (name, version, url, repr(sorted(attributes.items(), key=repr)) if attributes else "")
+        if (tracer := self._tracers.get(key)) is not None:
+            return tracer
+        # Reentrant: a signal handler or a `__del__` may start a span in here.
         with self._lock:
-            tracer = self._tracers.get(key)
-            if tracer is None:
+            if key not in self._tracers:
                 scope = Scope(name, version, url, attributes, self._resource)
                 # Registered with the API's Tracer, which a type checker can't see.
-                tracer = cast("Tracer", self._recorder.tracer(name, version, url, attributes, scope))
-                self._tracers[key] = tracer
-        return tracer
+                made = cast("Tracer", self._recorder.tracer(name, version, url, attributes, scope))
+                self._tracers.setdefault(key, made)
+        return self._tracers[key]
 
     @property
     def resource(self) -> Resource:
@@ -116,7 +118,7 @@ class NativeProvider(TracerProvider):
 
     def after_fork_in_child(self) -> None:
         """Takes new locks: the parent's may have been held at the fork. Ids start over."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._recorder.reseed()
         self._pipeline.after_fork_in_child()
 

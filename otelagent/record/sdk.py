@@ -20,7 +20,7 @@ from otelagent.record.sampling import CountingSampler, build_sampler
 from otelagent.record.sdk_resource import ProcessResource
 from otelagent.record.span_queue import SpanQueue
 from otelagent.record.values import fit_scope
-from otelagent.threads import Lock
+from otelagent.threads import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -230,6 +230,7 @@ class Provider(TracerProvider):
         )
         # The constructor reads OTEL_SDK_DISABLED, but whether otelagent runs was decided when this was called.
         self._disabled = False
+        self._renew_lock()
 
     def get_tracer(
         self,
@@ -250,7 +251,12 @@ class Provider(TracerProvider):
         # The stock hook reads the environment, may scan entry points, runs detectors on new threads and merges another
         # instance id over ours, all in every fork child. ProcessResource is renewed by the engine instead, so this
         # and the engine's hook may run in either order.
-        self._tracers_lock = Lock()
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
+        # The stock one isn't reentrant: a span of a signal handler or a `__del__` on a thread that is getting a tracer
+        # would wait for itself.
+        self._tracers_lock = RLock()
 
 
 def _span_limits(config: Config) -> SpanLimits:

@@ -35,7 +35,7 @@ from otelagent.record.rate_limited_log import RateLimitedLog, RateLimitFilter
 from otelagent.record.span_queue import EncoderMissing, SpanQueue
 from otelagent.record.values import clean, complain_of, fit_scope, text, time_of, truthy
 from otelagent.record.weight import weigh_log_record
-from otelagent.threads import Lock
+from otelagent.threads import Lock, RLock
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -136,6 +136,7 @@ class Provider(LoggerProvider):
         )
         # The constructor reads OTEL_SDK_DISABLED, but whether otelagent runs was decided when this was called.
         self._disabled = False
+        self._renew_locks()
 
     def get_logger(
         self,
@@ -152,8 +153,12 @@ class Provider(LoggerProvider):
 
     def _handle_fork(self) -> None:
         # The stock hook merges another instance id over ours. The engine renews the resource.
-        self._logger_cache_lock = Lock()
-        self._active_loggers_lock = Lock()
+        self._renew_locks()
+
+    def _renew_locks(self) -> None:
+        # The stock ones aren't reentrant, see `otelagent.record.sdk.Provider`.
+        self._logger_cache_lock = RLock()
+        self._active_loggers_lock = RLock()
 
 
 class GuardedLogRecord(ReadWriteLogRecord):
