@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from otelagent.viewer.ingest import decode
-from otelagent.viewer.store import detail, listing, summaries, trace_ids
+from otelagent.viewer.store import detail, listing, overview, summaries, trace_ids
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
-from otelagent.viewer.store.retention import used_bytes
+from otelagent.viewer.store.retention import Retention, used_bytes
 from otelagent.viewer.store.store import Store
-from tests.viewer.requests import START_NS, Traces, logs
+from tests.viewer.requests import START_NS, Traces, logs, metrics
 
 
 @pytest.fixture
@@ -159,11 +159,11 @@ def test_what_is_given_up_goes_in_slices_and_leaves_nothing_behind(tmp_path: Pat
 def test_a_slice_is_some_thousand_spans(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "traces.db"))
     put(store, *many(12_000)[1])
-    connection, retention = store._connection, store._retention
+    connection, keeps = store._connection, store._retention
     store._writer.stop()
-    retention.max_age_s = -10.0
+    keeps.max_age_s = -10.0
     sizes: list[int] = []
-    while retention.prune(connection):
+    while keeps.prune(connection):
         sizes.append(12_000 - sum(sizes) - connection.execute("SELECT count(*) FROM span").fetchone()[0])
     assert len(sizes) >= 3
     assert max(sizes) <= 5_000
@@ -173,10 +173,48 @@ def test_a_slice_is_some_thousand_spans(tmp_path: Path) -> None:
 def test_a_full_store_gives_up_more_than_comes(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "traces.db"))
     put(store, *many(40_000)[1])
-    connection, retention = store._connection, store._retention
+    connection, keeps = store._connection, store._retention
     store._writer.stop()
-    retention.max_bytes = used_bytes(connection) // 10
+    keeps.max_bytes = used_bytes(connection) // 10
     before = store.status()["spans"]
-    assert retention.prune(connection, 9_000)
+    assert keeps.prune(connection, 9_000)
     assert before - store.status()["spans"] >= 18_000
+    store.close()
+
+
+def test_names_and_series_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    put(store, *many(3_000)[1])
+    written = store.put(decode("metrics", metrics()))
+    assert written is not None
+    written.result(20)
+    store._writer.stop()
+    connection = store._connection
+    keeps = Retention(max_age_s=1e9, max_bytes=used_bytes(connection) // 2)
+    while keeps.prune(connection):
+        pass
+    left = store.status()["traces"]
+    assert 0 < left < 3_000
+    for span in connection.execute("SELECT operation FROM span"):
+        assert connection.execute("SELECT count(*) FROM operation WHERE id = ?", span).fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM name WHERE rowid = ?", span).fetchone() == (1,)
+    # Those go when the last trace of their transaction does.
+    assert left <= connection.execute("SELECT count(*) FROM name").fetchone()[0] < 3_000
+    gone = Retention(max_age_s=-10.0, max_bytes=2**40)
+    while gone.prune(connection):
+        pass
+    for table in ("trace", "span", "operation", "name", "point", "series", "metric"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    store.close()
+
+
+def test_a_name_that_went_comes_again(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
+    put(store, *many(10)[1])
+    while store.status()["given_up_traces"] < 10 or store.read(overview.operations, "service-0"):
+        pass
+    store._writer._retention.max_age_s = 1e9
+    put(store, *many(10)[1])
+    assert sorted(names(store, text="n3")) == ["n3"]
+    assert len(names(store, service="service-0")) == 10
     store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from otelagent.viewer.store.schema import first_and_last
@@ -28,19 +29,36 @@ _OF_TRACES = (
     "DELETE FROM log WHERE trace_id IN (SELECT trace_id FROM trace WHERE id <= :last)",
     "DELETE FROM trace WHERE id <= :last",
     # These go when the last of their traces does.
-    "DELETE FROM posting WHERE operation IN (SELECT id FROM operation) AND last <= :last",
     f"DELETE FROM zone WHERE id < (:last + 1) >> {ZONE_BITS}",
     f"DELETE FROM member WHERE highest < (:last + 1) >> {ZONE_BITS}",
     f"DELETE FROM trace_key WHERE segment < (:last + 1) >> {SEGMENT_BITS}",
 )
-_WITHOUT_TRACES = ("DELETE FROM posting", "DELETE FROM zone", "DELETE FROM member", "DELETE FROM trace_key")
+_POSTINGS = "DELETE FROM posting WHERE operation IN (SELECT id FROM operation) AND last <= :last RETURNING operation"
+_WITHOUT_TRACES = (
+    "DELETE FROM posting RETURNING operation",
+    "DELETE FROM zone",
+    "DELETE FROM member",
+    "DELETE FROM trace_key",
+)
 _OLD_LOGS = "SELECT id FROM log WHERE arrived_s < :until_s ORDER BY arrived_s LIMIT :items"
 _OF_TIME = (
     f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {LOG} FROM ({_OLD_LOGS}))",
     f"DELETE FROM log WHERE id IN ({_OLD_LOGS})",
-    "DELETE FROM point WHERE (series, time_ns) IN"
-    " (SELECT series, time_ns FROM point WHERE time_ns < :until_s * 1000000000 ORDER BY time_ns LIMIT :items)",
 )
+_POINTS = (
+    "DELETE FROM point WHERE (series, time_ns) IN"
+    " (SELECT series, time_ns FROM point WHERE time_ns < :until_s * 1000000000 ORDER BY time_ns LIMIT :items)"
+    " RETURNING series"
+)
+# What nothing refers to any more: a name that has a number in it, a series of a process that is gone.
+_UNUSED_OPERATION = (
+    "DELETE FROM name WHERE rowid = :id AND NOT EXISTS (SELECT 1 FROM posting WHERE operation = :id)",
+    "DELETE FROM operation WHERE id = :id AND NOT EXISTS (SELECT 1 FROM posting WHERE operation = :id)",
+)
+_UNUSED_SERIES = (
+    "DELETE FROM series WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM point WHERE series = ?1) RETURNING metric"
+)
+_UNUSED_METRIC = "DELETE FROM metric WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM series WHERE metric = ?1)"
 # For a store without traces: when the oldest of what else there is came.
 _OLDEST_S = (
     "SELECT min(arrived_s) FROM log",
@@ -95,11 +113,18 @@ class Retention:
             if traces:
                 for statement in _OF_TRACES:
                     connection.execute(statement, {"last": last})
+                operations = _each(connection.execute(_POSTINGS, {"last": last}))
                 if connection.execute("SELECT NOT EXISTS (SELECT 1 FROM trace)").fetchone()[0]:
                     for statement in _WITHOUT_TRACES:
-                        connection.execute(statement)
+                        operations |= _each(connection.execute(statement))
+                for statement in _UNUSED_OPERATION:
+                    connection.executemany(statement, [{"id": one} for one in operations])
             for statement in _OF_TIME:
                 connection.execute(statement, {"until_s": until_s, "items": _ITEMS})
+            metrics = set()
+            for one in _each(connection.execute(_POINTS, {"until_s": until_s, "items": _ITEMS})):
+                metrics |= _each(connection.execute(_UNUSED_SERIES, (one,)))
+            connection.executemany(_UNUSED_METRIC, [(one,) for one in metrics])
             changes = connection.total_changes - before
             connection.execute("COMMIT")
         except BaseException:
@@ -108,6 +133,10 @@ class Retention:
         self.given_up += traces
         self.last = max(self.last, last)
         return changes > 0
+
+
+def _each(rows: Iterable[tuple[int]]) -> set[int]:
+    return {one for (one,) in rows}
 
 
 def _spans(connection: sqlite3.Connection) -> int:

@@ -80,14 +80,18 @@ class Tables:
 
     def forget(self) -> None:
         """Lets go of every id: the transaction was rolled back."""
-        self._ids.clear()
-        self._ids_size = 0
+        self._forget_ids()
         self._summaries.forget()
         self._last.clear()
 
     def prune(self, row: int) -> None:
-        """The traces before this row were deleted."""
+        """The traces before this row were deleted, and names and series that nothing refers to."""
+        self._forget_ids()
         self._summaries.prune(row)
+
+    def _forget_ids(self) -> None:
+        self._ids.clear()
+        self._ids_size = 0
 
     def flush(self) -> None:
         """Writes what is written once for a transaction; to be called before it is committed."""
@@ -282,8 +286,7 @@ class Tables:
             ).fetchone()
         size = sum(len(part) for part in key if isinstance(part, str))
         if len(self._ids) >= _KNOWN_IDS or self._ids_size + size > _KNOWN_IDS_SIZE:
-            self._ids.clear()
-            self._ids_size = 0
+            self._forget_ids()
         self._ids[table, key] = row[0]
         self._ids_size += size
         return int(row[0])
