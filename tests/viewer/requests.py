@@ -104,8 +104,11 @@ def logs(
     return request.SerializeToString()
 
 
-def metrics() -> bytes:
-    """A request with a sum and a histogram."""
+def metrics(start_ns: int = START_NS) -> bytes:
+    """A request with a sum and a histogram.
+
+    :param start_ns: of the first point; a store gives up old ones soon.
+    """
     request = ExportMetricsServiceRequest()
     resource = request.resource_metrics.add()
     put(resource.resource.attributes, {"service.name": "shop"})
@@ -114,10 +117,10 @@ def metrics() -> bytes:
     total.sum.is_monotonic = True
     total.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
     for number in range(3):
-        point = total.sum.data_points.add(time_unix_nano=START_NS + number, as_int=number)
+        point = total.sum.data_points.add(time_unix_nano=start_ns + number, as_int=number)
         put(point.attributes, {"tier": "gold"})
     histogram = scope.metrics.add(name="latency", unit="s")
-    spread = histogram.histogram.data_points.add(time_unix_nano=START_NS, count=3, sum=6.0, min=1.0, max=3.0)
+    spread = histogram.histogram.data_points.add(time_unix_nano=start_ns, count=3, sum=6.0, min=1.0, max=3.0)
     spread.explicit_bounds.extend([1.0, 2.0])
     spread.bucket_counts.extend([1, 1, 1])
     return request.SerializeToString()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from otelagent.viewer.store.detail import MAX_LOGS
-from tests.viewer.requests import START_NS, Traces, logs, metrics
+from tests.viewer.requests import Traces, logs, metrics
 from tests.viewer.running import Viewer
 
 
@@ -50,13 +52,14 @@ def test_calls_between_services_have_their_median_and_95th_percentile(viewer: Vi
 
 
 def test_metrics_of_a_service_and_points_of_a_time(viewer: Viewer) -> None:
-    viewer.send("metrics", metrics())
+    start_ns = time.time_ns()
+    viewer.send("metrics", metrics(start_ns))
     assert viewer.json("/api/metrics?service=another") == {"metrics": []}
     found = {one["name"]: one for one in viewer.json("/api/metrics?service=shop")["metrics"]}
     assert (found["orders"]["monotonic"], found["orders"]["temporality"]) == (True, 2)
     points = f"metrics/{found['orders']['id']}/points"
-    (series,) = viewer.json(f"/api/{points}?from={START_NS + 1}&to={START_NS + 1}")["series"]
-    assert series["points"] == [[str(START_NS + 1), 1, None, None]]
+    (series,) = viewer.json(f"/api/{points}?from={start_ns + 1}&to={start_ns + 1}")["series"]
+    assert series["points"] == [[str(start_ns + 1), 1, None, None]]
 
 
 def test_an_import_names_its_traces(viewer: Viewer) -> None:
@@ -99,3 +102,28 @@ def test_a_shared_file_runs_only_what_was_in_it_when_it_was_made(viewer: Viewer)
     embedded = re.search(r'id="embedded">(.*?)</script>', text)
     assert embedded is not None
     assert json.loads(embedded[1])["trace"]["names"] == ["</script><script>alert(1)</script>"]
+
+
+def test_who_follows_hears_of_traces_that_were_too_many(viewer: Viewer) -> None:
+    asked = urllib.request.Request(f"{viewer.base}/api/follow", headers={"Authorization": f"Bearer {viewer.token}"})
+    traces = Traces("followed")
+    for _ in range(300):
+        traces.span()
+    with urllib.request.urlopen(asked, timeout=20) as lines:
+        viewer.send("traces", traces.body)
+        found = [json.loads(lines.readline()) for _ in range(201)]
+    assert {one["service"] for one in found[:200]} == {"followed"}
+    assert found[200] == {"more": True}
+
+
+def test_an_import_that_breaks_off_says_what_was_taken(viewer: Viewer) -> None:
+    traces = Traces("imported")
+    traces.span(trace=b"i" * 16)
+    viewer.send("traces", traces.body)
+    _, exported = viewer.ask(f"/api/traces/{(b'i' * 16).hex()}/otlp")
+    status, body = viewer.ask("/api/import", exported.strip() + b'\n{"resourceSpans": 1}\n')
+    assert status == 400
+    assert "(1 items before that are imported)" in json.loads(body)["error"]["message"]
+    status, body = viewer.ask("/api/import", b'{"resourceSpans": 1}\n')
+    assert status == 400
+    assert "imported" not in json.loads(body)["error"]["message"]

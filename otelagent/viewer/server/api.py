@@ -255,8 +255,12 @@ class Api:
             head = line[:4096]
             signal = next((name for key, name in _SIGNAL_OF.items() if f'"{key}"'.encode() in head), None)
             if signal is None:
-                raise Refused(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
-            batch = await self._receiver.take(signal, line, json=True, aside=True)
+                told = Refused(400, "malformed", f"OTLP/JSON begins with one of {', '.join(_SIGNAL_OF)}")
+                raise _after(told, spans + logs + points)
+            try:
+                batch = await self._receiver.take(signal, line, json=True, aside=True)
+            except Refused as error:
+                raise _after(error, spans + logs + points) from None
             spans += len(batch.spans) + len(batch.running)
             logs += len(batch.logs)
             points += len(batch.points)
@@ -274,7 +278,10 @@ class Api:
         )
 
     async def follow(self, request: Request) -> Response:
-        """A line of JSON for each trace that is new or has grown, for terminals and scripts."""
+        """A line of JSON for each trace that is new or has grown, for terminals and scripts.
+
+        ``{"more": true}`` stands for those that were too many at once.
+        """
         self._need_room()
 
         async def lines() -> AsyncIterator[bytes]:
@@ -283,6 +290,8 @@ class Api:
                     found = await self._read(listing.summary, bytes.fromhex(trace))
                     if found is not None:
                         yield json.dumps(found, ensure_ascii=False).encode() + b"\n"
+                if change is not None and change["more"]:
+                    yield b'{"more": true}\n'
 
         return StreamingResponse(lines(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
 
@@ -299,6 +308,12 @@ def _failed(error: sqlite3.Error) -> Refused:
         return Refused(503, "too_slow", "the search took too long: ask for less")
     _log.error("the store can't be read: %s", error)
     return Refused(500, "store_failed", f"the store can't be read: {error}")
+
+
+def _after(error: Refused, items: int) -> Refused:
+    """The refusal of an import, of which some is stored already."""
+    told = f"{error} ({items} items before that are imported)" if items else str(error)
+    return Refused(error.status, error.code, told)
 
 
 def _objects(body: bytes) -> Iterator[bytes]:

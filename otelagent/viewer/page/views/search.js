@@ -43,7 +43,7 @@ export function useSearch(trace, reveal) {
     text,
     found,
     step,
-    told: hits.length ? `${hit >= 0 ? count(Math.min(hit, hits.length - 1) + 1) : "–"} of ${count(hits.length)}${deep.complete ? "" : "+"}` : "nothing",
+    told: hits.length ? `${hit >= 0 ? count(Math.min(hit, hits.length - 1) + 1) : "–"} of ${count(hits.length)}${deep.complete ? "" : "+"}` : deep.complete ? "nothing" : "nothing so far",
     onInput: (/** @type {Event} */ event) => {
       setText(valueOf(event));
       setHit(-1);
