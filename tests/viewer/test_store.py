@@ -300,9 +300,64 @@ def test_the_map_has_services_and_what_they_call(store: Store) -> None:
     }
 
 
+@pytest.mark.parametrize(("caller", "called"), [(3, 2), (4, 5)])
+def test_a_service_that_calls_itself_over_the_wire_calls_no_stranger(store: Store, caller: int, called: int) -> None:
+    shop = Traces("shop")
+    call = shop.span("GET", trace=T[0], kind=caller, server__address="127.0.0.1", duration_us=40)
+    shop.span("GET /items", trace=T[0], parent=call.span_id, kind=called)
+    put(store, "traces", shop.body)
+    found = read(store, overview.service_map)
+    assert [(one["service"], one["kind"]) for one in found["nodes"]] == [("shop", "service")]
+    assert [(one["from"], one["to"], one["calls"]) for one in found["edges"]] == [("shop", "shop", 1)]
+
+
+def test_logs_are_in_the_order_of_their_time_however_they_come(store: Store) -> None:
+    # As a program sends them: a batch for each logger, whose times lie between those of the others.
+    for first in (2, 0, 1):
+        for number in range(first, 30, 3):
+            put(store, "logs", logs(str(number), start_ns=START_NS + number // 2))
+    times = [int(one["time"]) for one in read(store, overview.logs)["logs"]]
+    assert len(times) == 30
+    assert times == sorted(times, reverse=True)
+    # Two at a time have the same time, and pages of three end between them; meanwhile others come, new and late ones.
+    page = read(store, overview.logs, limit=3)
+    found = page["logs"]
+    while page["next"] is not None:
+        put(store, "logs", logs("new", start_ns=START_NS + 1000))
+        put(store, "logs", logs("late", start_ns=START_NS + 14))
+        before = tuple(map(int, page["next"].split("-")))
+        page = read(store, overview.logs, limit=3, before=before)
+        found += page["logs"]
+    expected = sorted(range(30), key=lambda number: number // 2, reverse=True)
+    known = [one for one in found if one["body"] != "late"]
+    assert [int(one["time"]) - START_NS for one in known] == [number // 2 for number in expected]
+    assert len({one["id"] for one in found}) == len(found)
+    assert "new" not in [one["body"] for one in found]
+
+
+@pytest.mark.parametrize("asked", [{}, {"severity": 9}, {"service": "shop"}, {"trace_id": T[0]}], ids=str)
+def test_a_page_of_logs_is_read_without_sorting_the_store(store: Store, asked: dict[str, Any]) -> None:
+    put(store, "logs", logs("one", trace=T[0]))
+    statements: list[str] = []
+
+    def plan(connection: sqlite3.Connection) -> str:
+        connection.set_trace_callback(statements.append)
+        overview.logs(connection, **asked)
+        connection.set_trace_callback(None)
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {statements[-1]}").fetchall()
+        return " ".join(row[3] for row in rows)
+
+    steps = store.read(plan)
+    if "trace_id" in asked:
+        assert "log_trace (trace_id=?)" in steps
+    else:
+        assert "USING INDEX log_time" in steps
+        assert "TEMP B-TREE" not in steps
+
+
 def test_logs_and_metrics(store: Store) -> None:
     put(store, "logs", logs("one", "two", severity=17))
-    put(store, "logs", logs("three", service="stock"))
+    put(store, "logs", logs("three", service="stock", start_ns=START_NS + 2))
     page = read(store, overview.logs)
     assert [one["body"] for one in page["logs"]] == ["three", "two", "one"]
     assert [one["body"] for one in read(store, overview.logs, severity=17)["logs"]] == ["two", "one"]

@@ -140,7 +140,7 @@ export interface LogRecord {
 
 export interface LogList {
   logs: LogRecord[];
-  next: number | null;
+  next: string | null;
   complete: boolean;
 }
 

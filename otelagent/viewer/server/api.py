@@ -221,14 +221,13 @@ class Api:
         """Log records."""
         asked = request.query_params
         trace = asked.get("trace", "")
-        before = _integer(asked, "before")
         return await self._read(
             overview.logs,
             service=asked.get("service", ""),
             severity=_integer(asked, "severity") or 0,
             text=asked.get("q", ""),
             trace_id=_hex(trace, 16, "trace") if trace else None,
-            before=2**63 - 1 if before is None else before,
+            before=_log_position(asked),
             limit=_limit(asked),
         )
 
@@ -354,6 +353,15 @@ def _integer(asked: Mapping[str, str], name: str) -> int | None:
     if not text.isdecimal() or len(text) > 19:
         raise Refused(400, "bad_number", f"{name}={text[:40]!r} must be a whole number")
     return min(int(text), 2**63 - 1)
+
+
+def _log_position(asked: Mapping[str, str]) -> tuple[int, int]:
+    """Where a page of log records begins: `next` of the one before."""
+    text = asked.get("before", "").strip()
+    time, _, row = (text or f"{_MAX_ID}-{_MAX_ID}").partition("-")
+    if not all(one.isdecimal() and len(one) <= 19 for one in (time, row)):
+        raise Refused(400, "bad_number", f"before={text[:40]!r} must be what a page of log records has as next")
+    return min(int(time), _MAX_ID), min(int(row), _MAX_ID)
 
 
 def _between(asked: Mapping[str, str]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
 _MAP_TRACES = 2_000
 _MAP_S = 1.0
 _POINTS = 1_000
-_CLIENT, _PRODUCER = 3, 4
+_SERVER, _CLIENT, _PRODUCER, _CONSUMER = 2, 3, 4, 5
 
 
 def services(connection: sqlite3.Connection) -> list[str]:
@@ -35,7 +35,8 @@ def service_map(connection: sqlite3.Connection, from_ns: int = 0, to_ns: int = 2
     """Who calls whom, in the latest traces of a time: bounded in their number and in time.
 
     What a service calls that sends no spans of its own, a database or a queue, is a node by the name in the caller's
-    span. ``traces`` says how many traces it was made from, ``complete`` whether those are all.
+    span. A service that calls itself over the wire has an edge to itself. ``traces`` says how many traces it was made
+    from, ``complete`` whether those are all.
     """
     until_s = time.monotonic() + _MAP_S
     ids = list(islice(latest(connection, from_ns, to_ns), _MAP_TRACES + 1))
@@ -95,15 +96,15 @@ def _add_trace(
         " span.attributes FROM span JOIN operation ON operation.id = span.operation WHERE span.trace = ?",
         (trace,),
     ).fetchall()
-    service_of = {row[0]: row[2] for row in rows}
-    called = {row[1] for row in rows if row[1] in service_of and service_of[row[1]] != row[2]}
+    callers = {row[0]: (row[2], row[3]) for row in rows}
+    called = {row[1] for row in rows if row[1] in callers and _is_call(callers[row[1]], row[2], row[3])}
     for span_id, parent, service, kind, status, duration_ns, attributes in rows:
         node = nodes.setdefault(service, [0, 0, 0])
         node[0] += 1
         node[1] += status == 2
-        caller = service_of.get(parent)
-        if caller is not None and caller != service:
-            edges.setdefault((caller, service), _Calls()).add(status, duration_ns)
+        caller = callers.get(parent)
+        if caller is not None and _is_call(caller, service, kind):
+            edges.setdefault((caller[0], service), _Calls()).add(status, duration_ns)
         if kind in (_CLIENT, _PRODUCER) and span_id not in called:
             remote = _remote(json.loads(attributes))
             if remote:
@@ -111,6 +112,14 @@ def _add_trace(
                 other[0] += 1
                 other[1] += status == 2
                 edges.setdefault((service, remote), _Calls()).add(status, duration_ns)
+
+
+def _is_call(caller: tuple[str, int], service: str, kind: int) -> bool:
+    """Whether a span is a call by its parent: of another service, or of the same one over the wire.
+
+    :param caller: the parent's service and kind.
+    """
+    return caller[0] != service or (caller[1], kind) in ((_CLIENT, _SERVER), (_PRODUCER, _CONSUMER))
 
 
 def _remote(attributes: dict[str, Any]) -> str:
@@ -129,16 +138,17 @@ def logs(
     severity: int = 0,
     text: str = "",
     trace_id: bytes | None = None,
-    before: int = 2**63 - 1,
+    before: tuple[int, int] = (2**63 - 1, 2**63 - 1),
     limit: int = 100,
 ) -> dict[str, Any]:
-    """A page of log records, the latest first.
+    """A page of log records, the latest first by their time.
 
     :param severity: the lowest, 0 to 24.
     :param text: a part of the body.
-    :param before: `next` of the page before this one.
+    :param before: time and id of the last record of the page before this one: `next` has them as ``time-id``, so that
+        what comes meanwhile moves nothing.
     """
-    conditions, values = ["log.id < ?"], [before]
+    conditions, values = ["(log.time_ns, log.id) < (?, ?)"], list(before)
     wanted: Sequence[tuple[str, Any]] = (
         ("resource.service = ?", service),
         ("log.severity >= ?", severity),
@@ -159,7 +169,7 @@ def logs(
             " log.span_id, resource.service, scope.name, log.event_name, log.dropped FROM log"
             " JOIN resource ON resource.id ="
             f" log.resource JOIN scope ON scope.id = log.scope WHERE {' AND '.join(conditions)}"
-            " ORDER BY log.id DESC LIMIT ?",
+            " ORDER BY log.time_ns DESC, log.id DESC LIMIT ?",
             (*values, limit),
         )
         found.extend(rows)
@@ -187,7 +197,7 @@ def logs(
             }
             for key, time_ns, level, severity_text, body, attributes, trace, span, name, scope, event, dropped in found
         ],
-        "next": found[-1][0] if len(found) == limit else None,
+        "next": f"{found[-1][1]}-{found[-1][0]}" if len(found) == limit else None,
         "complete": complete,
     }
 

@@ -40,7 +40,8 @@ _WITHOUT_TRACES = (
     "DELETE FROM member",
     "DELETE FROM trace_key",
 )
-_OLD_LOGS = "SELECT id FROM log WHERE arrived_s < :until_s ORDER BY arrived_s LIMIT :items"
+# In the order they came: no index is kept for it.
+_OLD_LOGS = "SELECT id FROM (SELECT id, arrived_s FROM log ORDER BY id LIMIT :items) WHERE arrived_s < :until_s"
 _OF_TIME = (
     f"DELETE FROM word WHERE rowid IN (SELECT id * {KINDS} + {LOG} FROM ({_OLD_LOGS}))",
     f"DELETE FROM log WHERE id IN ({_OLD_LOGS})",
@@ -61,7 +62,7 @@ _UNUSED_SERIES = (
 _UNUSED_METRIC = "DELETE FROM metric WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM series WHERE metric = ?1)"
 # For a store without traces: when the oldest of what else there is came.
 _OLDEST_S = (
-    "SELECT min(arrived_s) FROM log",
+    "SELECT min(arrived_s) FROM (SELECT arrived_s FROM log ORDER BY id LIMIT 1)",
     "SELECT min(time_ns) / 1000000000 FROM point",
 )
 

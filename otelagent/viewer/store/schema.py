@@ -11,7 +11,7 @@ import sqlite3
 
 __all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer"]
 
-VERSION = 3
+VERSION = 4
 """Of the schema, kept in the file's `user_version`."""
 
 # So that another program's database is never taken for one of ours (PRAGMA application_id).
@@ -74,7 +74,7 @@ CREATE TABLE log (
   body TEXT NOT NULL, attributes TEXT NOT NULL, dropped INTEGER NOT NULL, arrived_s INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX log_trace ON log (trace_id) WHERE trace_id IS NOT NULL;
-CREATE INDEX log_arrived ON log (arrived_s);
+CREATE INDEX log_time ON log (time_ns);
 CREATE TABLE metric (
   id INTEGER PRIMARY KEY, resource INTEGER NOT NULL, scope INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,
   unit TEXT NOT NULL, description TEXT NOT NULL, temporality INTEGER NOT NULL, monotonic INTEGER NOT NULL,

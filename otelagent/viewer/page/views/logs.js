@@ -22,10 +22,11 @@ export function Logs() {
   const key = JSON.stringify(asked);
   const services = useAnswer("services", {}, { everyMs: 5000 }).answer?.services ?? [];
   const { answer, error, asking } = useAnswer("logs", { ...asked, limit: PAGE });
-  const [more, setMore] = useState({ key, logs: /** @type {LogRecord[]} */ ([]), next: /** @type {number | null} */ (null) });
+  const [more, setMore] = useState({ key, logs: /** @type {LogRecord[]} */ ([]), next: /** @type {string | null} */ (null) });
   const first = /** @type {LogList | null} */ (answer);
-  const older = more.key === key && more.logs.length ? more : null;
   const ids = new Set(first?.logs.map((one) => one.id));
+  // What was loaded below stays as long as the first page reaches it: else there would be a gap.
+  const older = more.key === key && more.logs.some((one) => ids.has(one.id)) ? more : null;
   const logs = first ? [...first.logs, ...(older?.logs ?? []).filter((one) => !ids.has(one.id))] : [];
   const next = older ? older.next : (first?.next ?? null);
   const set = (/** @type {Record<string, string>} */ changes, replace = false) => go(["logs"], { ...asked, ...changes }, replace);

@@ -38,7 +38,7 @@ function Picture({ nodes, edges }) {
   const plan = layout(drawn.map((one) => one.service), edges, SIZE);
   const at = (/** @type {string} */ name) => /** @type {{x: number, y: number}} */ (plan.places.get(name));
   const most = Math.max(1, ...edges.map((one) => one.calls));
-  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + 12} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
+  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + (edges.some((one) => one.from === one.to) ? SIZE.gapX : 12)} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path class="arrow" d="M0 0 8 4 0 8Z" /></marker></defs>
     ${edges.map((edge) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} a=${at(edge.from)} b=${at(edge.to)} width=${1 + (2.5 * edge.calls) / most} told=${edges.length <= MOST_TOLD} />`)}
     ${drawn.map((node) => html`<${Box} key=${node.service} node=${node} place=${at(node.service)} />`)}
@@ -53,9 +53,12 @@ function Line({ edge, a, b, width, told }) {
   const x2 = b.x;
   const y2 = b.y + SIZE.height / 2;
   const bend = x2 <= x1 ? 70 : (x2 - x1) / 2;
-  return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${`M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`} style=${`stroke-width:${width}`} marker-end="url(#arrow)" />
+  // A call of itself goes around the box: through it, it would not be seen.
+  const itself = edge.from === edge.to;
+  const path = itself ? `M${x1} ${y1}C${x1 + 44} ${y1} ${x1 + 44} ${a.y + SIZE.height + 16} ${x1 - 24} ${a.y + SIZE.height}` : `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+  return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${path} style=${`stroke-width:${width}`} marker-end="url(#arrow)" />
     <title>${`${edge.from} → ${edge.to}: ${counted(edge.calls, "call")}, ${count(edge.errors)} failed, median ${duration(edge.p50)}, 95 % within ${duration(edge.p95)}`}</title>
-    ${told && html`<text x=${(x1 + x2) / 2} y=${(y1 + y2) / 2 - 7} text-anchor="middle">${short(edge.calls)} · ${duration(edge.p95)}</text>`}</g>`;
+    ${told && html`<text x=${itself ? x1 + 32 : (x1 + x2) / 2} y=${itself ? y1 + 16 : (y1 + y2) / 2 - 7} text-anchor=${itself ? "start" : "middle"}>${short(edge.calls)} · ${duration(edge.p95)}</text>`}</g>`;
 }
 
 /** @param {{node: Node, place: {x: number, y: number}}} properties */
