@@ -15,7 +15,7 @@ from otelagent.config.load import KEYWORD
 from otelagent.config.settings import REFUSED_VARIABLE
 from otelagent.errors import ConfigError
 from otelagent.forks import at_fork
-from otelagent.threads import Lock
+from otelagent.threads import RLock
 from otelagent.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,15 +36,17 @@ __all__ = [
 _log = logging.getLogger("otelagent")
 
 _agent: Agent | None = None
-_agent_lock = Lock()
+_agent_lock = RLock()
+_starting = False
 # Why the last init() refused its settings.
 _refusal: str | None = None
 
 
 def _renew_lock() -> None:
     # Another thread may have been inside init() when this one forked; nobody would release its lock here.
-    global _agent_lock
-    _agent_lock = Lock()
+    global _agent_lock, _starting
+    _agent_lock = RLock()
+    _starting = False
 
 
 at_fork(in_child=_renew_lock)
@@ -63,7 +65,7 @@ def init(**settings: Any) -> None:
         variable and gone on, for keywords alone. Nothing else is raised: whatever goes wrong with telemetry is logged
         by the logger ``otelagent`` and seen in `status()`.
     """
-    global _agent
+    global _agent, _starting
     try:
         config = load(settings, os.environ)
     except ConfigError as error:
@@ -72,30 +74,47 @@ def init(**settings: Any) -> None:
             raise
         return
     with _agent_lock:
+        if _starting:
+            return  # An extension that is loaded for the start has imported the application, which calls this.
         if _agent is not None:
             _warn_of_difference(_agent, config, settings)
             return
-        logging.getLogger("otelagent").setLevel(config.log_level.upper())
-        for warning in config.warnings:
-            _log.warning("otelagent: %s", warning)
-        agent = Agent(config)
+        _starting = True
         try:
-            if config.enabled:
-                agent.start()
-            else:
-                agent.stay_off()
-        except ConfigError as error:
-            agent.give_up(error)
-            _without(error)
-            if _is_news(error):
-                raise
+            agent = _started(config)
+        finally:
+            _starting = False
+        if agent is None:
             return
-        except Exception as error:
-            agent.give_up(error)
-            _log.error("otelagent could not start, the application runs untraced", exc_info=error)
         _agent = agent
     if agent.state == "RUNNING" and not config.quiet and _log.hasHandlers():
         _log.info("%s", startup_line())
+
+
+def _started(config: Config) -> Agent | None:
+    """A new agent; None where its configuration can't be had and whoever calls has been told.
+
+    :raises ConfigError: the same, and it is news.
+    """
+    logging.getLogger("otelagent").setLevel(config.log_level.upper())
+    for warning in config.warnings:
+        _log.warning("otelagent: %s", warning)
+    agent = Agent(config)
+    try:
+        if config.enabled:
+            agent.start()
+        else:
+            agent.stay_off()
+    except ConfigError as error:
+        agent.give_up(error)
+        _without(error)
+        if _is_news(error):
+            raise
+        return None
+    except Exception as error:
+        agent.give_up(error)
+        _log.error("otelagent could not start, the application runs untraced", exc_info=error)
+    return agent
 
 
 def _without(error: ConfigError) -> None:

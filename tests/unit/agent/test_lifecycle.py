@@ -602,3 +602,28 @@ def test_values_cut_to_their_limit_are_not_news(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("truncating") <= 1
     assert len(outcome.spans) == 50
+
+
+def test_an_extension_that_imports_an_application_which_calls_init(tmp_path: Path) -> None:
+    registered = tmp_path / "shop-1.0.dist-info"
+    registered.mkdir()
+    (registered / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (registered / "entry_points.txt").write_text("[opentelemetry_traces_sampler]\nshop = shop:sampler\n")
+    (tmp_path / "shop.py").write_text(
+        "import otelagent\n"
+        "otelagent.init(service_name='other')\n"
+        "def sampler(argument):\n"
+        "    from opentelemetry.sdk.trace.sampling import ALWAYS_ON\n"
+        "    return ALWAYS_ON\n"
+    )
+    source = """
+        import otelagent
+        otelagent.init(service_name="mine", sampler="shop", engine="sdk")
+        with otelagent.span("work"):
+            pass
+        otelagent.shutdown()
+        assert otelagent.status()["service"] == "mine"
+    """
+    outcome = run_program(tmp_path, source, OTELAGENT_QUIET="true")
+    assert outcome.code == 0, outcome.err
+    assert [span["name"] for span in outcome.spans] == ["work"]
