@@ -52,6 +52,28 @@ def test_from_the_list_into_a_span_and_back(page: Page, viewer: Viewer, trace: b
     expect(trace_rows(page).first).to_be_visible()
 
 
+def test_keys_work_where_nothing_was_chosen(page: Page, viewer: Viewer, trace: bytes) -> None:
+    page.goto(f"{viewer.base}/#/traces?service=keyboard")
+    expect_traces(page, "above", "root")
+    page.keyboard.press("ArrowDown")
+    expect(trace_rows(page).first.get_by_role("link")).to_be_focused()
+    open_trace(page, viewer, trace)
+    page.reload()
+    expect(span_rows(page)).to_have_count(4)
+    expect(page.locator("body")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("treegrid")).to_be_focused()
+    expect_at(page, "root")
+    page.keyboard.press("ArrowDown")
+    expect_at(page, "first")
+    page.keyboard.press("ArrowUp")
+    expect_at(page, "root")
+    page.reload()
+    expect(span_rows(page)).to_have_count(4)
+    page.keyboard.press("Enter")
+    expect(detail(page).get_by_role("heading", name="root")).to_be_visible()
+
+
 def test_two_traces_are_marked_and_compared(page: Page, viewer: Viewer, trace: bytes) -> None:
     page.goto(f"{viewer.base}/#/traces?service=keyboard")
     expect_traces(page, "above", "root")

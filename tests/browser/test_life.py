@@ -53,6 +53,7 @@ def test_a_viewer_that_ends_is_told_and_what_is_shown_stays(
     finally:
         first.close()
     expect(page.get_by_role("alert")).to_contain_text("The viewer doesn't answer")
+    expect(page.get_by_role("alert")).to_contain_text("prints a new address")
     expect(page.get_by_role("button", name="Offline")).to_be_visible()
     expect(span_row(page, "before the end")).to_be_visible()
     second = Viewer(tmp_path, first.port)

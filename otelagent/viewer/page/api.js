@@ -90,7 +90,7 @@ async function fetched(address, options) {
     answer = await fetch(address, { credentials: "same-origin", ...options });
   } catch (error) {
     if (/** @type {Error} */ (error).name === "AbortError") throw error;
-    throw new ApiError(0, "gone", "The viewer doesn't answer: it may have ended. Start it again with “otelagent ui”.");
+    throw new ApiError(0, "gone", "The viewer doesn't answer: it may have ended. “otelagent ui” starts another one and prints its address.");
   }
   if (answer.ok) return answer;
   let told;

@@ -1,6 +1,6 @@
 // @ts-check
 // The list of traces: the latest first, as they come.
-import { html, typing, useRef, useState } from "../html.js";
+import { html, typing, useKeys, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
 import { ago, count, counted, date, duration, moment } from "../model/format.js";
 import { since } from "../model/period.js";
@@ -17,6 +17,8 @@ import { Empty } from "./empty.js";
 
 const PAGE = 100;
 const SERVICES_SHOWN = 3;
+/** So many services of a trace the store counts. */
+const MOST_SERVICES = 100;
 /** Of more, only the first page stays live. */
 const MOST_KEPT = 5_000;
 
@@ -118,9 +120,10 @@ function Table({ traces, mark, onMark, old }) {
   const most = Math.max(least * 1.01, ...traces.map((one) => one.duration));
   // As in the picture above, a tenth more is as far everywhere: else one slow trace leaves nothing of the others.
   const part = (/** @type {number} */ ns) => 4 + (96 * Math.log(Math.max(ns, least) / least)) / Math.log(most / least);
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     if (typing(event) && !(event.target instanceof HTMLInputElement && event.target.type === "checkbox")) return;
-    const rows = [.../** @type {HTMLElement} */ (event.currentTarget).querySelectorAll("[data-trace]")];
+    const rows = [.../** @type {HTMLElement} */ (box.current).querySelectorAll("[data-trace]")];
     const at = rows.findIndex((row) => row.contains(document.activeElement));
     const steps = /** @type {Record<string, number>} */ ({ ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, Home: -rows.length, End: rows.length });
     if (event.key in steps) {
@@ -131,7 +134,8 @@ function Table({ traces, mark, onMark, old }) {
     else return;
     event.preventDefault();
   };
-  return html`<div class=${`table ${old ? "old" : ""}`} role="table" aria-label="Traces" aria-busy=${old} onKeyDown=${onKey}>
+  useKeys(box, onKey);
+  return html`<div class=${`table ${old ? "old" : ""}`} ref=${box} role="table" aria-label="Traces" aria-busy=${old}>
     <div role="rowgroup"><div role="row" class="head">
       <span role="columnheader" class="c-mark"><span class="sr">Compare</span></span>
       <span role="columnheader" class="c-name">Trace</span>
@@ -147,12 +151,14 @@ function Table({ traces, mark, onMark, old }) {
 
 /** @param {{trace: TraceSummary, width: number, marked: boolean, onMark: (id: string) => void}} properties */
 function Line({ trace, width, marked, onMark }) {
-  const others = trace.services.length - SERVICES_SHOWN;
+  const services = [...trace.services].sort(([a], [b]) => Number(b === trace.service) - Number(a === trace.service) || (a < b ? -1 : 1));
+  const others = services.length - SERVICES_SHOWN;
+  const full = services.length >= MOST_SERVICES;
   return html`<div role="row" data-trace=${trace.id} class=${`line ${trace.errors ? "failed" : ""} ${changed.value.has(trace.id) ? "new" : ""}`}>
     <span role="cell" class="c-mark"><input type="checkbox" aria-label=${`Mark ${trace.name} to compare`} checked=${marked} onChange=${() => onMark(trace.id)} /></span>
     <span role="cell" class="c-name"><a href=${address(["trace", trace.id])}><i class="dot" style=${`background:${colour(trace.service)}`}></i><b>${trace.name || "(no name)"}</b><small>${trace.service}</small>
       ${!trace.root && html`<em class="tag" title="The trace's root span has not come, or not yet">no root</em>`}${trace.running > 0 && html`<em class="tag running">running</em>`}${trace.lost > 0 && html`<em class="tag warn" title="Its process has stopped telling of it">lost</em>`}</a></span>
-    <span role="cell" class="c-services">${trace.services.slice(0, SERVICES_SHOWN).map(([name, spans]) => html`<span class="chip" title=${`${name}: ${counted(spans, "span")}`}><i class="dot" style=${`background:${colour(name)}`}></i><span>${name}</span></span>`)}${others > 0 && html`<span class="chip" title=${trace.services.slice(SERVICES_SHOWN).map(([name]) => name).join(", ")}>+${others}</span>`}</span>
+    <span role="cell" class="c-services">${services.slice(0, SERVICES_SHOWN).map(([name, spans]) => html`<span class="chip" title=${`${name}: ${counted(spans, "span")}`}><i class="dot" style=${`background:${colour(name)}`}></i><span>${name}</span></span>`)}${others > 0 && html`<span class="chip" title=${`${services.slice(SERVICES_SHOWN).map(([name]) => name).join(", ")}${full ? `; of a trace at most ${MOST_SERVICES} are told here` : ""}`}>+${others}${full ? " or more" : ""}</span>`}</span>
     <span role="cell" class="c-num">${count(trace.spans)}</span>
     <span role="cell" class="c-num">${trace.errors ? html`<span class="tag bad">${count(trace.errors)}</span>` : html`<span class="sr">0</span>`}</span>
     <span role="cell" class="c-duration"><span class="meter"><i style=${`width:${width}%`}></i></span><b>${duration(trace.duration)}</b></span>

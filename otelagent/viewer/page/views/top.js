@@ -76,7 +76,7 @@ export function Banner() {
   if (connection.value === "yes") return null;
   return html`<p class="banner" role="alert">${
     connection.value === "no"
-      ? html`<b>The viewer doesn't answer.</b> It has ended, or the machine was asleep. What is on the page stays; it goes on by itself when the viewer is back: <code>otelagent ui</code>`
+      ? html`<b>The viewer doesn't answer.</b> It has ended, or the machine was asleep. What is on the page stays. The same viewer is found again by itself; one that is started anew (<code>otelagent ui</code>) prints a new address, by which the page has to be opened.`
       : html`<b>The viewer doesn't know this page.</b> It has been started anew, or the page was opened without its token: open the page by the address that otelagent printed.`
   }</p>`;
 }

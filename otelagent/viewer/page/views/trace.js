@@ -210,7 +210,7 @@ function Head({ trace }) {
     ${trace.lost > 0 && html`<span class="tag warn" title="Their process has stopped telling of them">${counted(trace.lost, "span")} lost</span>`}
     <span class="grow"></span>
     ${!embedded &&
-    html`<a class="button" href=${address(["traces"], { mark: id })} title="Mark this trace and choose another"><${Icon} name="compare" /><span>Compare</span></a>
+    html`<a class="button" href=${address(["traces"], { ...(head < 0 ? {} : { service: trace.service(head), operation: trace.data.names[trace.data.spans.name[head]] }), mark: id })} title="Mark this trace and choose another of its kind"><${Icon} name="compare" /><span>Compare</span></a>
       <a class="button" href=${`/api/traces/${id}/otlp`} onClick=${keepAs(`trace-${id}.json`)} title="The trace as OTLP/JSON"><${Icon} name="export" /><span>Export</span></a>
       <a class="button" href=${`/api/traces/${id}/share`} onClick=${keepAs(`trace-${id}.html`)} title="One HTML file with this trace, to send to someone"><${Icon} name="share" /><span>Share</span></a>`}
   </div>`;

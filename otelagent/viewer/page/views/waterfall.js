@@ -1,7 +1,7 @@
 // @ts-check
 // The rows of a trace. Only those in view exist: they stand in a layer that stays in place while the page behind it
 // scrolls, so that the fastest scrolling never shows an empty one.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
+import { html, useEffect, useKeys, useLayoutEffect, useRef, useState } from "../html.js";
 import { ticks } from "../model/ticks.js";
 import { keep, kept } from "../kept.js";
 import { GroupRow, SpanRow } from "./waterfall-row.js";
@@ -69,11 +69,14 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
   }, [chosen, rows]);
 
   const onKey = (/** @type {KeyboardEvent} */ event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target !== box.current) return;
+    const inside = event.target !== box.current && box.current?.contains(/** @type {Node} */ (event.target));
+    if (event.ctrlKey || event.metaKey || event.altKey || inside) return;
     const row = rows[at];
+    // The first key on a page that has just been opened shows where the cursor is.
+    const begins = event.target !== box.current;
     const page = Math.max(1, Math.floor(height / ROW) - 2);
     const moves = /** @type {Record<string, number>} */ ({ ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -rows.length, End: rows.length });
-    if (event.key in moves) move(Math.max(0, Math.min(rows.length - 1, at + moves[event.key])));
+    if (event.key in moves) move(begins && chosen < 0 && Math.abs(moves[event.key]) === 1 ? at : Math.max(0, Math.min(rows.length - 1, at + moves[event.key])));
     else if (event.key === "ArrowRight" && row) {
       if (row.type === "group" ? !row.open : row.children && collapsed.has(row.span)) toggle(row);
       else if (rows[at + 1]?.depth > row.depth) move(at + 1);
@@ -84,13 +87,14 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
         while (above >= 0 && rows[above].depth >= row.depth) above--;
         if (above >= 0) move(above);
       }
-    } else if ((event.key === "Enter" || event.key === " ") && row) {
+    } else if ((event.key === "Enter" || (event.key === " " && !begins)) && row) {
       if (row.type === "group") onToggleGroup(row.key);
       else onChoose(row.span);
     } else return;
+    if (begins) box.current?.focus({ preventScroll: true });
     event.preventDefault();
-    event.stopPropagation();
   };
+  useKeys(box, onKey);
   const toggle = (/** @type {import("../model/rows.js").Row} */ row) => (row.type === "group" ? onToggleGroup(row.key) : onToggle(row.span));
   const onWheel = (/** @type {WheelEvent} */ event) => {
     if (!event.ctrlKey) return;
@@ -107,7 +111,7 @@ export function Waterfall({ trace, rows, collapsed, chosen, found, critical, ran
   // The last tick's text stands before it where it has no room behind it.
   const atEnd = (/** @type {number} */ x) => ((100 - x) * width) / 100 < TEXT_PX;
   const share = { trace, percent, found };
-  return html`<div class="rows" style=${name.width ? `--name:${name.width}px` : ""}>${name.handle}<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onKeyDown=${onKey} onWheel=${onWheel}
+  return html`<div class="rows" style=${name.width ? `--name:${name.width}px` : ""}>${name.handle}<div class="waterfall" ref=${box} onScroll=${(/** @type {Event} */ e) => setTop(/** @type {HTMLElement} */ (e.target).scrollTop)} onWheel=${onWheel}
     tabindex="0" role="treegrid" aria-label="Spans" aria-rowcount=${rows.length + 1} aria-activedescendant=${at >= first && at < last ? `wf-${at}` : undefined}>
     <div role="rowgroup" class="ruler-group"><div class="ruler" role="row" aria-rowindex="1">
       <span class="w-name" role="columnheader">Span</span><span class="w-took" role="columnheader">Duration</span><span class="w-self" role="columnheader">Self</span>
