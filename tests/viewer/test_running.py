@@ -218,3 +218,15 @@ def test_a_span_that_ran_and_ended_is_one_span(store: Store) -> None:
         request, span = begun()
         put(store, request, request, ended(span), ended(span))
     assert store.status()["spans"] == 3
+
+
+def test_a_span_that_fails_while_it_runs_is_an_error_of_its_trace(store: Store) -> None:
+    request, span = begun()
+    put(store, request)
+    assert listed(store, error=True) == []
+    span.status.code = 2
+    put(store, request, request)
+    (one,) = listed(store, error=True)
+    assert (one["spans"], one["errors"], one["running"]) == (1, 1, 1)
+    put(store, ended(span, error=True))
+    assert [(one["spans"], one["errors"]) for one in listed(store, error=True)] == [(1, 1)]

@@ -213,6 +213,8 @@ class Tables:
             elif now:
                 self._summaries.postings[operation].add(summary.row)
                 touched.traces.add(one[0])
+                if one[7] == _ERROR:
+                    self._recount(summary)
         return list(fresh.values())
 
     def _put_exceptions(self, spans: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]) -> None:
