@@ -211,7 +211,7 @@ def test_names_and_series_go_when_nothing_refers_to_them(tmp_path: Path) -> None
 def test_a_name_that_went_comes_again(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
     put(store, *many(10)[1])
-    while store.status()["given_up_traces"] < 10 or store.read(overview.operations, "service-0"):
+    while store.status()["given_up_traces"] < 10 or store.read(overview.operations, "service-0")["operations"]:
         pass
     store._writer._retention.max_age_s = 1e9
     put(store, *many(10)[1])

@@ -422,6 +422,22 @@ def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
     store.close()
 
 
+def test_names_to_choose_from_have_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "_MAX_NAMES", 3)
+    for service, number in (("a", 3), ("b", 4), ("c", 1)):
+        traces = Traces(service)
+        for name in range(number):
+            traces.span(f"n{name}")
+        put(store, "traces", traces.body)
+    assert read(store, overview.services) == {"services": ["a", "b", "c"], "complete": True}
+    names = [{"name": f"n{number}", "kind": 1} for number in range(3)]
+    assert read(store, overview.operations, "a") == {"operations": names, "complete": True}
+    assert read(store, overview.operations, "b") == {"operations": names, "complete": False}
+    put(store, "traces", Traces("d").body)
+    put(store, "logs", logs("x", service="d"))
+    assert read(store, overview.services)["complete"] is False
+
+
 def test_what_is_cut_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detail, "MAX_SPANS", 3)
     monkeypatch.setattr(detail, "MAX_LOGS", 2)

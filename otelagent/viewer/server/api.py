@@ -207,11 +207,11 @@ class Api:
 
     async def services(self, request: Request) -> Any:
         """Their names."""
-        return {"services": await self._read(overview.services)}
+        return await self._read(overview.services)
 
     async def operations(self, request: Request) -> Any:
         """Of a service."""
-        return {"operations": await self._read(overview.operations, request.query_params.get("service", ""))}
+        return await self._read(overview.operations, request.query_params.get("service", ""))
 
     async def map(self, request: Request) -> Any:
         """Who calls whom."""

@@ -17,18 +17,24 @@ __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
 _MAP_TRACES = 2_000
 _MAP_S = 1.0
 _POINTS = 1_000
+_MAX_NAMES = 1_000
+"""To choose from; any other is found by words."""
 _SERVER, _CLIENT, _PRODUCER, _CONSUMER = 2, 3, 4, 5
 
 
-def services(connection: sqlite3.Connection) -> list[str]:
-    """Every service that has sent anything."""
-    return [row[0] for row in connection.execute("SELECT DISTINCT service FROM resource ORDER BY service")]
+def services(connection: sqlite3.Connection) -> dict[str, Any]:
+    """Every service that has sent anything, up to a thousand; ``complete`` says whether those are all."""
+    sql = "SELECT DISTINCT service FROM resource ORDER BY service LIMIT ?"
+    rows = connection.execute(sql, (_MAX_NAMES + 1,)).fetchall()
+    return {"services": [row[0] for row in rows[:_MAX_NAMES]], "complete": len(rows) <= _MAX_NAMES}
 
 
-def operations(connection: sqlite3.Connection, service: str) -> list[dict[str, Any]]:
-    """Names and kinds of a service's spans."""
-    sql = "SELECT name, kind FROM operation WHERE service = ? AND name != '' ORDER BY name, kind"
-    return [{"name": name, "kind": kind} for name, kind in connection.execute(sql, (service,))]
+def operations(connection: sqlite3.Connection, service: str) -> dict[str, Any]:
+    """Names and kinds of a service's spans, up to a thousand; ``complete`` says whether those are all."""
+    sql = "SELECT name, kind FROM operation WHERE service = ? AND name != '' ORDER BY name, kind LIMIT ?"
+    rows = connection.execute(sql, (service, _MAX_NAMES + 1)).fetchall()
+    found = [{"name": name, "kind": kind} for name, kind in rows[:_MAX_NAMES]]
+    return {"operations": found, "complete": len(rows) <= _MAX_NAMES}
 
 
 def service_map(connection: sqlite3.Connection, from_ns: int = 0, to_ns: int = 2**63 - 1) -> dict[str, Any]:

@@ -21,11 +21,15 @@ export function asked(query) {
   return found;
 }
 
+/** What stands for names beyond those that can be chosen. @param {{complete: boolean} | null} answer */
+const more = (answer) => answer && !answer.complete && html`<option disabled>… more: search for their words</option>`;
+
 /** @param {{asked: Asked, mark: string[]}} properties */
 export function Filters({ asked, mark }) {
-  const services = useAnswer("services", {}, { everyMs: 5000, follow: "always" }).answer?.services ?? [];
-  const known = useAnswer(asked.service ? "operations" : "", { service: asked.service }, { everyMs: 5000, follow: "always" }).answer?.operations ?? [];
-  const operations = asked.service ? [...new Set(known.map((/** @type {{name: string}} */ one) => one.name))] : [];
+  const ofServices = useAnswer("services", {}, { everyMs: 5000, follow: "always" }).answer;
+  const services = [...(ofServices?.services ?? [])];
+  const known = useAnswer(asked.service ? "operations" : "", { service: asked.service }, { everyMs: 5000, follow: "always" }).answer;
+  const operations = asked.service ? [...new Set((known?.operations ?? []).map((/** @type {{name: string}} */ one) => one.name))] : [];
   if (asked.operation && !operations.includes(asked.operation)) operations.push(asked.operation);
   if (asked.service && !services.includes(asked.service)) services.push(asked.service);
   const set = (/** @type {Asked} */ changes, replace = false) => go(["traces"], { ...asked, ...changes, mark }, replace);
@@ -42,10 +46,10 @@ export function Filters({ asked, mark }) {
   const window = asked.from || asked.to;
   return html`<div class=${`filters ${open ? "open" : ""}`} role="search" aria-label="Filter traces">
     <label>Service<select value=${asked.service ?? ""} onChange=${(/** @type {Event} */ e) => set({ service: valueOf(e), operation: "" })}>
-      <option value="">All services</option>${services.map((/** @type {string} */ name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}
+      <option value="">All services</option>${services.map((/** @type {string} */ name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}${more(ofServices)}
     </select></label>
     <label>Operation<select value=${asked.operation ?? ""} disabled=${!asked.service && !asked.operation} onChange=${(/** @type {Event} */ e) => set({ operation: valueOf(e) })}>
-      <option value="">All operations</option>${operations.map((name) => html`<option value=${name} selected=${name === asked.operation}>${name}</option>`)}
+      <option value="">All operations</option>${operations.map((name) => html`<option value=${name} selected=${name === asked.operation}>${name}</option>`)}${asked.service && more(known)}
     </select></label>
     <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
     <button class=${`more toggle ${many ? "on" : ""}`} aria-expanded=${open} onClick=${() => setOpen(!open)}><${Icon} name="filter" />${many ? `Filters: ${many}` : "Filters"}</button>
