@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("otelagent").setLevel(logging.CRITICAL + 1)
     from otelagent.config import load
     from otelagent.doctor.examine import examine_command, examine_destinations, examine_setup
-    from otelagent.doctor.report import as_json, as_text, ledger_text
+    from otelagent.doctor.report import as_json, as_text
     from otelagent.doctor.setup import Setup
 
     environ = traced_environment(os.environ, options.settings)
@@ -93,9 +93,9 @@ def main(arguments: Sequence[str]) -> int:
                 print(f"otelagent doctor: {problem}", file=sys.stderr)
                 return 2
             config = load({}, environ)
-        setup = Setup(config, None, environ, options.command, options.timeout_s)
+        setup = Setup(config, None, environ, options.command, options.timeout_s, options.as_is)
     except ConfigError as error:
-        setup = Setup(None, error, environ, options.command, options.timeout_s)
+        setup = Setup(None, error, environ, options.command, options.timeout_s, options.as_is)
     results = [*examine_setup(setup), *examine_destinations(setup)]
     rows: list[dict[str, Any]] = []
     if options.command and setup.config is not None:
@@ -121,8 +121,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.json:
         stream = sys.stderr if options.command else sys.stdout
         width = shutil.get_terminal_size((100, 24)).columns
-        table = f"\n{ledger_text(rows)}\n" if rows else ""
-        print(as_text(results, colour=_coloured(stream), width=width) + table, file=stream)
+        print(as_text(results, colour=_coloured(stream), width=width, ledger=rows), file=stream)
     return int(any(result.status == "fail" for result in results))
 
 

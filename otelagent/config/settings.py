@@ -171,7 +171,8 @@ _SAMPLERS = (
 # fmt: off
 _OTLP: tuple[Setting, ...] = (
     Setting("endpoint", "otlp.endpoint", "endpoint",
-            "The collector's address. With `http/protobuf`, `/v1/traces` is appended unless it is there already.", None,
+            "The collector's address. With `http/protobuf`, `/v1/traces` is appended unless it is there already; "
+            "always to `OTEL_EXPORTER_OTLP_ENDPOINT`, never to `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`.", None,
             _otlp("ENDPOINT"), default_text="`http://localhost:4318/v1/traces`; gRPC: `http://localhost:4317`"),
     Setting("protocol", "otlp.protocol", "choice", "How OTLP is sent.", "http/protobuf", _otlp("PROTOCOL"),
             choices=("http/protobuf", "grpc"), refused={"http/json": "it is not there yet; use 'http/protobuf'"}),

@@ -27,17 +27,22 @@ def _path(target: Target) -> Iterator[Finding]:
         return
     usual = SIGNALS[target.signal].path
     segments = place.path.rstrip("/")
-    source = target.config.sources["endpoint" if target.signal == "traces" else f"{target.signal}_endpoint"]
+    appended = "which is used as it is" if target.endpoint_is_whole else f"to which {usual} is appended"
     if segments.count("/v1/") > 1 and segments.endswith(usual):
         right = segments[: segments.index("/v1/")]
-        advice = f"{source}: leave out the path, {str(place) + right!s}, because {usual} is appended to it"
+        advice = f"set {target.endpoint_to_set(path=right)}, {appended}"
         yield Finding("fail", f"the path is doubled: {place.path}", advice, str(place))
     elif target.reason in _WRONG_PATH and place.reachable is not None:
         detail = f"the answer to {place.path} is {target.reason.replace('http_', '')}"
-        advice = f"set endpoint to {place}, to which {usual} is appended; or to the whole path that the server has"
+        if segments == usual:  # there is no more usual one
+            advice = f"set {target.to_set('endpoint')} to an OTLP receiver: this server takes nothing under {usual}"
+        else:
+            advice = f"set {target.endpoint_to_set(path='')}, {appended}"
+            if target.endpoint_is_whole:
+                advice += "; or to the whole path that the server has"
         yield Finding("fail", f"{detail}: {target.message}" if target.message else detail, advice, str(place))
     elif target.reason == "malformed_response":
-        advice = "set endpoint to an OTLP receiver; a web server, a proxy or a login page answers here"
+        advice = f"set {target.to_set('endpoint')} to an OTLP receiver: a web server, proxy or login page answers here"
         yield Finding("fail", target.message, advice, str(place))
     else:
         yield Finding("pass", place.path, about=str(place))
@@ -63,7 +68,10 @@ def _credentials(target: Target) -> Iterator[Finding]:
         yield Finding("fail", target.message, advice, str(place))
     elif target.reason in _REFUSED:
         if not used:
-            advice = "set headers=authorization=…, bearer_token_file or oauth2_token_url; see docs/authentication.md"
+            header = target.to_set("headers", "" if otlp.headers else "authorization=Bearer%20…")
+            header = f"add authorization=Bearer%20… to {header}" if otlp.headers else f"set {header}"
+            files = f"{target.to_set('bearer_token_file')}, or {target.to_set('oauth2_token_url')}"
+            advice = f"{header}, or set {files}; see docs/authentication.md"
         elif target.reason in ("http_403", "grpc_permission_denied"):
             advice = "the server knows who it is: have it allow this one to write"
         else:

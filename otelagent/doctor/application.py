@@ -1,16 +1,17 @@
-"""The checks of a command that has run: whether the agent was in it, and what became of its spans."""
+"""The checks of a command that has run: whether the agent was in it, and what it recorded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from otelagent.bootstrap.interpreter import read_program
 from otelagent.doctor.check import Check, Finding
 from otelagent.doctor.contrib import PACKAGES
-from otelagent.doctor.journal import COLUMNS, Process
+from otelagent.doctor.journal import COLUMNS
 from otelagent.doctor.observe import Observation
+from otelagent.doctor.wording import count_text, setting_text
 
 __all__ = ["CHECKS", "ledger"]
 
@@ -57,7 +58,7 @@ def _started(seen: Observation) -> Iterator[Finding]:
             engine = (status.get("engine") or {}).get("name", "?")
             service = str(status.get("service"))
             nameless = service.startswith("unknown_service")
-            advice = "set OTEL_SERVICE_NAME or --service-name" if nameless else ""
+            advice = f"set {setting_text(process.sources, 'service_name')}" if nameless else ""
             detail = f'service "{service}", engine {engine}'
             yield Finding("warn" if nameless else "pass", detail, advice, process.title)
         elif process.last("started").get("forked") and status.get("ledger"):
@@ -93,9 +94,11 @@ def _imports(seen: Observation) -> Iterator[Finding]:
 
 def _instrumented(seen: Observation) -> Iterator[Finding]:
     told: dict[tuple[str, str], str] = {}
+    sources: dict[str, str] = {}
     applied: set[str] = set()
     for process in seen.agents:
         fact = process.last("status")
+        sources = sources or process.sources
         imported = set(fact["imported"])
         states = process.status["instrumentations"]
         applied |= {one["name"] for one in states if one["state"] == "applied"}
@@ -108,7 +111,7 @@ def _instrumented(seen: Observation) -> Iterator[Finding]:
         state, _, reason = text.partition("\0")
         if name in applied and kind != "missing":
             continue
-        yield _not_instrumented(name, state, reason)
+        yield _not_instrumented(name, state, reason, sources)
     if applied:
         yield Finding("pass", f"instrumented: {', '.join(sorted(applied))}")
     elif seen.agents and not told:
@@ -116,7 +119,7 @@ def _instrumented(seen: Observation) -> Iterator[Finding]:
         yield Finding("warn", "no library that can be instrumented was imported", advice)
 
 
-def _not_instrumented(name: str, state: str, reason: str) -> Finding:
+def _not_instrumented(name: str, state: str, reason: str, sources: Mapping[str, str]) -> Finding:
     if state == "missing":
         return Finding("warn", f"{name} is imported and nothing instruments it", f"pip install {PACKAGES[name]}")
     if state == "waiting":
@@ -125,7 +128,8 @@ def _not_instrumented(name: str, state: str, reason: str) -> Finding:
         return Finding("warn", f"{name} is imported and switched off {reason}", f"change that setting to trace {name}")
     if state == "unsupported":
         return Finding("fail", f"{name} is not instrumented: {reason}", "install a version that is supported")
-    return Finding("fail", f"{name} is {state}: {reason}", f"see the log; disabled_instrumentations={name} silences it")
+    silenced = setting_text(sources, "disabled_instrumentations", name)
+    return Finding("fail", f"{name} is {state}: {reason}", f"see the log; {silenced} silences it")
 
 
 def _provider(seen: Observation) -> Iterator[Finding]:
@@ -153,8 +157,10 @@ def _workers(seen: Observation) -> Iterator[Finding]:
     for process in seen.agents:
         for key, books in process.status["ledger"].items():
             if count := books["rejected"].get("grpc_after_fork"):
-                advice = "set protocol=http/protobuf: gRPC doesn't survive a fork of the process that uses it"
-                yield Finding("fail", f"{count} {key} were refused after a fork inside gRPC", advice, process.title)
+                protocol = setting_text(process.sources, "protocol", "http/protobuf")
+                advice = f"set {protocol}: gRPC doesn't survive a fork of the process that uses it"
+                detail = f"{count_text(count, 'item')} of {key} refused after a fork inside gRPC"
+                yield Finding("fail", detail, advice, process.title)
     forked = sum(bool(process.last("started").get("forked")) for process in seen.agents)
     if len(seen.processes) > 1:
         detail = f"{len(seen.processes)} Python processes, {forked} of them forked; each has an agent of its own"
@@ -163,7 +169,7 @@ def _workers(seen: Observation) -> Iterator[Finding]:
         without = [process for process in seen.processes if process not in seen.agents]
         if without:
             detail = f"{len(seen.processes)} Python processes, {len(without)} without an agent"
-            yield Finding("warn", detail, "see why above, where the agent starts")
+            yield Finding("warn", detail, "see why where the agent starts")
         else:
             yield Finding("pass", detail)
     elif seen.processes and not uwsgi:
@@ -181,7 +187,8 @@ def _traffic(seen: Observation) -> Iterator[Finding]:
         return
     requests = sum(process.total("server") for process in seen.agents)
     if requests:
-        yield Finding("pass", f"{requests:,} requests have reached the server")
+        has = "has" if requests == 1 else "have"
+        yield Finding("pass", f"{count_text(requests, 'request')} {has} reached the server")
     else:
         advice = "send one while it runs; look at the port, the host (0.0.0.0 in a container) and excluded_urls"
         yield Finding("warn", f"no request has reached the server ({', '.join(sorted(servers))})", advice)
@@ -192,8 +199,12 @@ def _parent(seen: Observation) -> Iterator[Finding]:
     started = sum(process.total("started") for process in seen.agents)
     sampled = sum(process.total("sampled") for process in seen.agents)
     if left_out:
-        detail = f"{left_out:,} of {started:,} spans were left out because their caller's traceparent isn't sampled"
-        advice = "raise the caller's sampler (a gateway, a mesh, a load test), or set sampler=always_on here"
+        were = "was" if left_out == 1 else "were"
+        detail = (
+            f"{left_out:,} of {count_text(started, 'span')} {were} left out: the caller's traceparent isn't sampled"
+        )
+        here = setting_text(seen.agents[0].sources, "sampler", "always_on")
+        advice = f"raise the caller's sampler (a gateway, a mesh, a load test), or set {here}"
         yield Finding("fail" if not sampled else "warn", detail, advice)
     elif sampled:
         yield Finding("pass", "no caller has a traceparent that isn't sampled")
@@ -208,86 +219,10 @@ def _spans(seen: Observation) -> Iterator[Finding]:
         advice = "see which libraries are instrumented, and whether anything was asked of them"
         yield Finding("warn", "no span was started", advice)
     elif not sampled:
-        yield Finding("fail", f"none of {started:,} spans was sampled", "see the sampler and the callers above")
+        yield Finding("fail", f"none of {count_text(started, 'span')} was sampled", "see the sampler and the callers")
     else:
-        yield Finding("pass", f"{sampled:,} of {started:,} spans were sampled")
-
-
-def _exit(seen: Observation) -> Iterator[Finding]:
-    for process in seen.processes:
-        if process.last("without_agent") or not process.status.get("ledger"):
-            continue
-        yield _exit_of(process, seen.agents)
-
-
-def _exit_of(process: Process, others: Sequence[Process]) -> Finding:
-    closed, os_exit = process.last("closed"), process.last("os_exit")
-    waiting = _left_behind(process, others)
-    if not closed and waiting <= 0:
-        return Finding("pass", "ended without a last delivery, and had nothing to deliver", about=process.title)
-    if not closed and os_exit:
-        advice = "end by sys.exit or by returning; else call otelagent.flush() before os._exit"
-        detail = f"ended by os._exit at {os_exit['where']}: {waiting:,} spans were not delivered"
-        return Finding("fail", detail, advice, process.title)
-    if not closed:
-        advice = "end it by SIGTERM and leave it time (a longer grace period, no OOM): what is killed delivers nothing"
-        detail = f"killed, or it still runs: {waiting:,} spans were not delivered"
-        return Finding("fail", detail, advice, process.title)
-    if not closed["delivered_all"]:
-        advice = "raise exit_timeout_ms, or see why the destination doesn't take it; what is on disk is sent later"
-        return Finding("warn", "not everything was delivered when it ended", advice, process.title)
-    open_spans = process.total("sampled") - _ended(process)
-    if open_spans > 0:
-        threads = process.last("ended").get("daemon_threads")
-        where = f"; daemon threads: {', '.join(threads)}" if threads else ""
-        advice = "join threads and await tasks before the end: a span that never ends is never sent"
-        return Finding("warn", f"{open_spans:,} spans were open when it ended{where}", advice, process.title)
-    return Finding("pass", "ended with everything delivered", about=process.title)
-
-
-def _left_behind(process: Process, others: Sequence[Process]) -> int:
-    """How many sampled spans nobody has answered for. A forked child may deliver what its parent left (uWSGI's)."""
-    answered = sum(row.counts["accepted"] + row.counts["refused"] for row in process.rows if row.signal == "traces")
-    heirs = [one for one in others if one.last("started").get("forked") and one.last("started")["ppid"] == process.pid]
-    inherited = sum(max(one.total("queued") - one.total("sampled"), 0) for one in heirs)
-    return process.total("sampled") - answered - inherited
-
-
-def _ended(process: Process) -> int:
-    books = process.status["ledger"].get("traces", {})
-    return int(books.get("ended", 0)) - int(books.get("sampled_out", 0))
-
-
-def _delivery(seen: Observation) -> Iterator[Finding]:
-    lost: dict[str, int] = {}
-    totals = {"delivered": 0, "spooled": 0, "queued": 0}
-    unbalanced, errors = [], []
-    for process in seen.agents:
-        for key, books in process.status["ledger"].items():
-            if not books["balanced"]:
-                unbalanced.append(f"{process.title} {key}")
-            for name in totals:
-                totals[name] += books[name]
-            for kind in ("rejected", "dropped"):
-                for reason, count in books[kind].items():
-                    lost[f"{kind} {reason}"] = lost.get(f"{kind} {reason}", 0) + count
-            error = (process.status["delivery"].get(key) or {}).get("last_error")
-            if error and error["message"]:
-                errors.append(f"{error['reason']}: {error['message']}")
-    if not seen.agents:
-        return
-    said = f"; the last error was {errors[-1]}" if errors else ""
-    if unbalanced:
-        yield Finding("fail", f"the books don't balance: {', '.join(unbalanced)}", "tell the maintainers")
-    if lost:
-        shown = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
-        yield Finding("fail", f"lost: {shown}{said}", "see the destination's checks above")
-    elif totals["spooled"] or totals["queued"]:
-        left = totals["spooled"] + totals["queued"]
-        advice = "they are sent when the destination is back; `otelagent spool list` shows them"
-        yield Finding("warn", f"{left:,} items wait for the destination{said}", advice)
-    else:
-        yield Finding("pass", f"{totals['delivered']:,} items delivered, none lost")
+        were = "was" if sampled == 1 else "were"
+        yield Finding("pass", f"{sampled:,} of {count_text(started, 'span')} {were} sampled")
 
 
 def ledger(seen: Observation) -> list[dict[str, Any]]:
@@ -381,21 +316,5 @@ CHECKS = (
         "spans left out because the inbound `traceparent` isn't sampled",
         "the caller's sampler, or `sampler=always_on`",
         _parent,
-    ),
-    Check(
-        "exit",
-        "Processes end with a last delivery",
-        "command",
-        "`os._exit`, a kill, spans still open in daemon threads, too little time",
-        "end by returning; `otelagent.flush()` before `os._exit`",
-        _exit,
-    ),
-    Check(
-        "delivery",
-        "Everything is delivered",
-        "command",
-        "the ledgers of all processes: what was lost or waits, and the last error",
-        "what the failing checks of the destination say",
-        _delivery,
     ),
 )

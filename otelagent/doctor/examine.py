@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otelagent.config import Config, load
-from otelagent.doctor import answer, application, check, network, receiving, setup
+from otelagent.doctor import answer, application, check, ending, network, receiving, setup
 from otelagent.doctor.check import Check, Finding, Result
 from otelagent.doctor.observe import Observation
 from otelagent.doctor.setup import Setup
@@ -44,7 +44,7 @@ def examine_destinations(given: Setup) -> list[Result]:
 
 def examine_command(seen: Observation) -> list[Result]:
     """A command that has run."""
-    return check.run(application.CHECKS, seen)
+    return check.run((*application.CHECKS, *ending.CHECKS), seen)
 
 
 def destination_requests(given: Setup) -> dict[str, bytes]:
@@ -66,4 +66,5 @@ def _place(target: Target) -> tuple[object, ...]:
 
 def all_checks() -> tuple[Check, ...]:
     """Every check there is, in the order in which they are told."""
-    return (*setup.CHECKS, *network.CHECKS, *answer.CHECKS, *answer.ITEMS, *application.CHECKS, *receiving.CHECKS)
+    command = (*application.CHECKS, *ending.CHECKS)
+    return (*setup.CHECKS, *network.CHECKS, *answer.CHECKS, *answer.ITEMS, *command, *receiving.CHECKS)

@@ -149,6 +149,26 @@ class Process:
         words = [os.path.basename(word) for word in self.last("started").get("argv", [])[:2]]
         return f"process {self.pid} ({' '.join(words)[:60]})" if words else f"process {self.pid}"
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where each of the agent's settings came from, by its name."""
+        found: dict[str, str] = self.status.get("sources", {})
+        return found
+
+    @property
+    def told_at_end(self) -> bool:
+        """Whether the status is the one that the process ended with."""
+        return bool(self.last("closed") or self.last("os_exit"))
+
+    def answered(self, signal: str = "traces") -> int:
+        """How many items of a signal a destination has answered for, of several destinations the one with the most."""
+        places: dict[str, int] = {}
+        for row in self.rows:
+            if row.signal == signal and row.destination:
+                counts = row.counts["accepted"] + row.counts["refused"]
+                places[row.destination] = places.get(row.destination, 0) + counts
+        return max(places.values(), default=0)
+
     def total(self, column: str, signal: str = "traces") -> int:
         """Of all scopes, before any destination."""
         return sum(row.counts[column] for row in self.rows if row.signal == signal and not row.destination)

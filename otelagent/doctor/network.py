@@ -11,6 +11,7 @@ __all__ = ["CHECKS"]
 
 # OpenSSL's X509_V_ERR_*: of the certificate's time, and of its name.
 _NOT_YET, _EXPIRED, _HOSTNAME, _IP = 9, 10, 62, 64
+_FILES = ("certificate", "client_certificate", "client_key")
 
 
 def _dns(target: Target) -> Iterator[Finding]:
@@ -19,7 +20,10 @@ def _dns(target: Target) -> Iterator[Finding]:
     if found:
         yield Finding("pass", f"{place.host} is {', '.join(address for _, address in found)}", about=str(place))
     else:
-        advice = "correct the endpoint's host, or use its IP address; in a container, the service's name and network"
+        advice = (
+            f"correct the host in {target.to_set('endpoint')}, or use its IP address; "
+            "in a container, the service's name and network"
+        )
         yield Finding("fail", f"{place.host} has no address: {problem}", advice, str(place))
 
 
@@ -31,7 +35,10 @@ def _connect(target: Target) -> Iterator[Finding]:
         yield Finding("pass", f"{place.reachable} port {place.port} takes connections", about=str(place))
     else:
         said = "; ".join(f"{address} port {place.port}: {problem}" for address, problem in place.connections.items())
-        advice = "start the collector there, or set endpoint to where it listens; without one, try otelagent-run --ui"
+        advice = (
+            f"start the collector there, or set {target.to_set('endpoint')} to where it listens; "
+            "without one, try otelagent-run --ui"
+        )
         yield Finding("fail", said, advice, str(place))
 
 
@@ -44,7 +51,8 @@ def _loopback(target: Target) -> Iterator[Finding]:
     if not listening and (other := place.other_loopback):
         shown = f"[{other}]" if ":" in other else other
         scheme = "https" if place.tls else "http"
-        advice = f"set endpoint={scheme}://{shown}:{place.port}, or have the collector listen on {place.host} too"
+        there = target.endpoint_to_set(f"{scheme}://{shown}:{place.port}")
+        advice = f"set {there}, or have the collector listen on {place.host} too"
         detail = f"{place.host} is {', '.join(loopback)}, where nothing listens on port {place.port}; {other} does"
         yield Finding("fail", detail, advice, str(place))
     elif len(loopback) > 1 and len(listening) == 1:
@@ -86,10 +94,11 @@ def _scheme(target: Target) -> Iterator[Finding]:
     elif target.answered:
         yield Finding("pass", "TLS" if place.tls else "plaintext", about=str(place))
     elif place.tls and not place.handshake.tls:
-        advice = f"set endpoint={str(place).replace('https', 'http', 1)}, or TLS on the collector's receiver"
+        plain = target.endpoint_to_set(str(place).replace("https", "http", 1))
+        advice = f"set {plain}, or TLS on the collector's receiver"
         yield Finding("fail", f"port {place.port} doesn't speak TLS, and the endpoint is https", advice, str(place))
     elif not place.tls and place.speaks_tls:
-        advice = f"set endpoint={str(place).replace('http', 'https', 1)}"
+        advice = f"set {target.endpoint_to_set(str(place).replace('http', 'https', 1))}"
         yield Finding("fail", f"port {place.port} speaks TLS, and the endpoint is http", advice, str(place))
     else:
         yield Finding("pass", "TLS" if place.tls else "plaintext", about=str(place))
@@ -113,9 +122,10 @@ def _certificate(target: Target) -> Iterator[Finding]:
     elif found.code == _NOT_YET:
         advice = "set this machine's clock, or wait for the certificate's first day"
     elif found.code:
-        advice = "set certificate (OTEL_EXPORTER_OTLP_CERTIFICATE) to the PEM file of the authority that signed it"
+        advice = f"set {target.to_set('certificate')} to the PEM file of the authority that signed it"
     else:
-        advice = "correct the file that is named: certificate, client_certificate or client_key"
+        names = [name for name in _FILES if getattr(target.export.otlp, name)]
+        advice = f"correct the file that is named, of {', '.join(map(target.to_set, names))}"
     yield Finding("fail", found.problem, advice, str(place))
 
 
@@ -131,7 +141,7 @@ def _client_certificate(target: Target) -> Iterator[Finding]:
         sent = f"{otlp.client_certificate} is sent" if otlp.client_certificate else "none is asked for"
         yield Finding("pass", sent, about=str(place))
     elif otlp.client_certificate is None:
-        advice = "set client_certificate and client_key (OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, …_CLIENT_KEY)"
+        advice = f"set {target.to_set('client_certificate')}, and {target.to_set('client_key')}"
         yield Finding("fail", f"the server ends the handshake: {problem}; none is set", advice, str(place))
     else:
         advice = "use a certificate of the authority that the collector trusts (client_ca_file), with its own key"
@@ -148,14 +158,14 @@ def _protocol(target: Target) -> Iterator[Finding]:
     elif not target.answered and place.tls is not place.speaks_tls:
         yield Finding("skip", "http and https don't fit the port", about=str(place))
     elif grpc and (not place.speaks_http2 or "looks like HTTP" in target.message):
-        advice = "set protocol=http/protobuf, or use the collector's gRPC port, usually 4317"
+        advice = f"set {target.to_set('protocol', 'http/protobuf')}, or use the collector's gRPC port, usually 4317"
         yield Finding("fail", f"port {place.port} speaks no gRPC{_but(place.speaks_http1, 'HTTP')}", advice, str(place))
     elif not grpc and not place.speaks_http1:
-        advice = "set protocol=grpc, or use the collector's OTLP/HTTP port, usually 4318"
+        advice = f"set {target.to_set('protocol', 'grpc')}, or use the collector's OTLP/HTTP port, usually 4318"
         spoken = _but(place.speaks_http2, "HTTP/2, as gRPC has it")
         yield Finding("fail", f"port {place.port} doesn't answer HTTP/1.1{spoken}", advice, str(place))
     elif target.reason == "http_415":
-        advice = "set endpoint to an OTLP receiver; this one doesn't take OTLP protobuf"
+        advice = f"set {target.to_set('endpoint')} to an OTLP receiver; this one doesn't take OTLP protobuf"
         yield Finding("fail", f"the answer is 415: {target.message}", advice, str(place))
     else:
         yield Finding("pass", f"port {place.port} answers {protocol}", about=str(place))
@@ -171,7 +181,7 @@ def _protocol_by_port(target: Target) -> Iterator[Finding]:
     if usual == protocol:
         yield Finding("skip", "nothing takes connections", about=str(place))
     else:
-        advice = f"set protocol={usual}, or use port {4317 if protocol == 'grpc' else 4318}"
+        advice = f"set {target.to_set('protocol', usual)}, or use port {4317 if protocol == 'grpc' else 4318}"
         yield Finding(
             "warn", f"port {place.port} is usually for {usual}, and the protocol is {protocol}", advice, str(place)
         )

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from otelagent.bootstrap.interpreter import read_program
@@ -83,7 +84,8 @@ def _tell_status(journal: Journal, agent: Agent | None = None) -> None:
         return
     agent = agent or lifecycle._agent
     status = lifecycle.status() if agent is None else agent.status()
-    status.pop("settings", None)
+    # Values are the application's own; the sources are enough to say where to set another.
+    status["sources"] = {one["name"]: one["source"] for one in status.pop("settings", ())}
     catalogue = agent.catalogue if agent is not None else None
     states = catalogue._states.values() if catalogue is not None else ()
     # What is switched off has no modules to wait for.
@@ -115,6 +117,8 @@ def _where(depth: int = 2) -> str:
 def _watch_os_exit(journal: Journal) -> None:
     def note(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         journal.tell("os_exit", where=_where(3))
+        with suppress(Exception):  # it ends all the same
+            _tell_status(journal)
         return original(*args, **kwargs)
 
     _wrap(os, "_exit", note)

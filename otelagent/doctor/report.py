@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from textwrap import wrap
 from typing import Any
 
 from otelagent.doctor.check import Result, Status
 from otelagent.version import VERSION
 
-__all__ = ["as_json", "as_text", "ledger_text"]
+__all__ = ["as_json", "as_text"]
 
 _COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip": "2"}
 
@@ -27,9 +28,9 @@ def as_json(results: Sequence[Result], **more: Any) -> dict[str, Any]:
     }
 
 
-def ledger_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def _ledger_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """What became of each scope's items, as a table: from the first start to what each destination accepted."""
-    lines = [("scope", "started", "sampled", "queued", "sent", "accepted", "")]
+    lines = [("scope", "started", "sampled", "queued", "sent", "accepted", "destination")]
     for row in rows:
         name = row["scope"] if row["signal"] == "traces" else f"{row['scope']} ({row['signal']})"
         head = (name, f"{row['started']:,}", f"{row['sampled']:,}", f"{row['queued']:,}")
@@ -47,16 +48,38 @@ def ledger_text(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def as_text(results: Sequence[Result], *, colour: bool, width: int = 100) -> str:
-    """A line for each finding, with its detail below where it is long, and what to do.
+def as_text(
+    results: Sequence[Result], *, colour: bool, width: int = 100, ledger: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """A line for each finding, with its detail below where it is long; then the ledger, if there is one; then, where
+    the eye is when the command has ended, what is wrong and what to do.
+
+    Skips of one reason in a row are one line.
 
     :param width: of the terminal, in characters.
+    :param ledger: by scope, see `otelagent.doctor.application.ledger`.
     """
     title_width = max((len(result.check.title) for result in results), default=0)
+    width -= 8 + title_width + 2
+    fine = [result for result in results if result.status in ("pass", "skip")]
+    warned = [result for result in results if result.status == "warn"]
+    failed = [result for result in results if result.status == "fail"]
+    parts = [_lines(fine, title_width, colour, width), _ledger_text(ledger) if ledger else ""]
+    parts += [_lines(warned, title_width, colour, width), _lines(failed, title_width, colour, width)]
+    counts = Counter(result.status for result in results)
+    words: dict[Status, str] = {"fail": "failed", "warn": "to look at", "pass": "passed", "skip": "skipped"}
+    told = ", ".join(f"{counts[status]} {said}" for status, said in words.items() if counts[status])
+    return "\n\n".join(part for part in (*parts, f"{told}.") if part)
+
+
+def _lines(results: Sequence[Result], title_width: int, colour: bool, width: int) -> str:
     lines = []
     asked = Counter(result.check.id for result in results)
+    indent = " " * (8 + title_width + 2)
+    width = max(width, 40)
     said = ""
-    for result in results:
+    for _, alike in groupby(results, _row):
+        result, *more_alike = alike
         finding = result.finding
         word = finding.status.upper() if finding.status == "fail" else finding.status
         if colour:
@@ -65,16 +88,17 @@ def as_text(results: Sequence[Result], *, colour: bool, width: int = 100) -> str
         again = finding.about == said and asked[result.check.id] == 1
         about = f"{finding.about}: " if finding.about and not again else ""
         said = finding.about or said
-        head = f"  {word}  {result.check.title:{title_width}}  "
-        indent = " " * (8 + title_width + 2)
-        detail = wrap(about + finding.detail, max(width - len(indent), 40), break_long_words=False) or [""]
-        lines.append((head + detail[0]).rstrip())
+        title = f"{len(more_alike) + 1} checks" if more_alike else result.check.title
+        detail = wrap(about + finding.detail, width, break_long_words=False) or [""]
+        lines.append(f"  {word}  {title:{title_width}}  {detail[0]}".rstrip())
         lines += [indent + more for more in detail[1:]]
         if finding.advice and finding.status in ("warn", "fail"):
-            advice = wrap(finding.advice, max(width - len(indent) - 2, 40), break_long_words=False)
+            advice = wrap(finding.advice, width - 2, break_long_words=False, break_on_hyphens=False)
             lines.append(f"{indent}→ {advice[0]}")
             lines += [f"{indent}  {more}" for more in advice[1:]]
-    counts = Counter(result.status for result in results)
-    words: dict[Status, str] = {"fail": "failed", "warn": "to look at", "pass": "passed", "skip": "skipped"}
-    told = ", ".join(f"{counts[status]} {said}" for status, said in words.items() if counts[status])
-    return "\n".join([*lines, "", f"{told}."])
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> object:
+    """What is the same for results that share a line."""
+    return (result.finding.detail, result.finding.about) if result.status == "skip" else id(result)

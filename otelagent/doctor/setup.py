@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from otelagent.config import Config
 from otelagent.doctor.check import Check, Finding
+from otelagent.doctor.wording import setting_text
 from otelagent.errors import ConfigError
 from otelagent.struct import struct
 
@@ -23,6 +24,7 @@ class Setup:
     :ivar environ: the environment, the options among it.
     :ivar command: to be run, empty for none.
     :ivar timeout_s: for each thing that is tried.
+    :ivar as_is: whether the command runs without otelagent-run, so that its `init` may set more.
     """
 
     config: Config | None
@@ -30,6 +32,7 @@ class Setup:
     environ: Mapping[str, str]
     command: tuple[str, ...] = ()
     timeout_s: float = 5.0
+    as_is: bool = False
 
     def given(self) -> list[tuple[str, str, str]]:
         """The settings that aren't the defaults: name, value as it may be shown, source."""
@@ -42,9 +45,9 @@ class Setup:
 def _settings(setup: Setup) -> Iterator[Finding]:
     if setup.config is None:
         assert setup.error is not None
-        yield Finding(
-            "fail", str(setup.error), setup.error.hint or "correct the value or take it out: nothing is traced with it"
-        )
+        hint = setup.error.hint
+        detail = str(setup.error).removesuffix(f"; {hint}") if hint else str(setup.error)
+        yield Finding("fail", detail, hint or "correct the value or take it out: nothing is traced with it")
         return
     given = ", ".join(f"{name}={value} ({source})" for name, value, source in setup.given())
     yield Finding("pass", given or "all are the defaults")
@@ -58,11 +61,17 @@ def _enabled(setup: Setup) -> Iterator[Finding]:
         return
     if not config.enabled:
         yield Finding(
-            "fail", f"the agent is switched off by {config.sources['enabled']}", "take that out, or set enabled=true"
+            "fail",
+            f"the agent is switched off by {config.sources['enabled']}",
+            f"take that out, or set {setting_text(config.sources, 'enabled', 'true')}",
         )
     elif config.traces.exporter == "none":
         where = config.sources["exporter"]
-        yield Finding("fail", f"exporter=none ({where}): spans are counted and dropped", "set exporter=otlp")
+        yield Finding(
+            "fail",
+            f"exporter=none ({where}): spans are counted and dropped",
+            f"set {setting_text(config.sources, 'exporter', 'otlp')}",
+        )
     else:
         yield Finding("pass", f"spans go by the exporter {config.traces.exporter}")
 
@@ -77,6 +86,8 @@ def _service_name(setup: Setup) -> Iterator[Finding]:
         yield Finding("pass", f"{name} ({source})")
     elif source.kind != "default":
         yield Finding("warn", f"{source} says {name!r}: that is what backends show for no name", advice)
+    elif setup.as_is and setup.command:
+        yield Finding("skip", "none is set outside the application; what its init() sets is below")
     else:
         detail = "none is set: it is called after its program, or unknown_service:python where that has no name"
         yield Finding("warn", detail, advice)
@@ -91,11 +102,13 @@ def _sampler(setup: Setup) -> Iterator[Finding]:
         source = config.sources["sampler_arg"]
     shown = sampler if ratio is None else f"{sampler} with {ratio:g}"
     if sampler in _DROPS_ALL or ratio == 0:
-        advice = "set sampler=parentbased_always_on, or a sampler_arg above 0"
+        advice = f"set {setting_text(config.sources, 'sampler', 'parentbased_always_on')}"
+        if ratio is not None:
+            advice = f"set {setting_text(config.sources, 'sampler_arg')} above 0, to 1 for all traces"
         roots = " that begin here" if sampler.startswith("parentbased") else ""
         yield Finding("fail", f"{shown} ({source}) leaves out all traces{roots}", advice)
     elif ratio is not None and ratio < 0.01:
-        advice = "raise sampler_arg while you look for traces"
+        advice = f"raise {setting_text(config.sources, 'sampler_arg')} while you look for traces"
         yield Finding("warn", f"{shown} ({source}) keeps one trace in {1 / ratio:,.0f}", advice)
     else:
         yield Finding("pass", f"{shown} ({source})")
@@ -110,7 +123,7 @@ def _engine(setup: Setup) -> Iterator[Finding]:
     try:
         name, reason = choose(config)
     except ConfigError as error:
-        yield Finding("fail", str(error), error.hint or "set engine=auto")
+        yield Finding("fail", str(error), error.hint or f"set {setting_text(config.sources, 'engine', 'auto')}")
         return
     yield Finding("pass", f"{name}: {reason}")
 
@@ -145,7 +158,7 @@ CHECKS = (
         "The sampler keeps traces",
         "settings",
         "`sampler` and `sampler_arg`: one that leaves out all, or nearly all",
-        "`sampler=parentbased_always_on`, or a higher ratio",
+        "`parentbased_always_on` where the sampler is set, or a higher ratio",
         _sampler,
     ),
     Check(

@@ -7,9 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from otelagent.config.settings import SETTINGS_BY_NAME
 from otelagent.delivery import Accepted, open_transport
+from otelagent.delivery.signals import SIGNALS
 from otelagent.doctor.place import Place
 from otelagent.doctor.synthetic import Sending, send
+from otelagent.doctor.wording import setting_text
 
 if TYPE_CHECKING:
     from otelagent.config import Config
@@ -51,6 +54,36 @@ class Target:
         """For people."""
         endpoint = self.export.otlp.masked_endpoint if self.export.exporter == "otlp" else self.export.exporter
         return f"{self.name} → {endpoint}" if self.name else endpoint
+
+    def to_set(self, name: str, value: str = "") -> str:
+        """A setting of this signal as it is to be written where it is in force.
+
+        :param name: as that of spans is called.
+        :param value: what to set.
+        """
+        own = name if self.signal == "traces" or self.name else f"{self.signal}_{name}"
+        return setting_text(self.config.sources, own, value, destination=self.name)
+
+    def endpoint_to_set(self, origin: str = "", path: str | None = None) -> str:
+        """The whole endpoint as it is to be written where it is in force.
+
+        :param origin: scheme, host and port; those that there are if it is empty.
+        :param path: what comes before the signal's path; None for the path that there is.
+        """
+        _, at, _ = self.export.otlp.masked_endpoint.rpartition("@")
+        scheme, _, rest = (origin or str(self.place)).partition("://")
+        if self.export.otlp.protocol == "grpc":
+            return self.to_set("endpoint", f"{scheme}://{rest}")
+        usual = SIGNALS[self.signal].path
+        whole = self.place.path if path is None else path + usual
+        before = whole if self.endpoint_is_whole else whole.rstrip("/").removesuffix(usual)
+        return self.to_set("endpoint", f"{scheme}://{'***@' if at else ''}{rest}{before}")
+
+    @property
+    def endpoint_is_whole(self) -> bool:
+        """Whether the endpoint was given by the signal's own variable, to which no path is appended."""
+        setting = SETTINGS_BY_NAME["endpoint" if self.signal == "traces" else f"{self.signal}_endpoint"]
+        return not self.name and self.config.sources[setting.name].name == setting.otel[0]
 
     @cached_property
     def sending(self) -> Sending:

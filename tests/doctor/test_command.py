@@ -154,6 +154,24 @@ def test_a_process_without_a_name(endpoint: str) -> None:
     assert doctor(endpoint, command=command).status("started") == "pass"
 
 
+def test_a_name_that_the_application_gives(endpoint: str) -> None:
+    init = "import otelagent\notelagent.init({})\nwith otelagent.span('work'): pass\n"
+    command = (sys.executable, "-c", init.format("service_name='early'"))
+    report = doctor(endpoint, "--as-is", command=command, OTEL_SERVICE_NAME="")
+    assert report.status("service_name") == "skip"
+    assert 'service "early"' in report.of("started")[0]["detail"]
+    assert report.json["counts"]["warn"] == 0
+    # Without --as-is the agent runs before that line, which changes nothing.
+    assert doctor(endpoint, command=command, OTEL_SERVICE_NAME="").status("service_name") == "warn"
+    nameless = doctor(endpoint, "--as-is", command=(sys.executable, "-c", init.format("")), OTEL_SERVICE_NAME="")
+    assert nameless.status("started") == "warn"
+
+
+def test_advice_names_the_argument_of_init(examine: Examine) -> None:
+    source = ITSELF.replace("init()", "init(service_name='unknown_service')")
+    assert "set init(service_name=…)" in examine(source, "--as-is").said("started")
+
+
 def test_an_otelagent_run_inside(endpoint: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(WORK)
@@ -254,16 +272,31 @@ def test_no_span_is_started(examine: Examine) -> None:
 def test_the_process_ends_by_os_exit(examine: Examine) -> None:
     report = examine(f"import os\n{WORK}os._exit(0)\n")
     assert report.status("exit") == "fail"
-    assert "program.py:4: 1 spans" in report.said("exit")
-    assert examine(f"import os\n{WORK}otelagent.flush()\nos._exit(0)\n").status("exit") == "pass"
+    assert "program.py:4: 1 span was not delivered" in report.said("exit")
+    assert report.status("delivery") == "fail"
+    assert "0 items delivered; 1 span was not delivered" in report.said("delivery")
+    report = examine(f"import os\n{WORK}otelagent.flush()\nos._exit(0)\n")
+    assert report.status("exit") == report.status("delivery") == "pass"
+    assert "1 span had been delivered before" in report.of("exit")[0]["detail"]
+    assert report.of("delivery")[0]["detail"] == "1 item delivered, none lost"
+    report = examine("import os\nos._exit(0)\n")
+    assert "there was nothing to deliver" in report.of("exit")[0]["detail"]
     assert examine(f"import sys\n{WORK}sys.exit(0)\n").status("exit") == "pass"
+
+
+def test_what_a_process_imports_that_ends_by_os_exit_is_told(examine: Examine) -> None:
+    report = examine("import os, sqlite3\nsqlite3.connect(':memory:').execute('select 1')\nos._exit(0)\n")
+    assert "sqlite3" in report.of("instrumented")[0]["detail"]
 
 
 def test_the_process_is_killed(examine: Examine) -> None:
     report = examine(f"import os, signal\n{WORK}os.kill(os.getpid(), signal.SIGKILL)\n")
     assert report.status("exit") == "fail"
-    assert "1 spans were not delivered" in report.said("exit")
+    assert "1 span was not delivered" in report.said("exit")
     assert "grace period" in report.said("exit")
+    assert "0 items delivered; 1 span was not delivered" in report.said("delivery")
+    flushed = f"import os, signal\n{WORK}otelagent.flush()\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    assert examine(flushed).of("delivery")[0]["detail"] == "1 item delivered, none lost"
     assert examine(f"import os, signal\n{WORK}os.kill(os.getpid(), signal.SIGTERM)\n").status("exit") == "pass"
 
 
@@ -281,7 +314,7 @@ def test_a_span_in_a_daemon_thread(examine: Examine) -> None:
     """
     report = examine(source)
     assert report.status("exit") == "warn"
-    assert "1 spans were open" in report.said("exit")
+    assert "1 span was open" in report.said("exit")
     assert "the worker" in report.said("exit")
     joined = source + "        end.set()\n        thread.join()\n"
     assert examine(joined).status("exit") == "pass"
@@ -293,7 +326,9 @@ def test_what_waits_on_disk_and_what_is_lost(examine: Examine, tmp_path: Path) -
         away = (f"--endpoint={server.endpoint}", "--exit-timeout-ms=500")
         waits = examine(WORK, *away, spool)
         assert waits.status("delivery") == "warn"
+        assert "to the same destination" in waits.said("delivery")
         assert "spool list" in waits.said("delivery")
+        assert "spool replay" in waits.said("delivery")
         lost = examine(WORK, *away, "--no-spool")
         assert lost.status("delivery") == "fail"
         assert "1 dropped shutdown" in lost.said("delivery")
@@ -387,7 +422,7 @@ def test_workers_and_a_reloader_have_agents_of_their_own(server: str, endpoint: 
     # Werkzeug's reloader kills its child when it is told to end by SIGTERM.
     killed = server.startswith("flask")
     assert report.status("exit") == ("fail" if killed else "pass"), report
-    assert ("1 spans were not delivered" in report.said("exit")) is killed
+    assert ("1 span was not delivered" in report.said("exit")) is killed
     assert "Python processes" in report.of("workers")[0]["detail"]
     assert ("only watches files" in report.of("workers")[0]["detail"]) is ("--reload" in server)
     assert sum(row["started"] for row in report.json["ledger"]) == 1

@@ -71,13 +71,13 @@ def test_loopback_of_the_other_family() -> None:
     with FaultServer("http", TAKES) as server:
         report = doctor(f"--endpoint=http://[::1]:{server.port}")
         assert report.status("loopback") == "fail"
-        assert f"endpoint={base(server)}," in report.said("loopback")
+        assert f"set --endpoint={base(server)}," in report.said("loopback")
         assert doctor(f"--endpoint={base(server)}").status("loopback") == "pass"
     with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as listener:
         port = listener.getsockname()[1]
         report = doctor(f"--endpoint=http://127.0.0.1:{port}")
         assert report.status("loopback") == "fail"
-        assert f"endpoint=http://[::1]:{port}," in report.said("loopback")
+        assert f"set --endpoint=http://[::1]:{port}," in report.said("loopback")
 
 
 def test_localhost_is_the_other_family_alone(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_localhost_is_the_other_family_alone(tmp_path: Path) -> None:
             return {one["id"]: f"{one['status']} {one['advice']}" for one in json.loads(done.stdout)["checks"]}
 
         broken = localhost(f"http://localhost:{server.port}")
-        assert broken["loopback"].startswith(f"fail set endpoint={base(server)},")
+        assert broken["loopback"].startswith(f"fail set --endpoint={base(server)},")
         assert broken["span"].startswith("fail")
         followed = localhost(base(server))
         assert followed["loopback"].startswith("pass")
@@ -125,7 +125,7 @@ def test_http_to_a_port_with_tls(authority: Authority, files: tuple[Path, Path])
     with FaultServer("http", TAKES, tls=files) as server:
         report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
         assert report.status("scheme") == "fail"
-        assert f"endpoint=https://127.0.0.1:{server.port}" in report.said("scheme")
+        assert f"set --endpoint=https://127.0.0.1:{server.port}" in report.said("scheme")
         report = doctor(f"--endpoint={base(server)}", f"--certificate={authority.certificate}")
         assert report.status("scheme") == report.status("certificate") == report.status("span") == "pass"
 
@@ -134,7 +134,7 @@ def test_https_to_a_port_without_tls() -> None:
     with FaultServer("http", TAKES) as server:
         report = doctor(f"--endpoint=https://127.0.0.1:{server.port}")
         assert report.status("scheme") == "fail"
-        assert f"endpoint={base(server)}," in report.said("scheme")
+        assert f"set --endpoint={base(server)}," in report.said("scheme")
         assert doctor(f"--endpoint={base(server)}").status("scheme") == "pass"
 
 
@@ -196,7 +196,10 @@ def test_the_server_wants_a_certificate_of_the_client(authority: Authority, file
         options = (f"--endpoint={base(server)}", f"--certificate={authority.certificate}")
         report = doctor(*options)
         assert report.status("client_certificate") == "fail"
-        assert "set client_certificate and client_key" in report.said("client_certificate")
+        assert (
+            "set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE or --client-certificate, and OTEL_EXPORTER_OTLP_CLIENT_KEY"
+            in report.said("client_certificate")
+        )
         certificate, key = authority.sign("client")
         report = doctor(*options, f"--client-certificate={certificate}", f"--client-key={key}")
         assert report.status("client_certificate") == report.status("span") == "pass"
@@ -218,7 +221,7 @@ def test_http_to_a_grpc_port() -> None:
         endpoint = f"--endpoint=http://127.0.0.1:{server.port}"
         report = doctor(endpoint)
         assert report.status("protocol") == "fail"
-        assert "protocol=grpc" in report.said("protocol")
+        assert "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc or --protocol=grpc," in report.said("protocol")
         report = doctor(endpoint, "--protocol=grpc")
         assert report.status("protocol") == report.status("span") == "pass"
         assert "unimplemented" in report.said("metric")  # this server takes none
@@ -229,7 +232,7 @@ def test_grpc_to_an_http_port() -> None:
         endpoint = f"--endpoint=http://127.0.0.1:{server.port}"
         report = doctor(endpoint, "--protocol=grpc")
         assert report.status("protocol") == "fail"
-        assert "protocol=http/protobuf" in report.said("protocol")
+        assert "set --protocol=http/protobuf," in report.said("protocol")
         assert doctor(endpoint, "--protocol=http/protobuf").status("protocol") == "pass"
 
 
@@ -249,12 +252,42 @@ def test_a_doubled_path() -> None:
         doubled = f"{viewer.base}/v1/traces"
         report = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=doubled)
         assert report.status("path") == "fail"
-        assert f"OTEL_EXPORTER_OTLP_ENDPOINT: leave out the path, {viewer.base}," in report.said("path")
+        assert f"set OTEL_EXPORTER_OTLP_ENDPOINT={viewer.base}, to which" in report.said("path")
         assert report.status("span") == "fail"
         report = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=viewer.base)
         assert report.status("path") == report.status("span") == report.status("metric") == "pass"
         # The signal's own variable is used as it is.
         assert doctor(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=doubled).status("path") == "pass"
+
+
+def test_a_wrong_path_and_what_the_variable_in_force_takes() -> None:
+    whole, general = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    with Viewer() as viewer:
+        for variable, value in ((whole, f"{viewer.base}/v1/traces"), (general, viewer.base)):
+            report = doctor(given={variable: f"{viewer.base}/traces"})
+            assert report.status("path") == "fail"
+            (advice,) = [one["advice"] for one in report.of("path")]
+            assert advice.startswith(f"set {variable}={value}, ")
+            assert report.status("span") == "fail"
+            assert doctor(given={variable: value}).status("path") == "pass"
+        assert "used as it is" in doctor(given={whole: viewer.base}).said("path")
+        # The option wins over both, and gets the path.
+        report = doctor(f"--endpoint={viewer.base}/traces", given={whole: viewer.base, general: viewer.base})
+        assert f"set --endpoint={viewer.base}, to which /v1/traces is appended" in report.said("path")
+
+
+def test_a_wrong_path_of_one_of_several_destinations() -> None:
+    with Viewer() as viewer:
+        destinations = json.dumps({"copy": {"endpoint": f"{viewer.base}/traces"}})
+        report = doctor(f"--endpoint={viewer.base}", OTELAGENT_DESTINATIONS=destinations)
+        assert f"set endpoint={viewer.base} for 'copy' in OTELAGENT_DESTINATIONS," in report.said("path")
+
+
+def test_a_server_that_has_no_usual_path_is_not_advised_the_same_again() -> None:
+    with FaultServer("http", {"status": 404}) as server:
+        for variable in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTELAGENT_ENDPOINT"):
+            report = doctor(given={variable: server.endpoint})
+            assert f"set {variable} to an OTLP receiver: " in report.said("path")
 
 
 @pytest.mark.parametrize("status", [404, 405])
@@ -294,7 +327,8 @@ def test_no_credentials_and_wrong_ones(protocol: str) -> None:
         options = (f"--endpoint=http://127.0.0.1:{server.port}", f"--protocol={protocol}")
         none = doctor(*options)
         assert none.status("credentials") == "fail"
-        assert "bearer_token_file" in none.said("credentials")
+        assert "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20…" in none.said("credentials")
+        assert "--bearer-token-file" in none.said("credentials")
         wrong = doctor(*options, "--headers=authorization=Bearer%20wrong")
         assert wrong.status("credentials") == "fail"
         assert "renew or correct" in wrong.said("credentials")

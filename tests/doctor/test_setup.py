@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.doctor.harness import doctor
+from otelagent.doctor.wording import setting_text
+from tests.doctor.harness import clean_environ, doctor
 
 FILE = "--exporter=file"
 
@@ -26,6 +29,18 @@ def test_a_wrong_setting_and_where_it_came_from() -> None:
     assert report.status("settings") == "pass"
     assert {"name": "timeout_ms", "value": "1000", "source": "OTELAGENT_TIMEOUT_MS"} in report.json["settings"]
     assert report.code == 0
+
+
+def test_a_wrong_setting_for_people_is_said_once_and_last() -> None:
+    words = [sys.executable, "-m", "otelagent.cli.main", "doctor"]
+    environ = clean_environ(OTELAGENT_ENDPOINT="localhost:4318")
+    done = subprocess.run(words, capture_output=True, text=True, env=environ, timeout=60)
+    assert done.stdout.count("http://localhost:4318") == 1
+    skips, failure, counts = done.stdout.strip().split("\n\n")
+    assert len(skips.splitlines()) == 1
+    assert "checks " in skips
+    assert failure.split()[:2] == ["FAIL", "Settings"]
+    assert counts.startswith("1 failed, ")
 
 
 def test_a_setting_that_is_ignored() -> None:
@@ -76,6 +91,42 @@ def test_a_sampler_that_leaves_out_all(options: list[str], status: str) -> None:
     report = doctor(FILE, *options)
     assert report.status("sampler") == status
     assert report.status("span") == "pass"  # the doctor's own is always sampled
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "set OTEL_TRACES_SAMPLER=parentbased_always_on"),
+        ({"OTELAGENT_SAMPLER": "parentbased_always_off"}, "set OTELAGENT_SAMPLER=parentbased_always_on"),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTELAGENT_SAMPLER_ARG": "0"},
+            "set OTELAGENT_SAMPLER_ARG above 0, to 1 for all traces",
+        ),
+    ],
+    ids=["always_off", "of children", "ratio"],
+)
+def test_advice_on_the_sampler_names_what_is_in_force(given: dict[str, str], advice: str) -> None:
+    assert [one["advice"] for one in doctor(FILE, given=given).of("sampler")] == [advice]
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "destination", "text"),
+    [
+        ("default", "a", "", "OTEL_EXPORTER_OTLP_ENDPOINT=a or --endpoint=a"),
+        ("--endpoint", "a", "", "--endpoint=a"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "a", "", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=a"),
+        ("OTELAGENT_ENDPOINT", "", "", "OTELAGENT_ENDPOINT"),
+        ("init()", "a", "", "init(logs_endpoint='a')"),
+        ("default", "a", "copy", "endpoint=a for 'copy' in OTELAGENT_DESTINATIONS or --destinations"),
+    ],
+)
+def test_where_a_setting_is_to_be_set(source: str, value: str, destination: str, text: str) -> None:
+    assert setting_text({"logs_endpoint": source}, "logs_endpoint", value, destination=destination) == text
+
+
+def test_a_variable_that_says_the_opposite() -> None:
+    assert setting_text({"enabled": "OTEL_SDK_DISABLED"}, "enabled", "true") == "OTEL_SDK_DISABLED=false"
+    assert setting_text({}, "enabled", "true") == "OTELAGENT_ENABLED=true or --enabled=true"
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
