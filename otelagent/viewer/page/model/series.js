@@ -70,11 +70,12 @@ function mean(of) {
 
 /** What came between two cumulative points. @param {Distribution} now @param {Distribution} before @returns {Distribution} */
 function difference(now, before) {
-  if (now.count < before.count || now.scale !== before.scale) return now;
+  if (now.count < before.count || (now.scale ?? 0) > (before.scale ?? 0)) return now;
+  const steps = (before.scale ?? 0) - (now.scale ?? 0);
   const less = (/** @type {number[] | undefined} */ a, /** @type {number[] | undefined} */ b, shift = 0) =>
     a?.map((one, i) => Math.max(0, one - (b?.[i + shift] ?? 0)));
   const side = (/** @type {Distribution["positive"]} */ a, /** @type {Distribution["positive"]} */ b) =>
-    a && { offset: a.offset, counts: less(a.counts, b?.counts, a.offset - (b?.offset ?? 0)) ?? [] };
+    a && { offset: a.offset, counts: less(a.counts, ...coarser(b, steps, a.offset)) ?? [] };
   return {
     count: now.count - before.count,
     sum: now.sum === null ? null : now.sum - (before.sum ?? 0),
@@ -85,6 +86,30 @@ function difference(now, before) {
     positive: side(now.positive, before.positive),
     negative: side(now.negative, before.negative),
   };
+}
+
+/**
+ * Buckets of an exponential histogram at a lower scale, and how far those of another offset are from them: an SDK lowers
+ * the scale as values spread, and goes on counting.
+ *
+ * Source: OpenTelemetry metrics data model, "Exponential Scale".
+ *
+ * @param {Distribution["positive"]} of
+ * @param {number} steps by which the scale is lower
+ * @param {number} offset the other's
+ * @returns {[number[], number]}
+ */
+function coarser(of, steps, offset) {
+  if (!of) return [[], 0];
+  const by = 2 ** steps;
+  const first = Math.floor(of.offset / by);
+  /** @type {number[]} */
+  const counts = [];
+  of.counts.forEach((number, i) => {
+    const at = Math.floor((of.offset + i) / by) - first;
+    counts[at] = (counts[at] ?? 0) + number;
+  });
+  return [counts, offset - first];
 }
 
 /** The buckets from low to high: bounds and count. @param {Distribution} of @returns {[number, number, number][]} */
