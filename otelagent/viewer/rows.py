@@ -8,10 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LOG", "LOST", "POINT", "RUNNING", "SPAN", "Batch", "Metric", "Resource", "Scope"]
+__all__ = ["LOG", "LOST", "POINT", "RUNNING", "SPAN", "Batch", "Metric", "Resource", "Scope", "state", "taken_ns"]
 
 RUNNING, LOST = -1, -2
-"""As `duration_ns`: of a span that hasn't ended, and of one whose process has said nothing of it for a while."""
+"""As `duration_ns`: of a span that hasn't ended, and of one whose process has said nothing of it for a while; of that
+less the nanoseconds from its start until it was last spoken of."""
+
+
+def taken_ns(duration_ns: int) -> int:
+    """What is known of the time that a span has taken, from its `duration_ns`; 0 for one that runs."""
+    return LOST - duration_ns if duration_ns <= LOST else max(duration_ns, 0)
+
+
+def state(duration_ns: int) -> str:
+    """``ended``, ``running`` or ``lost``."""
+    if duration_ns >= 0:
+        return "ended"
+    return "running" if duration_ns == RUNNING else "lost"
+
 
 SPAN = (
     "trace_id",  # 16 bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,48 @@ def test_a_refused_sender_is_told_when_to_come_again(tmp_path: Path, viewer: Vie
     other.execute("ROLLBACK")
     other.close()
     assert viewer.send("logs", logs("hello"))[0] == 200
+
+
+# Room for one request that waits, whatever its size.
+SMALL_QUEUE = """
+from otelagent.viewer.store.store import Store
+Store.__init__.__kwdefaults__["max_waiting_bytes"] = 1
+"""
+
+
+def test_a_full_queue_is_told_over_http(tmp_path: Path) -> None:
+    path = tmp_path / "traces.db"
+    with Viewer("--store", str(path), before=SMALL_QUEUE) as viewer, ThreadPoolExecutor(8) as senders:
+
+        def send(number: int) -> tuple[int, str | None, bytes]:
+            headers = {"Content-Type": "application/json"}
+            body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "x"}}]}]}]})
+            try:
+                request = urllib.request.Request(f"{viewer.base}/v1/logs", body.encode(), headers)
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return answer.status, None, answer.read()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.headers["Retry-After"], error.read()
+
+        # Another program holds the store's file: one is being written, one may wait.
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        sent = list(senders.map(send, range(8)))
+        other.execute("ROLLBACK")
+        other.close()
+        full = [one for one in sent if one[0] == 429]
+        assert full
+        assert {one[0] for one in sent} <= {200, 429, 503}
+        for _, again_s, body in full:
+            assert again_s is not None
+            assert int(again_s) >= 1
+            assert "send it again" in json.loads(body)["message"]
+        assert send(8)[0] == 200
+        status = viewer.json("/api/status")
+        assert status["refused"]["busy"] == len(full) == status["store"]["refused"]
+        # All that was sent: refused, failed or there.
+        assert status["store"]["refused"] + status["store"]["failed"] + status["store"]["logs"] == 9
 
 
 def test_what_was_acknowledged_survives_being_killed(tmp_path: Path) -> None:

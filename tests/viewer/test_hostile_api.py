@@ -73,7 +73,20 @@ GARBAGE = [
     "<script>",
 ]
 PARAMETERS = {
-    "/api/traces": ["service", "operation", "error", "min_ms", "max_ms", "from", "to", "q", "attr", "limit", "before"],
+    "/api/traces": [
+        "service",
+        "operation",
+        "error",
+        "min_ms",
+        "max_ms",
+        "from",
+        "to",
+        "q",
+        "attr",
+        "limit",
+        "before",
+        "sort",
+    ],
     "/api/logs": ["service", "severity", "q", "trace", "before", "limit"],
     "/api/operations": ["service"],
     "/api/map": ["from", "to"],

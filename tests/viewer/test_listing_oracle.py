@@ -12,7 +12,7 @@ import pytest
 
 from otelagent.viewer.ingest import decode
 from otelagent.viewer.rows import Batch
-from otelagent.viewer.store import listing
+from otelagent.viewer.store import candidates, filters, listing, summaries
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
 from otelagent.viewer.store.store import Store
 from tests.viewer.requests import START_NS, Traces
@@ -137,7 +137,11 @@ def some_filter(chosen: random.Random) -> tuple[TraceFilter, list[str]]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_list_is_what_a_plain_reading_finds(seed: int, tmp_path: Path) -> None:
+def test_the_list_is_what_a_plain_reading_finds(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "_TIME_S", 60.0)
+    # So that there are many zones, of which some are passed over.
+    for module in (summaries, candidates, filters):
+        monkeypatch.setattr(module, "ZONE_BITS", 3)
     chosen = random.Random(seed)
     spans = some_spans(chosen, 300)
     chosen.shuffle(spans)
@@ -173,6 +177,14 @@ def test_the_list_is_what_a_plain_reading_finds(seed: int, tmp_path: Path) -> No
         expected = {key for key, its in traces.items() if plain(list(its.values()), asked, conditions)}
         assert {one["id"] for one in found} == expected, (asked, conditions)
         assert len(found) == len(expected)
+        most = chosen.choice((1, 5, 50, 500))
+        slowest = store.read(listing.slowest, asked, most)
+        assert (slowest["complete"], slowest["next"]) == (True, None)
+        durations = sorted((one["duration"] for one in found), reverse=True)[:most]
+        assert [one["duration"] for one in slowest["traces"]] == durations, (asked, conditions)
+        ids = {one["id"] for one in slowest["traces"]}
+        assert len(ids) == len(durations)
+        assert ids <= expected
         for trace in found:
             its = list(traces[trace["id"]].values())
             start = min(span["start_ns"] for span in its)

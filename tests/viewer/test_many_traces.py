@@ -108,6 +108,30 @@ def test_what_is_cut_off_by_its_time_goes_on_without_a_gap(
     assert names(store, 70, **asked) == at_leisure
 
 
+@pytest.mark.parametrize("asked", [{}, {"service": "service-1"}, {"text": "n1"}], ids=str)
+def test_the_slowest_that_time_allows_say_that_there_may_be_others(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    put(store, *many(3_000)[1])
+    monkeypatch.setattr(listing, "_TIME_S", 0.0)
+    found = store.read(listing.slowest, TraceFilter(**asked), 3)
+    assert (found["complete"], found["next"]) == (False, None)
+    # By name they are looked at from the latest on, else where the longest are.
+    assert (found["searched_to"] is None) == (not asked)
+
+
+def test_the_slowest_of_many_are_found_wherever_they_are(store: Store) -> None:
+    put(store, *many(4_000)[1])
+    slow = Traces("slow")
+    for number in range(3):
+        slow.span(f"slow {number}", duration_us=60_000_000 + number)
+    put(store, slow)
+    put(store, *many(4_000)[1])
+    found = store.read(listing.slowest, TraceFilter(), 3)
+    assert [one["name"] for one in found["traces"]] == ["slow 2", "slow 1", "slow 0"]
+    assert found["complete"]
+
+
 def test_an_attribute_is_found_without_reading_others(store: Store) -> None:
     put(store, *many(4_000)[1])
     read = store.read(lambda connection: _rows_read(connection, (attribute_filter("number=5"),)))

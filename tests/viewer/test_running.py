@@ -79,7 +79,8 @@ def test_it_is_there_while_it_runs_and_once_when_it_has_ended(store: Store) -> N
     request, span = begun("GET", retries=1)
     put(store, request)
     (one,) = listed(store)
-    assert (one["name"], one["duration"], one["spans"], one["running"]) == ("GET", 0, 1, 1)
+    assert (one["name"], one["spans"], one["running"]) == ("GET", 1, 1)
+    assert one["duration"] > 365 * 86_400 * 10**9  # Since `START_NS`.
     assert trace(store)["states"] == {0: "running"}
     found = span_of(store, span)
     assert (found["state"], found["duration"], found["attributes"]) == ("running", 0, {"retries": 1})
@@ -119,7 +120,8 @@ def test_children_find_it(store: Store, first: str) -> None:
     put(store, *((children, request) if first == "children" else (request, children)))
     assert trace(store)["spans"]["parent"] == [-1, 0, 0, 0]
     (one,) = listed(store)
-    assert (one["name"], one["spans"], one["running"], one["duration"]) == ("outer", 4, 1, 13_000)
+    assert (one["name"], one["spans"], one["running"]) == ("outer", 4, 1)
+    assert one["duration"] > 365 * 86_400 * 10**9
     put(store, ended(parent))
     (one,) = listed(store)
     assert (one["spans"], one["running"], one["duration"]) == (4, 0, 3_000_000_000)
@@ -192,6 +194,71 @@ def test_a_file_that_is_opened_again_knows_them(tmp_path: Path, monkeypatch: Any
     put(second, ended(span))
     (one,) = listed(second)
     assert (one["spans"], one["lost"], one["duration"]) == (1, 0, 3_000_000_000)
+    second.close()
+
+
+def hanging(seconds: int) -> tuple[Traces, Any]:
+    """A request with a span that began so long ago and has not ended, and an ended child of it."""
+    request = Traces(start_ns=time.time_ns() - seconds * 10**9)
+    parent = request.span("hangs", trace=T[0], start_us=0)
+    parent.end_time_unix_nano = 0
+    request.span("done", trace=T[0], parent=parent.span_id, start_us=1, duration_us=72)
+    return request, parent
+
+
+def test_it_takes_until_now_and_is_found_by_that(store: Store) -> None:
+    quick = Traces()
+    quick.span("quick", trace=T[1])
+    put(store, quick, hanging(9)[0])
+    first = next(one for one in listed(store) if one["running"])
+    assert first["duration"] >= 9 * 10**9
+    second = next(one for one in listed(store) if one["running"])
+    assert first["duration"] < second["duration"] < 9 * 10**9 + 3600 * 10**9
+    assert [one["name"] for one in listed(store, min_ns=9 * 10**9)] == ["hangs"]
+    assert [one["name"] for one in listed(store, min_ns=9 * 10**9, service="shop")] == ["hangs"]
+    assert [one["name"] for one in listed(store, max_ns=9 * 10**9)] == ["quick"]
+    assert listed(store, min_ns=3600 * 10**9) == []
+    slowest = store.read(listing.slowest, TraceFilter())
+    assert [one["name"] for one in slowest["traces"]] == ["hangs", "quick"]
+
+
+def test_lost_it_has_taken_until_it_was_last_heard_of(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("otelagent.viewer.store.writer._RETENTION_EVERY_S", 0.05)
+    path = str(tmp_path / "traces.db")
+    store = Store(path, lost_after_s=0.2)
+    request, parent = hanging(9)
+    put(store, request)
+    heard_ns = time.time_ns() - parent.start_time_unix_nano
+    wait_until(lambda: listed(store)[0]["lost"] == 1)
+    (one,) = listed(store)
+    assert 9 * 10**9 <= one["duration"] <= heard_ns
+    for asked in {"min_ns": 9 * 10**9}, {"min_ns": 9 * 10**9, "max_ns": heard_ns, "operation": "hangs"}:
+        assert [found["id"] for found in listed(store, **asked)] == [T[0].hex()]
+    # Summed up anew: the same child once more.
+    again = Traces()
+    again.request.CopyFrom(request.request)
+    del again.request.resource_spans[0].scope_spans[0].spans[0]
+    put(store, again)
+    assert listed(store) == [one]
+    assert trace(store)["duration"] == one["duration"]
+    assert trace(store)["spans"]["duration"] == [one["duration"], 72_000]
+    assert span_of(store, parent)["duration"] == one["duration"]
+    store.close()
+    store = Store(path)
+    assert listed(store) == [one]
+    store.close()
+
+
+def test_of_what_another_run_was_told_the_last_that_is_known_counts(tmp_path: Path, monkeypatch: Any) -> None:
+    path = str(tmp_path / "traces.db")
+    first = Store(path)
+    put(first, hanging(9)[0])
+    first.close()
+    monkeypatch.setattr("otelagent.viewer.store.writer._RETENTION_EVERY_S", 0.05)
+    second = Store(path, lost_after_s=0.2)
+    wait_until(lambda: listed(second)[0]["lost"] == 1)
+    # A trace's arrival is known in whole seconds.
+    assert 8 * 10**9 <= listed(second)[0]["duration"] < 3600 * 10**9
     second.close()
 
 

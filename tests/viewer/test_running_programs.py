@@ -102,9 +102,13 @@ def test_with_its_process_it_is_lost(tmp_path: Path) -> None:
         assert not viewer.started_here
         process = start(*RUN, *program(tmp_path, PROGRAM))
         trace = wait_for(lambda: running(viewer, 2))
+        assert traces(viewer)[0]["duration"] >= 500_000_000  # Sooner it isn't told of.
         process.kill()
         process.communicate(timeout=60)
         wait_for(lambda: traces(viewer)[0]["lost"] == 2)
+        assert ask(viewer, f"/api/traces/{trace['id']}")["duration"] >= 500_000_000
+        (found,) = ask(viewer, "/api/traces?min_ms=500")["traces"]
+        assert found == traces(viewer)[0]
         assert ask(viewer, f"/api/traces/{trace['id']}")["states"] == {"0": "lost", "2": "lost"}
     finally:
         stop()

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from otelagent.viewer.ingest import decode
-from otelagent.viewer.store import detail, export, listing, overview
+from otelagent.viewer.store import candidates, detail, export, listing, overview
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
 from otelagent.viewer.store.schema import WrongFile
 from otelagent.viewer.store.store import Store
@@ -443,7 +443,7 @@ def test_what_is_cut_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(detail, "MAX_LOGS", 2)
     monkeypatch.setattr(detail, "_MAX_LOGS_OF_SPAN", 2)
     monkeypatch.setattr(overview, "_POINTS", 2)
-    monkeypatch.setattr(listing, "_MAX_WORDS_FOUND", 2)
+    monkeypatch.setattr(candidates, "_MAX_WORDS_FOUND", 2)
     traces = Traces()
     fill(traces.request.resource_spans[0].resource.attributes, {f"a{number}": number for number in range(1_100)})
     for number in range(5):
@@ -467,7 +467,7 @@ def test_what_is_cut_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_words_found_too_often_are_told_on_the_last_page_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "_MAX_WORDS_FOUND", 4)
+    monkeypatch.setattr(candidates, "_MAX_WORDS_FOUND", 4)
     for number in range(6):
         put(store, "traces", failing(T[number], "crowded"))
     pages = []

@@ -145,8 +145,16 @@ class Api:
         return {"checks": await run_in_threadpool(checks, *arguments)}
 
     async def traces(self, request: Request) -> dict[str, Any]:
-        """The list; see `listing.traces`."""
+        """The list; see `listing.traces` and `listing.slowest`."""
         asked = request.query_params
+        sort = asked.get("sort", "") or "latest"
+        before = _integer(asked, "before")
+        if sort not in ("latest", "slowest"):
+            raise Refused(400, "bad_order", f"sort={sort[:40]!r} must be latest or slowest")
+        if sort == "slowest" and before is not None:
+            raise Refused(
+                400, "bad_order", "the slowest have no further page: ask for more of them, or for a shorter time"
+            )
         try:
             attributes = tuple(listing.attribute_filter(text) for text in asked.getlist("attr") if text.strip())
         except ValueError as error:
@@ -165,7 +173,11 @@ class Api:
             text=asked.get("q", "").replace("\0", " ").strip(),
             attributes=attributes,
         )
-        found: dict[str, Any] = await self._read(listing.traces, wanted, _limit(asked), _integer(asked, "before"))
+        found: dict[str, Any] = (
+            await self._read(listing.slowest, wanted, _limit(asked))
+            if sort == "slowest"
+            else await self._read(listing.traces, wanted, _limit(asked), before)
+        )
         return found
 
     async def _one(self, query: Callable[..., Any], request: Request) -> Any:

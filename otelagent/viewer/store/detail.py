@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from otelagent.viewer.rows import LOST, RUNNING
+from otelagent.viewer.rows import state, taken_ns
 from otelagent.viewer.store.trace_ids import row_of
 from otelagent.viewer.store.words import lower
 
@@ -22,7 +22,6 @@ _MAX_BODY = 300
 _MAX_RESOURCES_SIZE = 16 * 2**20
 _CUT = "… (cut)"
 _MAX_LOGS_OF_SPAN, _MAX_LINKED_FROM = 500, 100
-_STATES = {RUNNING: "running", LOST: "lost"}
 _SEARCH_S = 1.0
 _MAX_FOUND = 20_000
 _MAX_EXACT = 2**53 - 1
@@ -33,7 +32,8 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
 
     Spans are in the order of their start. ``spans`` has a list for each column: ``parent`` holds the parent's position,
     -1 for a root and -2 for a parent that is not there, which ``missing`` then names; ``start`` is in nanoseconds since
-    the trace's start. ``states`` has those that haven't ended, by position: ``running`` or ``lost``.
+    the trace's start. ``states`` has those that haven't ended, by position: ``running``, whose duration is 0, or
+    ``lost``, whose duration is the time until it was last heard of.
     """
     key = row_of(connection, trace_id)
     if key is None:
@@ -75,7 +75,7 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
         "kind": [one[5] for one in rows],
         "status": [one[6] for one in rows],
         "start": [one[7] - start_ns for one in rows],
-        "duration": [max(one[8], 0) for one in rows],
+        "duration": [taken_ns(one[8]) for one in rows],
         "resource": [resources.setdefault(one[2], len(resources)) for one in rows],
         "scope": [scopes.setdefault(one[3], len(scopes)) for one in rows],
         "events": [one[9] for one in rows],
@@ -91,7 +91,7 @@ def trace(connection: sqlite3.Connection, trace_id: bytes) -> dict[str, Any] | N
         "scopes": [_scope(connection, one) for one in scopes],
         "spans": columns,
         "missing": missing,
-        "states": {position: _STATES[one[8]] for position, one in enumerate(rows) if one[8] < 0},
+        "states": {position: state(one[8]) for position, one in enumerate(rows) if one[8] < 0},
         "messages": {position: one[11] for position, one in enumerate(rows) if one[11]},
         "logs": _logs(connection, trace_id, positions, start_ns),
         "truncated": {what: number for what, number in left_out.items() if number > 0} or None,
@@ -140,7 +140,9 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
     ).fetchone()
     if row is None:
         return None
-    parent, name, kind, status, message, start_ns, duration_ns, attributes, events, links, dropped, state, *of = row
+    parent, name, kind, status, message, start_ns, duration_ns, attributes, events, links, dropped, trace_state, *of = (
+        row
+    )
     linked_from = _linked_from(connection, trace_id, span_id)
     logs = connection.execute(
         "SELECT time_ns, severity, severity_text, body, attributes FROM log"
@@ -156,14 +158,14 @@ def span(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> dic
         "status": status,
         "message": message,
         "start": str(start_ns),
-        "duration": max(duration_ns, 0),
-        "state": _STATES.get(duration_ns, "ended"),
+        "duration": taken_ns(duration_ns),
+        "state": state(duration_ns),
         "attributes": _exact(json.loads(attributes)),
         "events": _exact(json.loads(events)) if events else [],
         "links": _exact(json.loads(links)) if links else [],
         "linked_from": linked_from[:_MAX_LINKED_FROM],
         "dropped": json.loads(dropped) if dropped else {},
-        "trace_state": state,
+        "trace_state": trace_state,
         "resource": _resource(connection, of[0]),
         "scope": _scope(connection, of[1]),
         "logs": [

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from zlib import crc32
 
 from otelagent.viewer.store.insert import insert
@@ -22,12 +22,14 @@ _RANGES = 4
 _CHECKED_EVERY = 64
 
 
-def add_members(connection: sqlite3.Connection, members: Iterable[str], zones: Collection[int]) -> None:
+def add_members(connection: sqlite3.Connection, members: Collection[str], zones: Collection[int]) -> None:
     """Notes attributes.
 
     :param members: as `Batch.members` has them.
     :param zones: of the traces that have them.
     """
+    if not members:
+        return
     hashes = array("I", sorted(set(map(crc32, map(str.encode, members))))).tobytes()
     # Few zones, as when traces come whole, by themselves; many, when old traces go on, as one range.
     ranges = [(one, one) for one in zones] if len(zones) <= _RANGES else [(min(zones), max(zones))]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otelagent.viewer.rows import LOST, RUNNING
-from otelagent.viewer.store.touched import Touched
 from otelagent.viewer.store.words import EXCEPTION, KINDS
 
 __all__ = ["RunningSpans"]
@@ -34,7 +33,15 @@ class RunningSpans:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._heard_s: dict[int, float] = {}
+        # When each was last heard of: by the monotonic clock, and since the epoch; 0 for one that was in the file.
+        self._heard: dict[int, tuple[float, int]] = {}
+
+    def hear(self, spans: Iterable[int]) -> None:
+        """Notes that these have been spoken of just now."""
+        now = time.monotonic(), time.time_ns()
+        for one in spans:
+            if one in self._heard or len(self._heard) < _KNOWN:
+                self._heard[one] = now
 
     def renew(self, trace: int, span_id: bytes, now: tuple[Any, ...]) -> bool | None:
         """Brings a running span up to date; one that has ended is left alone.
@@ -48,8 +55,7 @@ class RunningSpans:
         found, *before = row
         if before[_DURATION] >= 0:
             return False
-        if found in self._heard_s or len(self._heard_s) < _KNOWN:
-            self._heard_s[found] = time.monotonic()
+        self.hear((found,))
         if now == tuple(before):
             return False
         self._connection.execute(_CHANGE, (*now, found))
@@ -70,25 +76,34 @@ class RunningSpans:
             )
         }
         for found in gone.values():
-            self._heard_s.pop(found, None)
+            self._heard.pop(found, None)
             self._connection.execute("DELETE FROM span WHERE id = ?", (found,))
             self._connection.execute("DELETE FROM link WHERE span = ?", (found,))
             self._connection.execute("DELETE FROM word WHERE rowid = ?", (found * KINDS + EXCEPTION,))
         return gone
 
-    def lose(self, touched: Touched, after_s: float) -> None:
-        """Marks those that nobody has spoken of for so long."""
+    def lose(self, after_s: float) -> dict[bytes, int]:
+        """Marks those that nobody has spoken of for so long.
+
+        :returns: their traces, with when they were last heard of, nanoseconds since the epoch.
+        """
         now_s = time.monotonic()
-        heard_s = self._heard_s
-        self._heard_s = {}
-        for found, trace_id in self._connection.execute(
-            "SELECT span.id, trace.trace_id FROM span JOIN trace ON trace.id = span.trace"
+        before, self._heard = self._heard, {}
+        lost: dict[bytes, int] = {}
+        for found, start_ns, trace_id, end_ns, arrived_s in self._connection.execute(
+            "SELECT span.id, span.start_ns, trace.trace_id, trace.end_ns, trace.arrived_s"
+            " FROM span JOIN trace ON trace.id = span.trace"
             " WHERE span.duration_ns < 0 AND span.duration_ns = ? LIMIT ?",
             (RUNNING, 2 * _KNOWN),
         ).fetchall():
-            last_s = heard_s.get(found, now_s)
-            if now_s - last_s < after_s and len(self._heard_s) < _KNOWN:
-                self._heard_s[found] = last_s
-            else:
-                self._connection.execute("UPDATE span SET duration_ns = ? WHERE id = ?", (LOST, found))
-                touched.traces.add(trace_id)
+            last_s, last_ns = before.get(found, (now_s, 0))
+            if now_s - last_s < after_s and len(self._heard) < _KNOWN:
+                self._heard[found] = last_s, last_ns
+                continue
+            # Of one that another run of the viewer was told of, it is known that it was there when its trace came.
+            last_ns = max(last_ns or max(end_ns, arrived_s * 10**9), start_ns)
+            self._connection.execute(
+                "UPDATE span SET duration_ns = ? WHERE id = ?", (LOST - (last_ns - start_ns), found)
+            )
+            lost[trace_id] = max(last_ns, lost.get(trace_id, 0))
+        return lost

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -133,6 +133,11 @@ class Summaries:
                 found[trace_id] = known[trace_id] = summary
         self._touched.update(found)
         return found
+
+    def prolong(self, ends_ns: Mapping[bytes, int]) -> None:
+        """Has known traces end at these times, or later."""
+        for trace_id, summary in self.of(ends_ns).items():
+            summary.end_ns = max(summary.end_ns, ends_ns[trace_id])
 
     def flush(self) -> None:
         """Writes what has changed, inside the caller's transaction."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from otelagent.viewer.rows import Batch
+from otelagent.viewer.rows import LOST, Batch
 from otelagent.viewer.store.insert import insert, marks
 from otelagent.viewer.store.running import RunningSpans
 from otelagent.viewer.store.summaries import Summaries, Summary
@@ -20,6 +20,7 @@ __all__ = ["Tables"]
 
 _ERROR = 2
 _TRACE_ID, _START = itemgetter(0), itemgetter(9)
+_ROW = itemgetter(0)
 _KNOWN_IDS = 100_000
 _KNOWN_IDS_SIZE = 32 * 2**20
 """Characters of the keys: the attributes of a resource may be megabytes."""
@@ -99,7 +100,10 @@ class Tables:
 
     def lose(self, touched: Touched, after_s: float) -> None:
         """Marks the running spans that nobody has spoken of for so many seconds, inside the caller's transaction."""
-        self._running.lose(touched, after_s)
+        lost = self._running.lose(after_s)
+        self._summaries.prolong(lost)
+        self._summaries.flush()
+        touched.traces.update(lost)
 
     def put(self, batch: Batch, touched: Touched) -> None:
         """Writes a batch inside the caller's transaction."""
@@ -114,7 +118,7 @@ class Tables:
         if batch.spans:
             self._put_spans(batch, batch.spans, resources, scopes, touched)
         if batch.running and (fresh := self._renew(batch, touched)):
-            self._put_spans(batch, fresh, resources, scopes, touched)
+            self._running.hear(self._put_spans(batch, fresh, resources, scopes, touched))
         if batch.logs:
             self._put_logs(batch, resources, scopes, touched)
         if batch.points:
@@ -122,7 +126,8 @@ class Tables:
 
     def _put_spans(
         self, batch: Batch, spans: list[tuple[Any, ...]], resources: list[int], scopes: list[int], touched: Touched
-    ) -> None:
+    ) -> Iterable[int]:
+        """Puts spans; returns the ids of their rows."""
         rows: list[tuple[Any, ...]] = []
         names = [resource.service for resource in batch.resources]
         operations: dict[tuple[int, str, int], int] = {}
@@ -157,6 +162,7 @@ class Tables:
         self._put_links(spans, rows)
         touched.traces.update(summaries)
         touched.spans += len(rows)
+        return map(_ROW, rows)
 
     def _put_new(
         self, spans: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]
@@ -194,7 +200,9 @@ class Tables:
         summary.clear()
         for row in self._connection.execute(
             "SELECT span.operation, operation.service, span.parent_id, span.status, span.start_ns,"
-            " span.start_ns + span.duration_ns FROM span JOIN operation ON operation.id = span.operation"
+            # As `rows.taken_ns` has it.
+            f" span.start_ns + iif(span.duration_ns <= {LOST}, {LOST} - span.duration_ns, span.duration_ns)"
+            " FROM span JOIN operation ON operation.id = span.operation"
             " WHERE span.trace = ?",
             (summary.row,),
         ):

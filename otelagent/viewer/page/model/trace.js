@@ -19,8 +19,6 @@ export class Trace {
     this.end = Float64Array.from(spans.start, (start, i) => start + spans.duration[i]);
     for (let i = 0; states.length && i < this.size; i++) if (this.state(i) === "running") this.end[i] = Math.max(this.start[i], now);
     this.duration = this.end.reduce((a, b) => (b > a ? b : a), Math.max(data.duration, 1));
-    // When a lost one ended nobody knows; it was there at least as long as what is known of the trace.
-    for (let i = 0; this.lost && i < this.size; i++) if (this.state(i) === "lost") this.end[i] = this.duration;
     /** @type {number[][]} */
     this.children = Array.from({ length: this.size }, () => []);
     /** @type {number[]} */

@@ -7,7 +7,7 @@ import { go } from "../state.js";
 import { useAnswer } from "./answer.js";
 import { Icon } from "./icon.js";
 
-const NAMES = ["service", "operation", "error", "min_ms", "max_ms", "q", "from", "to", "last"];
+const NAMES = ["service", "operation", "error", "min_ms", "max_ms", "q", "from", "to", "last", "sort"];
 
 /** @typedef {Record<string, any> & {attr?: string[]}} Asked */
 
@@ -42,7 +42,7 @@ export function Filters({ asked, mark }) {
     field.value = "";
   };
   const [open, setOpen] = useState(false);
-  const many = Object.keys(asked).filter((name) => name !== "q").length;
+  const many = Object.keys(asked).filter((name) => name !== "q" && name !== "sort").length;
   const window = asked.from || asked.to;
   return html`<div class=${`filters ${open ? "open" : ""}`} role="search" aria-label="Filter traces">
     <label>Service<select value=${asked.service ?? ""} onChange=${(/** @type {Event} */ e) => set({ service: valueOf(e), operation: "" })}>
@@ -60,6 +60,9 @@ export function Filters({ asked, mark }) {
     <label>Time<select value=${window ? "window" : (asked.last ?? "")} onChange=${(/** @type {Event} */ e) => set({ last: valueOf(e), from: "", to: "" })}>
       ${window && html`<option value="window" selected>Selected</option>`}
       ${PERIODS.map(([value, title]) => html`<option value=${value} selected=${!window && value === (asked.last ?? "")}>${title}</option>`)}
+    </select></label>
+    <label>Order<select value=${asked.sort ?? ""} onChange=${(/** @type {Event} */ e) => set({ sort: valueOf(e) })}>
+      <option value="">Latest first</option><option value="slowest" selected=${asked.sort === "slowest"}>Slowest first</option>
     </select></label>
     <button class=${`toggle ${asked.error ? "on" : ""}`} aria-pressed=${Boolean(asked.error)} onClick=${() => set({ error: asked.error ? "" : 1 })}>Errors only</button>
     ${(attributes.length > 0 || window) &&

@@ -1,11 +1,11 @@
 // @ts-check
-// The list of traces: the latest first, as they come.
-import { html, typing, useKeys, useRef, useState } from "../html.js";
+// The list of traces: the latest first, as they come, or the slowest.
+import { html, typing, useEffect, useKeys, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
 import { ago, count, counted, date, duration, moment } from "../model/format.js";
 import { since } from "../model/period.js";
 import { colour } from "../colours.js";
-import { address, changed, go, place, tell } from "../state.js";
+import { address, changed, go, live, place, tell } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
 import { asked, Filters } from "./filters.js";
 import { Icon } from "./icon.js";
@@ -19,6 +19,9 @@ const PAGE = 100;
 const SERVICES_SHOWN = 3;
 /** So many services of a trace the store counts. */
 const MOST_SERVICES = 100;
+const RUNNING_MS = 1_000;
+/** A trace that hangs comes to take as long as is asked for, and no change of the store tells of it. */
+const ASKED_AGAIN_S = 5;
 /** Of more, only the first page stays live. */
 const MOST_KEPT = 5_000;
 
@@ -32,12 +35,22 @@ export function TraceList() {
   const wanted = asked(query);
   const mark = query.getAll("mark").slice(-2);
   const key = JSON.stringify(wanted);
-  const { answer, error, asking } = useAnswer("traces", { ...wanted, limit: PAGE });
+  const [now, setNow] = useState(Date.now());
+  const timed = wanted.min_ms || wanted.max_ms || wanted.sort ? Math.floor(now / ASKED_AGAIN_S / 1000) : 0;
+  const { answer, error, asking } = useAnswer("traces", { ...wanted, limit: PAGE }, { turn: timed });
   const [loading, setLoading] = useState(false);
   const list = useRef(/** @type {List} */ ({ key: "", answer: null, traces: [], next: null, complete: true, searchedTo: null, more: false }));
   if (answer && !asking && list.current.answer !== answer) list.current = renewed(list.current, key, answer);
   // While another list is asked for, the one before is still shown.
   const found = list.current.answer && (asking || list.current.key === key) ? list.current : null;
+
+  const grows = live.value && (timed > 0 || Boolean(found?.traces.some((one) => one.running > 0)));
+  useEffect(() => {
+    if (!grows) return;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), RUNNING_MS);
+    return () => clearInterval(timer);
+  }, [grows]);
 
   const load = () => {
     setLoading(true);
@@ -59,7 +72,7 @@ export function TraceList() {
     const next = mark.includes(id) ? mark.filter((one) => one !== id) : [...mark, id].slice(-2);
     go(["traces"], { ...wanted, mark: next }, true);
   };
-  const filtered = Object.keys(wanted).length > 0;
+  const filtered = Object.keys(wanted).some((name) => name !== "sort");
   const empty = found && !found.traces.length;
   return html`<div class="page list">
     <h1 class="sr">Traces</h1>
@@ -72,10 +85,10 @@ export function TraceList() {
     html`
       <${Scatter} traces=${found.traces} onWindow=${(/** @type {string} */ from, /** @type {string} */ to) => go(["traces"], { ...wanted, last: "", from, to, mark })} />
       ${mark.length > 0 && html`<${Marked} mark=${mark} traces=${found.traces} onClear=${() => go(["traces"], wanted, true)} />`}
-      <${Table} traces=${found.traces} mark=${mark} onMark=${toggle} old=${asking} />
+      <${Table} traces=${found.traces} now=${now} mark=${mark} onMark=${toggle} old=${asking} />
       <p class="foot">
-        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">${cutOff(found)}</span>`}
-        ${found.next !== null ? html`<button onClick=${load} disabled=${loading}>${loading ? "Loading…" : found.complete ? "Show more" : "Search on"}</button>` : found.complete && html` · that is all`}
+        ${counted(found.traces.length, "trace")}${!found.complete && html` · <span class="warn">${wanted.sort ? cutOffSlowest(found) : cutOff(found)}</span>`}
+        ${found.next !== null ? html`<button onClick=${load} disabled=${loading}>${loading ? "Loading…" : found.complete ? "Show more" : "Search on"}</button>` : found.complete && (wanted.sort && found.traces.length >= PAGE ? html` · the slowest: choose a time or a filter to see others` : html` · that is all`)}
       </p>
     `}
   </div>`;
@@ -85,6 +98,16 @@ export function TraceList() {
 function cutOff({ next, searchedTo }) {
   if (next === null) return "only the latest places where these words are were looked at: add a service, an operation or an attribute";
   return `the search was cut off after a quarter of a second${searchedTo ? `, at ${moment(searchedTo)}` : ""}`;
+}
+
+/** Why there may be slower ones. @param {List} list */
+function cutOffSlowest({ searchedTo }) {
+  return `the search was cut off after a quarter of a second: ${searchedTo ? `the slowest since ${moment(searchedTo)}, and earlier` : "some"} ones may be slower`;
+}
+
+/** What a trace has taken; one that runs, until now. @param {TraceSummary} trace @param {number} now milliseconds since the epoch */
+function taken(trace, now) {
+  return trace.running ? Math.max(trace.duration, Number(BigInt(Math.round(now)) * 1000000n - BigInt(trace.start))) : trace.duration;
 }
 
 /**
@@ -114,10 +137,10 @@ function Marked({ mark, traces, onClear }) {
     <button class="quiet" onClick=${onClear}>Clear</button></div>`;
 }
 
-/** @param {{traces: TraceSummary[], mark: string[], onMark: (id: string) => void, old: boolean}} properties */
-function Table({ traces, mark, onMark, old }) {
-  const least = Math.max(1, Math.min(...traces.map((one) => one.duration)));
-  const most = Math.max(least * 1.01, ...traces.map((one) => one.duration));
+/** @param {{traces: TraceSummary[], now: number, mark: string[], onMark: (id: string) => void, old: boolean}} properties */
+function Table({ traces, now, mark, onMark, old }) {
+  const least = Math.max(1, Math.min(...traces.map((one) => taken(one, now))));
+  const most = Math.max(least * 1.01, ...traces.map((one) => taken(one, now)));
   // As in the picture above, a tenth more is as far everywhere: else one slow trace leaves nothing of the others.
   const part = (/** @type {number} */ ns) => 4 + (96 * Math.log(Math.max(ns, least) / least)) / Math.log(most / least);
   const box = useRef(/** @type {HTMLElement | null} */ (null));
@@ -145,12 +168,12 @@ function Table({ traces, mark, onMark, old }) {
       <span role="columnheader" class="c-duration">Duration</span>
       <span role="columnheader" class="c-start">Start</span>
     </div></div>
-    <div role="rowgroup">${traces.map((one) => html`<${Line} key=${one.id} trace=${one} width=${part(one.duration)} marked=${mark.includes(one.id)} onMark=${onMark} />`)}</div>
+    <div role="rowgroup">${traces.map((one) => html`<${Line} key=${one.id} trace=${one} took=${taken(one, now)} width=${part(taken(one, now))} marked=${mark.includes(one.id)} onMark=${onMark} />`)}</div>
   </div>`;
 }
 
-/** @param {{trace: TraceSummary, width: number, marked: boolean, onMark: (id: string) => void}} properties */
-function Line({ trace, width, marked, onMark }) {
+/** @param {{trace: TraceSummary, took: number, width: number, marked: boolean, onMark: (id: string) => void}} properties */
+function Line({ trace, took, width, marked, onMark }) {
   const services = [...trace.services].sort(([a], [b]) => Number(b === trace.service) - Number(a === trace.service) || (a < b ? -1 : 1));
   const others = services.length - SERVICES_SHOWN;
   const full = services.length >= MOST_SERVICES;
@@ -161,7 +184,7 @@ function Line({ trace, width, marked, onMark }) {
     <span role="cell" class="c-services">${services.slice(0, SERVICES_SHOWN).map(([name, spans]) => html`<span class="chip" title=${`${name}: ${counted(spans, "span")}`}><i class="dot" style=${`background:${colour(name)}`}></i><span>${name}</span></span>`)}${others > 0 && html`<span class="chip" title=${`${services.slice(SERVICES_SHOWN).map(([name]) => name).join(", ")}${full ? `; of a trace at most ${MOST_SERVICES} are told here` : ""}`}>+${others}${full ? " or more" : ""}</span>`}</span>
     <span role="cell" class="c-num">${count(trace.spans)}</span>
     <span role="cell" class="c-num">${trace.errors ? html`<span class="tag bad">${count(trace.errors)}</span>` : html`<span class="sr">0</span>`}</span>
-    <span role="cell" class="c-duration"><span class="meter"><i style=${`width:${width}%`}></i></span><b>${duration(trace.duration)}</b></span>
+    <span role="cell" class="c-duration"><span class="meter"><i style=${`width:${width}%`}></i></span><b>${duration(took)}</b></span>
     <span role="cell" class="c-start" title=${date(trace.start).toISOString()}>${moment(trace.start)}<small>${ago(trace.start)}</small></span>
   </div>`;
 }
