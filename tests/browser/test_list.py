@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import parse_qs
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
@@ -257,3 +258,51 @@ def test_a_dot_of_the_picture_is_a_trace(page: Page, viewer: Viewer) -> None:
         if "#/trace/" in page.url:
             break
     expect(span_row(page, "the dot")).to_be_visible()
+
+
+def test_services_stand_in_one_order(page: Page, viewer: Viewer) -> None:
+    began = time.time_ns()
+    for offset, others in (0, ("order-a", "order-c")), (1, ("order-c", "order-a", "order-a")):
+        traces = Traces("order-b", began + offset * 10**9)
+        root = traces.span("ordered")
+        viewer.send("traces", traces.body)
+        for other in others:
+            traces = Traces(other, began + offset * 10**9)
+            traces.span("part", trace=root.trace_id, parent=root.span_id)
+            viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/traces?service=order-b")
+    expect_traces(page, "ordered", "ordered")
+    for row in trace_rows(page).all():
+        expect(row.get_by_role("cell").nth(2)).to_have_text(re.compile(r"order-b\s*order-a\s*order-c"))
+
+
+def test_that_a_trace_may_have_more_services_is_told(page: Page, viewer: Viewer) -> None:
+    root = Traces("crowd-0", time.time_ns())
+    trace = root.span("crowd").trace_id
+    viewer.send("traces", root.body)
+    for number in range(1, 102):
+        traces = Traces(f"crowd-{number}", time.time_ns())
+        traces.span("part", trace=trace, parent=b"p" * 8)
+        viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/traces?service=crowd-0")
+    expect(trace_rows(page)).to_contain_text(["+97 or more"])
+
+
+def test_one_trace_alone_has_an_axis_of_its_own_time(own: Viewer, new_context: Callable[..., BrowserContext]) -> None:
+    traces = Traces("alone", time.time_ns())
+    traces.span("the only one", duration_us=1000)
+    own.send("traces", traces.body)
+    page = new_context(own).new_page()
+    page.goto(own.address)
+    expect_traces(page, "the only one")
+    picture = page.get_by_role("img", name=re.compile("Duration over time of 1 trace"))
+    box = picture.locator(".u-over").bounding_box()
+    assert box is not None
+    # Dragged over the whole picture, the time that is chosen has both its ends within seconds of the trace.
+    page.mouse.move(box["x"] + 2, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 10, steps=5)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("from=.*to="))
+    chosen = parse_qs(page.url.partition("?")[2])
+    assert int(chosen["to"][0]) - int(chosen["from"][0]) < 60 * 10**9

@@ -55,3 +55,14 @@ def test_a_record_leads_to_its_span(page: Page, viewer: Viewer, checkout: dict[s
     page.goto(f"{viewer.base}/#/logs?service=checkout")
     lines(page).filter(has_text="order goes to the queue").get_by_role("link").click()
     expect(detail(page).get_by_role("heading", name="send order")).to_be_visible()
+
+
+def test_a_record_tells_its_exception_and_logger_before_all_else(
+    page: Page, viewer: Viewer, checkout: dict[str, bytes]
+) -> None:
+    page.goto(f"{viewer.base}/#/logs?service=checkout")
+    record = lines(page).filter(has_text="the bank said no")
+    expect(record).to_contain_text("ValueError: the card was declined")
+    expect(record.get_by_role("button")).to_have_text("shop · attempt=1")
+    record.get_by_role("button").click()
+    expect(record).to_contain_text("exception.stacktrace")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.sight import detail
-from tests.browser.viewer import Viewer
+from tests.browser.viewer import Viewer, outside
+from tests.viewer.requests import put
 
 
 def open_metric(page: Page, viewer: Viewer, name: str) -> None:
@@ -63,3 +68,68 @@ def test_an_exponential_histogram_goes_on_where_its_scale_is_lowered(page: Page,
     for shown, value in (("Count per second", "1"), ("Median", "12")):
         page.get_by_role("combobox", name="Shown").select_option(shown)
         expect(cell).to_have_text(re.compile(rf"^{value}(\.0+)?\b"))
+
+
+def test_an_empty_page_says_how_a_program_sends_some(own: Viewer, new_context: Callable[..., BrowserContext]) -> None:
+    page = new_context(own).new_page()
+    page.goto(own.address)
+    page.goto(f"{own.base}/#/metrics")
+    expect(page.get_by_role("heading", name="No metrics yet")).to_be_visible()
+    advice = page.get_by_role("main").locator("pre").inner_text()
+    program = f"{advice}\nmetrics.get_meter('advised').create_counter('advised.calls').add(2)"
+    subprocess.run([sys.executable, "-c", program], env=outside(), timeout=60, check=True)
+    expect(page.get_by_role("heading", name="advised.calls")).to_be_visible()
+    # Of one point there is no rate yet, and so the total is shown.
+    expect(page.get_by_role("row", name=re.compile("no attributes"))).to_contain_text("2")
+
+
+def send_histogram(viewer: Viewer, name: str, *points: tuple[list[int], float | None]) -> None:
+    """Cumulative points, a second apart: their buckets up to 5 s, up to 10 s and above, and the greatest value."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    put(resource.resource.attributes, {"service.name": "metrics-buckets"})
+    metric = resource.scope_metrics.add().metrics.add(name=name, unit="s")
+    metric.histogram.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+    began = time.time_ns() - len(points) * 10**9
+    for number, (counts, most) in enumerate(points):
+        point = metric.histogram.data_points.add(count=sum(counts), bucket_counts=counts, explicit_bounds=[5.0, 10.0])
+        point.time_unix_nano = began + number * 10**9
+        if most is not None:
+            point.min, point.max = 0.1, most
+    viewer.send("metrics", request.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("name", "points", "told"),
+    [
+        # Between the least and the greatest value, and not up to the bucket's bound.
+        ("known", [([20, 0, 0], 0.7)], "670 ms"),
+        ("bucket", [([20, 0, 0], None)], "≤ 5.00 s"),
+        ("endless", [([0, 0, 20], None)], "> 10.0 s"),
+        # Nothing came between the last two points.
+        ("quiet", [([0, 0, 0], None), ([10, 0, 0], None), ([10, 0, 0], None)], "≤ 5.00 s"),
+    ],
+)
+def test_a_percentile_says_no_more_than_is_known(
+    name: str, points: list[tuple[list[int], float | None]], told: str, page: Page, viewer: Viewer
+) -> None:
+    send_histogram(viewer, f"buckets.{name}", *points)
+    open_metric(page, viewer, f"buckets.{name}")
+    expect(page.get_by_role("combobox", name="Shown")).to_have_value("p95")
+    expect(page.get_by_role("row", name=re.compile("no attributes")).get_by_role("cell").nth(1)).to_have_text(told)
+
+
+def test_the_processes_of_a_service_are_one_row(page: Page, viewer: Viewer) -> None:
+    for instance in ("one", "two"):
+        request = ExportMetricsServiceRequest()
+        resource = request.resource_metrics.add()
+        put(resource.resource.attributes, {"service.name": "metrics-many", "service.instance.id": instance})
+        gauge = resource.scope_metrics.add().metrics.add(name="many.depth").gauge
+        gauge.data_points.add(time_unix_nano=time.time_ns(), as_int=len(instance))
+        viewer.send("metrics", request.SerializeToString())
+    open_metric(page, viewer, "many.depth")
+    entry = page.get_by_role("navigation", name="Metrics").get_by_role("link", name=re.compile("many.depth"))
+    expect(entry).to_have_count(1)
+    expect(entry).to_contain_text("2 sources")
+    for source in ("source 1 of 2", "source 2 of 2"):
+        expect(page.get_by_role("row", name=re.compile(source))).to_contain_text("3")

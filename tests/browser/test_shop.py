@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
 from playwright.sync_api import Page, expect
 
 from tests.browser.places import Places
 from tests.browser.sight import detail, span_row, span_rows, trace_rows
 from tests.browser.viewer import Viewer
+from tests.viewer.requests import Traces
 
 
 def open_order(page: Page, viewer: Viewer) -> None:
@@ -65,3 +67,60 @@ def test_only_what_differs_is_compared(page: Page, viewer: Viewer, places: Place
     page.get_by_role("button", name="Differences only").click()
     expect(page.get_by_role("button", name="Differences only")).to_have_attribute("aria-pressed", "true")
     expect(rows.filter(has_text="failed 0 / 1")).to_have_count(3)
+
+
+def test_another_trace_of_the_same_kind_is_offered(page: Page, viewer: Viewer, places: Places) -> None:
+    places.show(page, "waterfall")
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("combobox", name="Service")).to_have_value("gateway")
+    expect(page.get_by_role("combobox", name="Operation")).to_have_value("POST /orders")
+    page.get_by_role("checkbox", name="Mark POST /orders to compare", checked=False).first.check()
+    expect(page.get_by_role("link", name="Compare the two")).to_be_visible()
+
+
+def test_the_map_is_readable(page: Page, viewer: Viewer, shop: None) -> None:
+    """Three services that all call two others: names are within their boxes, and no text lies on another."""
+    began = time.time_ns()
+    for caller in ("unknown_service:python3", "map-with-a-very-long-name-indeed", "map-c"):
+        for called in ("map-d", "map-e"):
+            traces = Traces(caller, began)
+            call = traces.span("call", kind=3)
+            viewer.send("traces", traces.body)
+            traces = Traces(called, began)
+            traces.span("answer", trace=call.trace_id, parent=call.span_id, kind=2)
+            viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/map")
+    canvas = page.get_by_role("region", name="Service map")
+    expect(canvas.get_by_role("link", name="map-with-a-very-long")).to_be_visible()
+    found = canvas.evaluate("""canvas => {
+      const boxes = [...canvas.querySelectorAll("rect.box")].map(one => one.getBoundingClientRect());
+      const names = [...canvas.querySelectorAll("text.name")].map(one => one.getBoundingClientRect());
+      const texts = [...canvas.querySelectorAll("svg > text")].map(one => one.getBoundingClientRect());
+      const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+      return {
+        over: names.filter((name, i) => name.right > boxes[i].right).length,
+        texts: texts.length,
+        covered: texts.filter((one, i) => [...texts.slice(i + 1), ...boxes].some(other => !apart(one, other))).length,
+      };
+    }""")
+    assert found["texts"] >= 6
+    assert (found["over"], found["covered"]) == (0, 0)
+
+
+def test_a_phone_has_everything_behind_a_button(page: Page, viewer: Viewer, places: Places) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    places.show(page, "map")
+    heading = page.get_by_role("heading", name="Services")
+    assert heading.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+    page.get_by_role("button", name="Menu").click()
+    expect(page.get_by_role("button", name="Colours")).to_be_visible()
+    with page.expect_file_chooser():
+        page.get_by_role("button", name="Import").click()
+    expect(page.get_by_role("button", name="Import")).to_have_count(0)
+    page.get_by_role("button", name="Menu").press("Enter")
+    page.get_by_role("button", name="Keys").press("Enter")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Menu").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Keys")).to_have_count(0)

@@ -40,6 +40,8 @@ def test_an_exception_has_its_stack(page: Page, viewer: Viewer, checkout: dict[s
     stack = told.get_by_label("Stack trace", exact=True)
     expect(stack).to_contain_text("Traceback (most recent call last)")
     expect(stack).to_contain_text("in charge\n    raise ValueError(")
+    # Nothing of it is beside the box, such as the numbers of the lines.
+    assert stack.evaluate("element => element.scrollWidth - element.clientWidth") == 0
     expect(told.get_by_text("failed", exact=True)).to_be_visible()
 
 
@@ -110,6 +112,7 @@ def test_errors_and_logs_of_the_whole_trace(page: Page, viewer: Viewer, checkout
     )
     page.reload()
     views.get_by_role("tab", name="Errors 1").click()
+    expect(page.get_by_role("region", name="Errors")).to_contain_text("ValueError: the card was declined")
     page.get_by_role("region", name="Errors").get_by_role("button", name="charge card").click()
     expect(detail(page).get_by_role("heading", name="ValueError")).to_be_visible()
     expect(span_row(page, "charge card")).to_have_attribute("aria-selected", "true")

@@ -125,3 +125,8 @@ export function attributesText(attributes) {
     .map(([key, value]) => `${key}=${valueText(value)[0]}`)
     .join("  ");
 }
+
+/** What was raised, `ValueError: no such card`; empty if nothing was. @param {import("../answers.js").Attributes} attributes */
+export function exceptionText(attributes) {
+  return [attributes["exception.type"], attributes["exception.message"]].filter(Boolean).map(String).join(": ");
+}

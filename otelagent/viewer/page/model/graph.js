@@ -45,6 +45,45 @@ export function layout(nodes, edges, { width, height, gapX, gapY }) {
   return { places, width: layers.length * (width + gapX) - gapX + 10, height: most * (height + gapY) - gapY + 10 };
 }
 
+/** @typedef {[number, number, number, number, number, number, number, number]} Curve a cubic Bézier curve: its begin, two handles, its end */
+/** @typedef {{x: number, y: number, width: number, height: number}} Rectangle */
+
+/** Parts of a line where its text may stand, the best first. */
+const PARTS = [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8];
+
+/**
+ * Places for the middles of the lines' texts, where they lie on no box and on no other text; null where there is none.
+ *
+ * @param {{line: Curve, width: number, height: number}[]} texts
+ * @param {Rectangle[]} boxes
+ * @returns {({x: number, y: number} | null)[]}
+ */
+export function spots(texts, boxes) {
+  const taken = [...boxes];
+  return texts.map(({ line, width, height }) => {
+    for (const part of PARTS) {
+      const { x, y } = along(line, part);
+      const place = { x: x - width / 2, y: y - height / 2, width, height };
+      if (place.x < 0 || place.y < 0 || taken.some((one) => overlap(one, place))) continue;
+      taken.push(place);
+      return { x, y };
+    }
+    return null;
+  });
+}
+
+/** @param {Curve} curve @param {number} part 0 to 1 */
+function along([x1, y1, x2, y2, x3, y3, x4, y4], part) {
+  const rest = 1 - part;
+  const [a, b, c, d] = [rest ** 3, 3 * rest ** 2 * part, 3 * rest * part ** 2, part ** 3];
+  return { x: a * x1 + b * x2 + c * x3 + d * x4, y: a * y1 + b * y2 + c * y3 + d * y4 };
+}
+
+/** @param {Rectangle} a @param {Rectangle} b */
+function overlap(a, b) {
+  return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
 /** The edges without those that close a circle. @param {string[]} nodes @param {{from: string, to: string}[]} edges */
 function acyclic(nodes, edges) {
   /** @type {Map<string, string[]>} */

@@ -4,6 +4,25 @@
 /** @typedef {import("../answers.js").Point} Point */
 /** @typedef {import("../answers.js").Distribution} Distribution */
 /** @typedef {import("../answers.js").Metric} Metric */
+/** @typedef {[number, number | null, string?]} Value seconds since the epoch; the value; `≤` or `>` where it is only a bound */
+/** @typedef {Metric & {ids: number[]}} MetricGroup one metric of a service, with the id it has for each of its sources */
+
+/** Metrics of one service that differ in nothing but who sent them (a process, a scope), as one; the latest first. @param {Metric[]} metrics */
+export function grouped(metrics) {
+  /** @type {Map<string, MetricGroup>} */
+  const found = new Map();
+  for (const one of metrics) {
+    const key = JSON.stringify([one.service, one.name, one.kind, one.unit, one.temporality, one.monotonic]);
+    const known = found.get(key);
+    if (!known) found.set(key, { ...one, ids: [one.id] });
+    else {
+      known.ids.push(one.id);
+      known.series += one.series;
+    }
+  }
+  for (const one of found.values()) one.ids.sort((a, b) => b - a);
+  return [...found.values()];
+}
 
 const DELTA = 1;
 
@@ -23,11 +42,11 @@ export function measures({ kind, monotonic }) {
  * @param {Metric} metric
  * @param {Point[]} points
  * @param {string} measure of `measures`
- * @returns {[number, number | null][]} seconds since the epoch, value
+ * @returns {Value[]}
  */
 export function valuesOf(metric, points, measure) {
   const delta = metric.temporality === DELTA;
-  /** @type {[number, number | null][]} */
+  /** @type {Value[]} */
   const found = [];
   points.forEach((point, i) => {
     const at = seconds(point);
@@ -53,7 +72,7 @@ export function valuesOf(metric, points, measure) {
     if (measure === "rate") elapsed > 0 && found.push([at, during.count / elapsed]);
     else if (!during.count) found.push([at, null]);
     else if (measure === "mean") found.push([at, mean(during)]);
-    else found.push([at, quantile(during, Number(measure.slice(1)) / 100)]);
+    else found.push([at, ...quantile(during, Number(measure.slice(1)) / 100)]);
   });
   return found;
 }
@@ -79,6 +98,9 @@ function difference(now, before) {
   return {
     count: now.count - before.count,
     sum: now.sum === null ? null : now.sum - (before.sum ?? 0),
+    // Of all since the process began, and so of these as well.
+    min: now.min,
+    max: now.max,
     bounds: now.bounds,
     counts: less(now.counts, before.counts),
     scale: now.scale,
@@ -116,7 +138,7 @@ function coarser(of, steps, offset) {
 function buckets(of) {
   if (of.counts) {
     const bounds = of.bounds ?? [];
-    return of.counts.map((number, i) => [bounds[i - 1] ?? Math.min(0, bounds[0] ?? 0), bounds[i] ?? of.max ?? bounds[i - 1] ?? 0, number]);
+    return of.counts.map((number, i) => [bounds[i - 1] ?? Math.min(0, bounds[0] ?? 0), bounds[i] ?? Infinity, number]);
   }
   const base = 2 ** (2 ** -(of.scale ?? 0));
   const edge = (/** @type {number} */ index) => base ** index;
@@ -128,15 +150,28 @@ function buckets(of) {
   ];
 }
 
-/** Inside a bucket, values are taken to lie evenly. @param {Distribution} of @param {number} part 0 to 1 */
+/**
+ * Inside a bucket, values are taken to lie evenly, between the least and the greatest where these are told. Of values that
+ * all lie in one bucket without a greatest, no more is known than its bound.
+ *
+ * @param {Distribution} of
+ * @param {number} part 0 to 1
+ * @returns {[number | null, string?]} the value, and `≤` or `>` if it is a bound
+ */
 export function quantile(of, part) {
+  const filled = buckets(of).filter(([, , number]) => number);
+  const { min = -Infinity, max = Infinity } = of;
   let left = part * of.count;
-  let last = null;
-  for (const [low, high, number] of buckets(of)) {
-    if (!number) continue;
-    last = high;
-    if (left <= number) return low + (high - low) * (left / number);
-    left -= number;
+  for (const [at, [from, until, number]] of filled.entries()) {
+    if (left > number && at < filled.length - 1) {
+      left -= number;
+      continue;
+    }
+    const high = Math.min(until, max);
+    const low = Math.min(Math.max(from, min), high);
+    if (high === Infinity) return [low, ">"];
+    if (of.counts && filled.length === 1 && max >= until) return [high, "≤"];
+    return [low + (high - low) * Math.min(1, left / number)];
   }
-  return last;
+  return [null];
 }

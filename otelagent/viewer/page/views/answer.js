@@ -9,7 +9,7 @@ const TYPING_MS = 120;
 
 /**
  * @template T
- * @param {string} path below /api/; empty asks nothing
+ * @param {string | string[]} path below /api/; empty asks nothing, several answer as a list
  * @param {Record<string, any>} [query] `last` (15m) is asked as `from`
  * @param {{everyMs?: number, follow?: "live" | "always" | "never", turn?: number}} [how] how often it is asked again at most;
  *   whether each change of the store is a reason, even while the page is paused; what else is one when it changes
@@ -27,7 +27,8 @@ export function useAnswer(path, query = {}, { everyMs = 1000, follow = "live", t
     const abort = new AbortController();
     Object.assign(it, { timer: 0, at: performance.now(), asking: abort, stale: false });
     const { last, ...rest } = query;
-    ask(path, last ? { from: since(last), ...rest } : rest, { signal: abort.signal })
+    const one = (/** @type {string} */ path) => ask(path, last ? { from: since(last), ...rest } : rest, { signal: abort.signal });
+    (Array.isArray(path) ? Promise.all(path.map(one)) : one(path))
       .then(
         (answer) => it.asking === abort && setState({ key, answer, error: null }),
         (error) => it.asking === abort && setState((before) => ({ key, answer: before.key === key ? before.answer : null, error })),

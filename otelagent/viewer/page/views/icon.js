@@ -14,6 +14,7 @@ const PATHS = /** @type {Record<string, string>} */ ({
   copy: "M5.5 5.5h7v8h-7zM10.5 5.5v-3h-7v8h2",
   filter: "M2.2 3.5h11.6M4.6 8h6.8M6.8 12.5h2.4",
   back: "M10 3 5 8l5 5",
+  menu: "M8 3v.1M8 8v.1M8 13v.1",
   up: "M4 10l4-4 4 4",
   down: "M4 6l4 4 4-4",
   right: "M6 4l4 4-4 4",

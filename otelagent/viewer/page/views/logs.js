@@ -2,7 +2,7 @@
 // Log records of every service, the latest first.
 import { html, useState, valueOf } from "../html.js";
 import { ask } from "../api.js";
-import { attributesText, counted, date, level, moment } from "../model/format.js";
+import { attributesText, counted, date, exceptionText, level, moment } from "../model/format.js";
 import { colour } from "../colours.js";
 import { address, go, place, tell } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
@@ -59,11 +59,16 @@ export function Logs() {
 function Line({ one }) {
   const [open, setOpen] = useState(false);
   const has = Object.keys(one.attributes).length > 0;
+  const raised = exceptionText(one.attributes);
+  // What it is about stands before where it was written.
+  const names = Object.keys(one.attributes).filter((name) => !name.startsWith("exception."));
+  const rest = attributesText(Object.fromEntries([...names.filter((name) => !name.startsWith("code.")), ...names.filter((name) => name.startsWith("code."))].map((name) => [name, one.attributes[name]])));
   return html`<li class=${`log ${level(one.severity)}`}>
     <time title=${date(one.time).toISOString()}>${moment(one.time)}</time><span class="severity">${one.severity_text || level(one.severity) || "–"}</span>
     <span class="service"><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></span>
     <div class="body">${one.event && html`<b>${one.event} </b>`}${one.body}
-      ${has && html`<button class="more" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Hide attributes" : attributesText(one.attributes)}</button>`}
+      ${raised && html`<p class="raised">${raised}</p>`}
+      ${has ? html`<button class="more" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Hide attributes" : [one.scope, rest || "exception"].filter(Boolean).join(" · ")}</button>` : one.scope && html`<small class="more">${one.scope}</small>`}
       <${Dropped} number=${one.dropped} />
       ${open && html`<${AttributeList} of=${{ ...one.attributes, ...(one.scope ? { "(scope)": one.scope } : {}) }} />`}</div>
     ${one.trace ? html`<a href=${address(["trace", one.trace], one.span ? { span: one.span } : {})}>${one.span ? "span" : "trace"}</a>` : html`<span></span>`}</li>`;

@@ -2,7 +2,7 @@
 // Who calls whom: callers to the left of what they call, each with its load, its failures and how long it took.
 import { html, valueOf } from "../html.js";
 import { count, counted, duration, short } from "../model/format.js";
-import { layout } from "../model/graph.js";
+import { layout, spots } from "../model/graph.js";
 import { PERIODS } from "../model/period.js";
 import { colour } from "../colours.js";
 import { address, go, place } from "../state.js";
@@ -12,7 +12,8 @@ import { Problem, useAnswer, Waiting } from "./answer.js";
 /** @typedef {import("../answers.js").MapNode} Node */
 
 const SIZE = { width: 184, height: 52, gapX: 124, gapY: 26 };
-const LONGEST_NAME = 20;
+const NAME_PX = SIZE.width - 34;
+const TEXT_PX = 14;
 /** Lines that have their numbers beside them; of more, they would lie on each other. */
 const MOST_TOLD = 30;
 
@@ -38,35 +39,56 @@ function Picture({ nodes, edges }) {
   const plan = layout(drawn.map((one) => one.service), edges, SIZE);
   const at = (/** @type {string} */ name) => /** @type {{x: number, y: number}} */ (plan.places.get(name));
   const most = Math.max(1, ...edges.map((one) => one.calls));
+  const told = edges.length <= MOST_TOLD ? edges.map((one) => `${short(one.calls)} · ${duration(one.p95)}`) : [];
+  const lines = edges.map((one) => curve(at(one.from), at(one.to)));
+  const texts = spots(
+    told.map((text, i) => ({ line: lines[i], width: widthOf(text, "11px") + 6, height: TEXT_PX })),
+    drawn.map((one) => ({ ...at(one.service), width: SIZE.width, height: SIZE.height })),
+  );
   return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + (edges.some((one) => one.from === one.to) ? SIZE.gapX : 12)} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path class="arrow" d="M0 0 8 4 0 8Z" /></marker></defs>
-    ${edges.map((edge) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} a=${at(edge.from)} b=${at(edge.to)} width=${1 + (2.5 * edge.calls) / most} told=${edges.length <= MOST_TOLD} />`)}
+    ${edges.map((edge, i) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} line=${lines[i]} width=${1 + (2.5 * edge.calls) / most} />`)}
+    ${texts.map((spot, i) => spot && html`<text x=${spot.x} y=${spot.y + 4} text-anchor="middle">${told[i]}</text>`)}
     ${drawn.map((node) => html`<${Box} key=${node.service} node=${node} place=${at(node.service)} />`)}
   </svg></div><p class="dim small">A dashed box sends no spans of its own: it is known from those who call it. On the lines: calls, and the time that 95 of 100 take at most.</p>`}
     ${alone.length > 0 && html`<p class="alone"><span class="dim">Neither calling nor called:</span>${alone.map((one) => html`<a class="chip" href=${address(["traces"], { service: one.service })}><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></a>`)}</p>`}`;
 }
 
-/** @param {{edge: Edge, a: {x: number, y: number}, b: {x: number, y: number}, width: number, told: boolean}} properties */
-function Line({ edge, a, b, width, told }) {
-  const x1 = a.x + SIZE.width;
-  const y1 = a.y + SIZE.height / 2;
-  const x2 = b.x;
-  const y2 = b.y + SIZE.height / 2;
+/** From the right side of one box to the left side of another. @param {{x: number, y: number}} a @param {{x: number, y: number}} b @returns {import("../model/graph.js").Curve} */
+function curve(a, b) {
+  const [x1, y1, x2, y2] = [a.x + SIZE.width, a.y + SIZE.height / 2, b.x, b.y + SIZE.height / 2];
   const bend = x2 <= x1 ? 70 : (x2 - x1) / 2;
-  // A call of itself goes around the box: through it, it would not be seen.
-  const itself = edge.from === edge.to;
-  const path = itself ? `M${x1} ${y1}C${x1 + 44} ${y1} ${x1 + 44} ${a.y + SIZE.height + 16} ${x1 - 24} ${a.y + SIZE.height}` : `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
-  return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${path} style=${`stroke-width:${width}`} marker-end="url(#arrow)" />
-    <title>${`${edge.from} → ${edge.to}: ${counted(edge.calls, "call")}, ${count(edge.errors)} failed, median ${duration(edge.p50)}, 95 % within ${duration(edge.p95)}`}</title>
-    ${told && html`<text x=${itself ? x1 + 32 : (x1 + x2) / 2} y=${itself ? y1 + 16 : (y1 + y2) / 2 - 7} text-anchor=${itself ? "start" : "middle"}>${short(edge.calls)} · ${duration(edge.p95)}</text>`}</g>`;
+  return [x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2];
+}
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** @param {string} text @param {string} font its weight and size */
+function widthOf(text, font) {
+  if (!ruler) return text.length * 7;
+  ruler.font = `${font} ${getComputedStyle(document.documentElement).fontFamily}`;
+  return ruler.measureText(text).width;
+}
+
+/** As much of a name as a box has room for. @param {string} name */
+function fitting(name) {
+  if (widthOf(name, "600 13px") <= NAME_PX) return name;
+  let length = name.length - 1;
+  while (length > 1 && widthOf(`${name.slice(0, length)}…`, "600 13px") > NAME_PX) length--;
+  return `${name.slice(0, length)}…`;
+}
+
+/** @param {{edge: Edge, line: import("../model/graph.js").Curve, width: number}} properties */
+function Line({ edge, line: [x1, y1, ...to], width }) {
+  return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${`M${x1} ${y1}C${to.join(" ")}`} style=${`stroke-width:${width}`} marker-end="url(#arrow)" />
+    <title>${`${edge.from} → ${edge.to}: ${counted(edge.calls, "call")}, ${count(edge.errors)} failed, median ${duration(edge.p50)}, 95 % within ${duration(edge.p95)}`}</title></g>`;
 }
 
 /** @param {{node: Node, place: {x: number, y: number}}} properties */
 function Box({ node, place: { x, y } }) {
-  const name = node.service.length > LONGEST_NAME ? `${node.service.slice(0, LONGEST_NAME - 1)}…` : node.service;
   const box = html`<g transform=${`translate(${x} ${y})`} class=${`node ${node.kind}`}><rect class="box" width=${SIZE.width} height=${SIZE.height} rx="8" />
     <rect class="side" x="10" y="12" width="4" height=${SIZE.height - 24} rx="2" style=${`fill:${node.kind === "remote" ? "var(--dim)" : colour(node.service)}`} />
-    <text x="24" y="22" class="name">${name}</text>
+    <text x="24" y="22" class="name">${fitting(node.service)}</text>
     <text x="24" y="40">${counted(node.spans, node.kind === "remote" ? "call" : "span")}${node.errors ? html`<tspan class="bad" dx="8">${short(node.errors)} failed</tspan>` : ""}</text><title>${node.service}</title></g>`;
   return node.kind === "remote" ? box : html`<a href=${address(["traces"], { service: node.service })}>${box}</a>`;
 }

@@ -3,47 +3,71 @@
 import { html, useEffect, useMemo, useRef, useState, valueOf } from "../html.js";
 import uPlot from "../vendor/uplot.js";
 import { attributesText, clock, count, counted, date } from "../model/format.js";
-import { measures, valuesOf } from "../model/series.js";
+import { grouped, measures, valuesOf } from "../model/series.js";
 import { colour, painted, seriesColour } from "../colours.js";
 import { address, go, look, place, theme } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
+import { Command } from "./empty.js";
 import { clockAxis, Plot, style } from "./plot.js";
 import { quantity, unitText } from "./quantity.js";
 
 /** @typedef {import("../answers.js").Metric} MetricInfo */
-/** @typedef {import("../answers.js").Series} Series */
-/** @typedef {{series: Series, line: [number, number | null][], number: number}} Line */
+/** @typedef {import("../model/series.js").MetricGroup} MetricGroup */
+/** @typedef {import("../answers.js").Series & {source: number}} Series */
+/** @typedef {{series: Series, line: import("../model/series.js").Value[], number: number}} Line */
 
 const MOST_LINES = 30;
+/** As many as the API lists. */
+const MOST_METRICS = 2_000;
+/** Of a service whose processes come and go, the latest. */
+const MOST_SOURCES = 10;
 
 export function Metrics() {
   const [filter, setFilter] = useState("");
   const { answer, error } = useAnswer("metrics", {}, { everyMs: 5000 });
   if (!answer) return html`<div class="page"><h1 class="sr">Metrics</h1>${error ? html`<${Problem} error=${error} />` : html`<${Waiting} />`}</div>`;
-  const metrics = /** @type {MetricInfo[]} */ (answer.metrics);
+  const metrics = grouped(/** @type {MetricInfo[]} */ (answer.metrics));
   if (!metrics.length)
-    return html`<div class="page"><div class="empty"><h1>No metrics yet</h1><p>Any OpenTelemetry SDK can send them here. With otelagent: <code>otelagent-run --metrics-exporter otlp …</code></p></div></div>`;
+    return html`<div class="page"><div class="empty"><h1>No metrics yet</h1><p>Any OpenTelemetry SDK can send them here. otelagent sends none by itself; in Python, with the packages <code>opentelemetry-sdk</code> and <code>opentelemetry-exporter-otlp-proto-http</code>:</p>
+      <${Command} text=${advice()} /></div></div>`;
   const wanted = filter.toLowerCase();
   const shown = metrics.filter((one) => `${one.name} ${one.service} ${one.description}`.toLowerCase().includes(wanted));
   const chosen = Number(place.value.path[1] ?? 0);
-  const metric = metrics.find((one) => one.id === chosen) ?? shown[0];
+  const metric = metrics.find((one) => one.ids.includes(chosen)) ?? shown[0];
   return html`<div class="page metrics"><h1 class="sr">Metrics</h1>
     <nav class="side" aria-label="Metrics"><input type="search" aria-label="Filter metrics" placeholder=${`Filter ${counted(metrics.length, "metric")}  ( / )`} value=${filter} onInput=${(/** @type {Event} */ e) => setFilter(valueOf(e))} />
-      <ul>${shown.map((one) => html`<li key=${one.id}><a href=${address(["metrics", String(one.id)])} aria-current=${metric?.id === one.id ? "true" : undefined}><b>${one.name}</b><small><i class="dot" style=${`background:${colour(one.service)}`}></i>${one.service} · ${one.kind.replace(/_/g, " ")}</small></a></li>`)}</ul>
+      <ul>${shown.map((one) => html`<li key=${one.id}><a href=${address(["metrics", String(one.id)])} aria-current=${metric?.id === one.id ? "true" : undefined}><b>${one.name}</b><small><i class="dot" style=${`background:${colour(one.service)}`}></i>${one.service} · ${one.kind.replace(/_/g, " ")}${one.ids.length > 1 && ` · ${counted(one.ids.length, "source")}`}</small></a></li>`)}</ul>
+      ${answer.metrics.length >= MOST_METRICS && html`<p class="note warn">Only the first ${count(MOST_METRICS)} metrics are listed.</p>`}
       ${!shown.length && html`<p class="none">No metric is like that.</p>`}</nav>
     ${metric && html`<${Metric} key=${metric.id} metric=${metric} />`}
   </div>`;
 }
 
-/** @param {{metric: MetricInfo}} properties */
+/** What makes a program send metrics here. */
+function advice() {
+  return `from opentelemetry import metrics
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+exporter = OTLPMetricExporter("${location.origin}/v1/metrics")
+metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(exporter)]))`;
+}
+
+/** @param {{metric: MetricGroup}} properties */
 function Metric({ metric }) {
   const query = place.value.query;
   const possible = measures(metric);
-  const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? possible[0][0];
-  const { answer, error } = useAnswer(`metrics/${metric.id}/points`, {}, { everyMs: 3000 });
-  const series = /** @type {Series[] | undefined} */ (answer?.series);
+  const ids = metric.ids.slice(0, MOST_SOURCES);
+  const { answer, error } = useAnswer(ids.map((id) => `metrics/${id}/points`), {}, { everyMs: 3000 });
+  const points = /** @type {{series: import("../answers.js").Series[]}[] | null} */ (answer);
+  const series = useMemo(() => points?.flatMap((one, source) => one.series.map((each) => ({ ...each, source }))), [points]);
+  // Between points there is nothing yet where each series has only one.
+  const usual = possible.find(([name]) => series?.some((one) => valuesOf(metric, one.points, name).some(([, value]) => value !== null))) ?? possible[0];
+  const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? usual[0];
+  const name = (/** @type {Series} */ one) => nameOf(one, metric.ids.length);
   const lines = useMemo(
-    () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one.points, measure), number })).sort((a, b) => (last(b) ?? -1) - (last(a) ?? -1)),
+    () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one.points, measure), number })).sort((a, b) => (last(b)?.[1] ?? -1) - (last(a)?.[1] ?? -1)),
     [series, measure],
   );
   const examples = useMemo(() => examplesOf(series ?? []), [series]);
@@ -54,19 +78,37 @@ function Metric({ metric }) {
     <p class="dim">${metric.description || "No description."} <small>${metric.kind.replace(/_/g, " ")}${metric.temporality ? (metric.temporality === 1 ? ", delta" : ", cumulative") : ""}${metric.unit && `, unit ${metric.unit}`}</small></p>
     <${Problem} error=${error} />
     ${!series && !error && html`<${Waiting} />`}
-    ${series && html`<p class="axis dim">${unitText(metric.unit, measure)}</p><${Chart} lines=${lines.slice(0, MOST_LINES)} unit=${unit} examples=${unit === metric.unit ? examples : []} />
+    ${series && html`<p class="axis dim">${unitText(metric.unit, measure)}</p><${Chart} lines=${lines.slice(0, MOST_LINES)} name=${name} unit=${unit} examples=${unit === metric.unit ? examples : []} />
       ${lines.length > MOST_LINES && html`<p class="note">The chart has the ${MOST_LINES} series with the highest last values of ${count(lines.length)}.</p>`}
+      ${metric.ids.length > MOST_SOURCES && html`<p class="note">Here are the latest ${MOST_SOURCES} of its ${count(metric.ids.length)} sources.</p>`}
       ${metric.series > series.length && html`<p class="note warn">Only ${count(series.length)} of its ${counted(metric.series, "series", "series")} are here.</p>`}
       ${series.some((one) => one.more) && html`<p class="note">There are older points than those shown: of each series here are the latest 1,000.</p>`}
+      ${metric.ids.length > 1 && html`<p class="dim small">A source is a process, or an instrumentation scope in it; the first to come is 1.</p>`}
       <div class="scroll" tabindex="0" role="region" aria-label="Series"><table class="plain"><caption class="sr">Series and their last values</caption><thead><tr><th scope="col">Series</th><th scope="col" class="num">Last</th><th scope="col" class="num">Points</th></tr></thead><tbody>
-      ${lines.map((one) => html`<tr><td><i class="dot" style=${`background:${seriesColour(one.number)}`}></i>${attributesText(one.series.attributes) || html`<span class="dim">no attributes</span>`}</td><td class="num">${quantity(last(one), unit)}</td><td class="num">${count(one.series.points.length)}</td></tr>`)}</tbody></table></div>`}
+      ${lines.map((one) => html`<tr><td><i class="dot" style=${`background:${seriesColour(one.number)}`}></i>${name(one.series) || html`<span class="dim">no attributes</span>`}</td><td class="num">${told(last(one), unit)}</td><td class="num">${count(one.series.points.length)}</td></tr>`)}</tbody></table></div>`}
     ${examples.length > 0 && html`<h3>Exemplars</h3><ul class="exemplars">${examples.slice(0, 12).map((one) => html`<li><a href=${address(["trace", one.trace], { span: one.span })}><b>${quantity(one.value, metric.unit)}</b> at ${clock(date(one.time))} <small>trace ${one.trace.slice(0, 8)}…</small></a></li>`)}</ul>`}
   </section>`;
 }
 
-/** @param {Line} line */
+/** The last that has a value: between the last two points there may have been nothing. @param {Line} line */
 function last({ line }) {
-  return line.at(-1)?.[1] ?? null;
+  for (let at = line.length - 1; at >= 0; at--) if (line[at][1] !== null) return line[at];
+  return null;
+}
+
+/** Whether there is nothing to draw a line to. @param {Line} line */
+function single({ line }) {
+  return line.filter(([, value]) => value !== null).length === 1;
+}
+
+/** A value with its sign, where it is only a bound. @param {import("../model/series.js").Value | null} value @param {string} unit */
+function told(value, unit) {
+  return value ? `${value[2] ? `${value[2]} ` : ""}${quantity(value[1], unit)}` : "–";
+}
+
+/** @param {Series} one @param {number} sources how many there are: of several each line says of which it is */
+function nameOf(one, sources) {
+  return [attributesText(one.attributes), sources > 1 && `source ${sources - one.source} of ${sources}`].filter(Boolean).join("  ");
 }
 
 /** The latest exemplars that name a trace, each once. @param {Series[]} series */
@@ -76,8 +118,8 @@ function examplesOf(series) {
   return [...known.values()].sort((a, b) => (BigInt(a.time) < BigInt(b.time) ? 1 : -1));
 }
 
-/** @param {{lines: Line[], unit: string, examples: import("../answers.js").Exemplar[]}} properties */
-function Chart({ lines, unit, examples }) {
+/** @param {{lines: Line[], name: (one: Series) => string, unit: string, examples: import("../answers.js").Exemplar[]}} properties */
+function Chart({ lines, name, unit, examples }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
     const element = /** @type {HTMLDivElement} */ (box.current);
@@ -96,15 +138,15 @@ function Chart({ lines, unit, examples }) {
       cursor: { drag: { x: true, y: false, dist: 6 }, points: { size: 7 } },
       scales: { x: { time: true }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.08 || 1] } },
       axes: [clockAxis(axis), { ...axis, size: 74, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((one) => quantity(one, unit)) }],
-      series: [{}, ...inks.map((stroke) => ({ stroke, width: 1.5, spanGaps: true, points: { show: false } })), ...marks],
+      series: [{}, ...inks.map((stroke, i) => ({ stroke, width: 1.5, spanGaps: true, points: { show: single(drawn[i]), size: 7, fill: stroke } })), ...marks],
       hooks: {
         setCursor: [(/** @type {any} */ chart) => {
           const at = chart.cursor.idx;
           tip.hidden = at === null || at === undefined;
           if (tip.hidden) return;
-          const rows = drawn.map(({ series }, i) => ({ text: attributesText(series.attributes) || "value", value: chart.data[i + 1][at] })).filter((row) => row.value !== null && row.value !== undefined);
+          const rows = drawn.map(({ series, line }, i) => ({ text: name(series) || "value", value: chart.data[i + 1][at], sign: line.find(([when]) => when === chart.data[0][at])?.[2] })).filter((row) => row.value !== null && row.value !== undefined);
           rows.sort((a, b) => b.value - a.value);
-          tip.textContent = [clock(new Date(chart.data[0][at] * 1000)), ...rows.slice(0, 8).map((row) => `${quantity(row.value, unit)}   ${row.text.slice(0, 60)}`)].join("\n");
+          tip.textContent = [clock(new Date(chart.data[0][at] * 1000)), ...rows.slice(0, 8).map((row) => `${told([0, row.value, row.sign], unit)}   ${row.text.slice(0, 60)}`)].join("\n");
           const right = chart.cursor.left > chart.over.clientWidth / 2;
           tip.style.cssText = `top:4px;${right ? `right:${chart.over.clientWidth - chart.cursor.left + 14}px` : `left:${chart.cursor.left + 14}px`}`;
         }],

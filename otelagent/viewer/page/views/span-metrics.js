@@ -4,17 +4,19 @@ import { html, useEffect, useRef, useState, valueOf } from "../html.js";
 import { ask } from "../api.js";
 import { clock, counted, date } from "../model/format.js";
 import { milliseconds } from "../model/period.js";
-import { measures, valuesOf } from "../model/series.js";
+import { grouped, measures, valuesOf } from "../model/series.js";
 import { address } from "../state.js";
 import { seriesColour } from "../colours.js";
 import { useAnswer, Waiting } from "./answer.js";
 import { quantity, unitText } from "./quantity.js";
 
-/** @typedef {import("../answers.js").Metric} Metric */
+/** @typedef {import("../model/series.js").MetricGroup} Metric */
 /** @typedef {import("../answers.js").Series} Series */
 
 const AROUND_NS = 150e9;
 const SHOWN = 8;
+/** Of a service whose processes come and go, the latest. */
+const MOST_SOURCES = 10;
 const WIDTH = 240;
 const HEIGHT = 44;
 
@@ -24,7 +26,7 @@ export function SpanMetrics({ service, start, took }) {
   const [opened] = useState(Date.now());
   const { answer } = useAnswer("metrics", { service }, { everyMs: 5000 });
   if (!answer) return html`<${Waiting} rows=${4} />`;
-  const metrics = /** @type {Metric[]} */ (answer.metrics);
+  const metrics = grouped(answer.metrics);
   if (!metrics.length) return html`<p class="none">${service} has sent no metrics.</p>`;
   const shown = metrics.filter((one) => one.name.toLowerCase().includes(filter.toLowerCase()));
   const after = BigInt(start) + BigInt(Math.round(took)) + BigInt(AROUND_NS);
@@ -39,8 +41,9 @@ export function SpanMetrics({ service, start, took }) {
 function Spark({ metric, window, start, took }) {
   const [series, setSeries] = useState(/** @type {Series[] | null} */ (null));
   useEffect(() => {
-    ask(`metrics/${metric.id}/points`, { from: window[0], to: window[1] }).then((answer) => setSeries(answer.series), () => setSeries([]));
-  }, [metric.id, ...window]);
+    const ids = metric.ids.slice(0, MOST_SOURCES);
+    Promise.all(ids.map((id) => ask(`metrics/${id}/points`, { from: window[0], to: window[1] }))).then((all) => setSeries(all.flatMap((one) => one.series)), () => setSeries([]));
+  }, [metric.ids.join(), ...window]);
   const [[measure, title]] = measures(metric);
   const from = Number(BigInt(window[0]) / 1000n) / 1e6;
   const whole = Number(BigInt(window[1]) - BigInt(window[0])) / 1e9;
@@ -62,7 +65,7 @@ function Spark({ metric, window, start, took }) {
   </li>`;
 }
 
-/** @param {[number, number | null][]} line @param {(at: number) => number} x @param {(value: number) => number} y */
+/** @param {import("../model/series.js").Value[]} line @param {(at: number) => number} x @param {(value: number) => number} y */
 function path(line, x, y) {
   let pen = "M";
   return line

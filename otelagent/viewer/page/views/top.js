@@ -1,6 +1,6 @@
 // @ts-check
 // What stands above every page, and what it tells now and then.
-import { html, useRef } from "../html.js";
+import { html, useLayoutEffect, useRef, useState } from "../html.js";
 import { embedded } from "../api.js";
 import { bytes, count, counted, short } from "../model/format.js";
 import { address, connection, helping, live, notice, setTheme, theme } from "../state.js";
@@ -32,9 +32,12 @@ export function Top({ page }) {
       ? html`<span class="dim">${shared(embedded)}</span>`
       : html`<nav aria-label="Pages">${PAGES.map(([path, title]) => html`<a href=${address([path])} aria-current=${within === path ? "page" : undefined}>${title}</a>`)}</nav>`}
     <span class="grow"></span>
-    ${!embedded && html`<${Status} /><${Import} />`}
-    <button class="icon" onClick=${() => setTheme(next)} title=${`Colours: ${name}`} aria-label=${`Colours: ${name}`}><${Icon} name=${icon} /></button>
-    <button class="icon keys" onClick=${() => (helping.value = true)} title="Keys ( ? )" aria-label="Keys"><${Icon} name="help" /></button>
+    ${!embedded && html`<${Status} />`}
+    <${Menu}>
+      ${!embedded && html`<${Import} />`}
+      <button class="icon" onClick=${() => setTheme(next)} title=${`Colours: ${name}`} aria-label=${`Colours: ${name}`}><${Icon} name=${icon} /><span aria-hidden="true">Colours: ${name}</span></button>
+      <button class="icon" onClick=${() => (helping.value = true)} title="Keys ( ? )" aria-label="Keys"><${Icon} name="help" /><span aria-hidden="true">Keys</span></button>
+    <//>
   </header>`;
 }
 
@@ -42,6 +45,27 @@ export function Top({ page }) {
 function shared(file) {
   const [inside, all] = [Object.keys(file.spans).length, file.trace.spans.id.length];
   return inside < all ? `a shared trace; in detail its first ${counted(inside, "span")}` : "a shared trace";
+}
+
+/** Buttons that stand in a row where there is room, and else behind one of their own. @param {{children?: unknown}} properties */
+function Menu({ children }) {
+  const [open, setOpen] = useState(false);
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  useLayoutEffect(() => {
+    if (!open) return;
+    const onKey = (/** @type {KeyboardEvent} */ event) => {
+      if (event.key !== "Escape") return;
+      setOpen(false);
+      box.current?.querySelector("button")?.focus();
+    };
+    const onClick = (/** @type {Event} */ event) => !box.current?.contains(/** @type {Node} */ (event.target)) && setOpen(false);
+    addEventListener("keydown", onKey);
+    addEventListener("click", onClick);
+    return () => (removeEventListener("keydown", onKey), removeEventListener("click", onClick));
+  }, [open]);
+  return html`<div class=${`menu ${open ? "open" : ""}`} ref=${box}>
+    <button class="icon opens" aria-label="Menu" title="Menu" aria-expanded=${open} aria-controls="menu" onClick=${() => setOpen(!open)}><${Icon} name="menu" /></button>
+    <div class="items" id="menu" onClick=${() => setOpen(false)}>${children}</div></div>`;
 }
 
 function Status() {
@@ -67,7 +91,7 @@ function Import() {
     if (field.current) field.current.value = "";
     if (files.length) importFiles(files);
   };
-  return html`<button class="icon wide" title="Import OTLP/JSON; a file can be dropped anywhere" aria-label="Import" onClick=${() => field.current?.click()}><${Icon} name="import" /></button>
+  return html`<button class="icon" title="Import OTLP/JSON; a file can be dropped anywhere" aria-label="Import" onClick=${() => field.current?.click()}><${Icon} name="import" /><span aria-hidden="true">Import</span></button>
     <input ref=${field} type="file" hidden multiple accept=".json,.jsonl,.ndjson,application/json" aria-label="Files to import" onChange=${take} />`;
 }
 
