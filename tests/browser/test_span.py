@@ -99,6 +99,10 @@ def test_metrics_of_its_service_are_beside_the_span(page: Page, viewer: Viewer, 
     told = open_span(page, "POST /checkout")
     told.get_by_role("tab", name="Metrics").click()
     expect(told.get_by_role("img", name=re.compile("^checkout.duration around the span"))).to_be_visible()
+    # It has one point, of which there is no rate yet.
+    orders = told.get_by_role("listitem").filter(has_text="checkout.orders")
+    expect(orders).to_contain_text("total")
+    expect(orders).to_contain_text("highest of 2")
     told.get_by_role("link", name="checkout.orders").click()
     expect(page.get_by_role("heading", name="checkout.orders")).to_be_visible()
 

@@ -36,6 +36,18 @@ export function measures({ kind, monotonic }) {
 }
 
 /**
+ * What is shown of a metric unless something else is chosen: the first measure that says anything. Between points there is
+ * nothing yet where each series has only one.
+ *
+ * @param {Metric} metric
+ * @param {{points: Point[]}[]} series
+ */
+export function usualMeasure(metric, series) {
+  const all = measures(metric);
+  return all.find(([name]) => series.some((one) => valuesOf(metric, one.points, name).some(([, value]) => value !== null))) ?? all[0];
+}
+
+/**
  * A series as a chart has it. A cumulative point counts since its process began, so that what happened between two is
  * their difference; one that is smaller than the one before began anew.
  *

@@ -22,7 +22,7 @@ export function asked(query) {
 }
 
 /** What stands for names beyond those that can be chosen. @param {{complete: boolean} | null} answer */
-const more = (answer) => answer && !answer.complete && html`<option disabled>… more: search for their words</option>`;
+export const more = (answer) => answer && !answer.complete && html`<option disabled>… more: search for their words</option>`;
 
 /** @param {{asked: Asked, mark: string[]}} properties */
 export function Filters({ asked, mark }) {

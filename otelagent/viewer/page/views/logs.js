@@ -7,6 +7,7 @@ import { colour } from "../colours.js";
 import { address, go, place, tell } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
 import { AttributeList, Dropped } from "./attributes.js";
+import { more } from "./filters.js";
 import { Icon } from "./icon.js";
 
 /** @typedef {import("../answers.js").LogRecord} LogRecord */
@@ -20,25 +21,27 @@ export function Logs() {
   const query = place.value.query;
   const asked = { service: query.get("service") ?? "", severity: query.get("severity") ?? "", q: query.get("q") ?? "", trace: query.get("trace") ?? "" };
   const key = JSON.stringify(asked);
-  const services = useAnswer("services", {}, { everyMs: 5000 }).answer?.services ?? [];
+  const known = useAnswer("services", {}, { everyMs: 5000 }).answer;
+  const services = [...(known?.services ?? [])];
+  if (asked.service && !services.includes(asked.service)) services.push(asked.service);
   const { answer, error, asking } = useAnswer("logs", { ...asked, limit: PAGE });
-  const [more, setMore] = useState({ key, logs: /** @type {LogRecord[]} */ ([]), next: /** @type {string | null} */ (null) });
+  const [loaded, setLoaded] = useState({ key, logs: /** @type {LogRecord[]} */ ([]), next: /** @type {string | null} */ (null) });
   const first = /** @type {LogList | null} */ (answer);
   const ids = new Set(first?.logs.map((one) => one.id));
   // What was loaded below stays as long as the first page reaches it: else there would be a gap.
-  const older = more.key === key && more.logs.some((one) => ids.has(one.id)) ? more : null;
+  const older = loaded.key === key && loaded.logs.some((one) => ids.has(one.id)) ? loaded : null;
   const logs = first ? [...first.logs, ...(older?.logs ?? []).filter((one) => !ids.has(one.id))] : [];
   const next = older ? older.next : (first?.next ?? null);
   const set = (/** @type {Record<string, string>} */ changes, replace = false) => go(["logs"], { ...asked, ...changes }, replace);
   const load = () =>
     ask("logs", { ...asked, limit: PAGE, before: next }).then(
-      (page) => setMore({ key, logs: [...logs, ...page.logs], next: page.next }),
+      (page) => setLoaded({ key, logs: [...logs, ...page.logs], next: page.next }),
       (problem) => tell({ text: problem.message, bad: true }),
     );
   const filtered = Object.values(asked).some(Boolean);
   return html`<div class="page logs"><h1 class="sr">Log records</h1>
     <div class="filters" role="search" aria-label="Filter log records">
-      <label>Service<select value=${asked.service} onChange=${(/** @type {Event} */ e) => set({ service: valueOf(e) })}><option value="">All services</option>${services.map((/** @type {string} */ name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}</select></label>
+      <label>Service<select value=${asked.service} onChange=${(/** @type {Event} */ e) => set({ service: valueOf(e) })}><option value="">All services</option>${services.map((/** @type {string} */ name) => html`<option value=${name} selected=${name === asked.service}>${name}</option>`)}${more(known)}</select></label>
       <label>Level<select value=${asked.severity} onChange=${(/** @type {Event} */ e) => set({ severity: valueOf(e) })}>${LEVELS.map(([value, title]) => html`<option value=${value} selected=${value === asked.severity}>${title}</option>`)}</select></label>
       <label class="grow">Text<input type="search" placeholder="Part of the text  ( / )" value=${asked.q} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
       ${filtered && html`<button class="quiet" onClick=${() => go(["logs"])}>Clear</button>`}

@@ -3,13 +3,13 @@
 import { html, useEffect, useMemo, useRef, useState, valueOf } from "../html.js";
 import uPlot from "../vendor/uplot.js";
 import { attributesText, clock, count, counted, date } from "../model/format.js";
-import { grouped, measures, valuesOf } from "../model/series.js";
+import { grouped, measures, usualMeasure, valuesOf } from "../model/series.js";
 import { colour, painted, seriesColour } from "../colours.js";
 import { address, go, look, place, theme } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
 import { Command } from "./empty.js";
 import { clockAxis, Plot, style } from "./plot.js";
-import { quantity, unitText } from "./quantity.js";
+import { quantity, told, unitText } from "./quantity.js";
 
 /** @typedef {import("../answers.js").Metric} MetricInfo */
 /** @typedef {import("../model/series.js").MetricGroup} MetricGroup */
@@ -62,9 +62,7 @@ function Metric({ metric }) {
   const { answer, error } = useAnswer(ids.map((id) => `metrics/${id}/points`), {}, { everyMs: 3000 });
   const points = /** @type {{series: import("../answers.js").Series[]}[] | null} */ (answer);
   const series = useMemo(() => points?.flatMap((one, source) => one.series.map((each) => ({ ...each, source }))), [points]);
-  // Between points there is nothing yet where each series has only one.
-  const usual = possible.find(([name]) => series?.some((one) => valuesOf(metric, one.points, name).some(([, value]) => value !== null))) ?? possible[0];
-  const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? usual[0];
+  const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? usualMeasure(metric, series ?? [])[0];
   const name = (/** @type {Series} */ one) => nameOf(one, metric.ids.length);
   const lines = useMemo(
     () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one.points, measure), number })).sort((a, b) => (last(b)?.[1] ?? -1) - (last(a)?.[1] ?? -1)),
@@ -99,11 +97,6 @@ function last({ line }) {
 /** Whether there is nothing to draw a line to. @param {Line} line */
 function single({ line }) {
   return line.filter(([, value]) => value !== null).length === 1;
-}
-
-/** A value with its sign, where it is only a bound. @param {import("../model/series.js").Value | null} value @param {string} unit */
-function told(value, unit) {
-  return value ? `${value[2] ? `${value[2]} ` : ""}${quantity(value[1], unit)}` : "–";
 }
 
 /** @param {Series} one @param {number} sources how many there are: of several each line says of which it is */

@@ -14,6 +14,11 @@ export function quantity(value, unit) {
   return text;
 }
 
+/** A value with its sign, where it is only a bound. @param {import("../model/series.js").Value | null} value @param {string} unit */
+export function told(value, unit) {
+  return value ? `${value[2] ? `${value[2]} ` : ""}${quantity(value[1], unit)}` : "–";
+}
+
 /** What a chart of it says beside its axis. @param {string} unit @param {string} measure */
 export function unitText(unit, measure) {
   const thing = unit.replace(/[{}]/g, "");

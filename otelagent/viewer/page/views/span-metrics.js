@@ -4,11 +4,11 @@ import { html, useEffect, useRef, useState, valueOf } from "../html.js";
 import { ask } from "../api.js";
 import { clock, counted, date } from "../model/format.js";
 import { milliseconds } from "../model/period.js";
-import { grouped, measures, valuesOf } from "../model/series.js";
+import { grouped, usualMeasure, valuesOf } from "../model/series.js";
 import { address } from "../state.js";
 import { seriesColour } from "../colours.js";
 import { useAnswer, Waiting } from "./answer.js";
-import { quantity, unitText } from "./quantity.js";
+import { quantity, told, unitText } from "./quantity.js";
 
 /** @typedef {import("../model/series.js").MetricGroup} Metric */
 /** @typedef {import("../answers.js").Series} Series */
@@ -44,7 +44,8 @@ function Spark({ metric, window, start, took }) {
     const ids = metric.ids.slice(0, MOST_SOURCES);
     Promise.all(ids.map((id) => ask(`metrics/${id}/points`, { from: window[0], to: window[1] }))).then((all) => setSeries(all.flatMap((one) => one.series)), () => setSeries([]));
   }, [metric.ids.join(), ...window]);
-  const [[measure, title]] = measures(metric);
+  const [measure, title] = usualMeasure(metric, series ?? []);
+  const unit = unitText(metric.unit, measure);
   const from = Number(BigInt(window[0]) / 1000n) / 1e6;
   const whole = Number(BigInt(window[1]) - BigInt(window[0])) / 1e9;
   const lines = (series ?? []).map((one) => valuesOf(metric, one.points, measure)).filter((line) => line.some(([, value]) => value !== null));
@@ -55,13 +56,14 @@ function Spark({ metric, window, start, took }) {
   const y = (/** @type {number} */ value) => HEIGHT - 3 - ((value - least) / Math.max(most - least, 1e-12)) * (HEIGHT - 6);
   const begin = x(Number(BigInt(start) / 1000n) / 1e6);
   const when = Number(BigInt(start) / 1000n) / 1e6;
-  const near = lines.map((line) => line.reduce((best, one) => (Math.abs(one[0] - when) < Math.abs(best[0] - when) ? one : best))[1]).filter((one) => one !== null);
-  return html`<li><a href=${address(["metrics", String(metric.id)])}><b>${metric.name}</b></a><small>${title.toLowerCase()}${unitText(metric.unit, measure) && `, ${unitText(metric.unit, measure)}`}</small>
+  const near = lines.map((line) => line.reduce((best, one) => (Math.abs(one[0] - when) < Math.abs(best[0] - when) ? one : best))).filter(([, value]) => value !== null);
+  const highest = near.length ? near.reduce((best, one) => (Number(one[1]) > Number(best[1]) ? one : best)) : null;
+  return html`<li><a href=${address(["metrics", String(metric.id)])}><b>${metric.name}</b></a><small>${measure === "rate" && unit ? unit : [title.toLowerCase(), unit].filter(Boolean).join(", ")}</small>
     ${series && !lines.length && html`<p class="none">no points in this time</p>`}
-    ${lines.length > 0 && html`<div class="spark"><svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${metric.name} around the span: up to ${quantity(most, metric.unit)}`}>
+    ${lines.length > 0 && html`<div class="spark"><svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${metric.name} around the span: up to ${quantity(most, measure === "rate" ? "" : metric.unit)}`}>
       <rect x=${begin} y="0" width=${Math.max(1, (took / 1e9 / whole) * WIDTH)} height=${HEIGHT} class="now" />
-      ${lines.slice(0, 12).map((line, number) => html`<path style=${`stroke:${seriesColour(number)}`} d=${path(line, x, y)} />`)}</svg>
-      <span><b>${near.length ? quantity(Math.max(...near.map(Number)), metric.unit) : "–"}</b><small>${lines.length > 1 ? `highest of ${lines.length}` : "then"}</small></span></div>`}
+      ${lines.slice(0, 12).map((line, number) => html`<path class=${line.length === 1 ? "point" : ""} style=${`stroke:${seriesColour(number)}`} d=${path(line, x, y)} />`)}</svg>
+      <span><b>${told(highest, measure === "rate" ? "" : metric.unit)}</b><small>${lines.length > 1 ? `highest of ${lines.length}` : "then"}</small></span></div>`}
   </li>`;
 }
 
@@ -71,7 +73,8 @@ function path(line, x, y) {
   return line
     .map(([at, value]) => {
       if (value === null) return ((pen = "M"), "");
-      const part = `${pen}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
+      // Alone, a point is a line without a length, which is drawn by its round ends.
+      const part = `${pen}${x(at).toFixed(1)} ${y(value).toFixed(1)}${pen === "M" ? "h0" : ""}`;
       pen = "L";
       return part;
     })
