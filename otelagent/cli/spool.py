@@ -143,6 +143,11 @@ def _list(options: _Options, config: Config, directory: str) -> int:
             print("  nothing")
     if not found:
         print("nothing waits")
+    elif any(one.left_items for one in found):
+        print(
+            "\nThe next process of a service sends what is left to the same destination; otelagent spool replay does"
+            " it now.\nWhere that was wrong, otelagent spool replay KEY sends it to the one that is set."
+        )
     return 0
 
 

@@ -272,10 +272,12 @@ class _Loader:
         self.sources["sampler_arg"] = _DEFAULT
 
     def settle_console(self) -> None:
-        """Who looks at the terminal is shown what ends at once."""
+        """Who looks at the terminal is shown what ends at once; who reads it as JSON, no line that is none."""
         name = "batch_schedule_delay_ms"
         if self.values["console"] != "off" and self.sources[name].kind == "default":
             self.values[name] = _CONSOLE_DELAY_MS
+        if self.values["console"] == "json" and self.sources["quiet"].kind == "default":
+            self.values["quiet"] = True
 
     def settle_pairs(self) -> None:
         self.at_most("batch_max_export_batch_size", "batch_max_queue_size")

@@ -358,7 +358,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("log_level", "log_level", "choice", "What the agent logs about itself.", "info", ("OTEL_LOG_LEVEL",),
             choices=("debug", "info", "warning", "error", "critical"),
             aliases={"trace": "debug", "warn": "warning", "fatal": "critical"}),
-    Setting("quiet", "quiet", "bool", "Whether the line at start is left out.", False),
+    Setting("quiet", "quiet", "bool", "Whether the line at start is left out.", False,
+            default_text="`false`; with `console=json` `true`"),
 )
 # fmt: on
 

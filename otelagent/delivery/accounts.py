@@ -81,7 +81,11 @@ class Accounts:
             if items := ledger.snapshot().spooled:
                 verb, them = ("waits", "it") if items == 1 else ("wait", "them")
                 waiting = f"{_count(items, _nouns(signal))} {verb} in {self._spool_directory}"
-                self._failures.news(f"left {signal}", f"{waiting}; the next process{of} sends {them}")
+                self._failures.news(
+                    f"left {signal}",
+                    f"{waiting}; the next process{of} sends {them} to the same destination, "
+                    f"`otelagent spool replay KEY` to another",
+                )
 
     def tell_spooling(self) -> None:
         """Tells, once in an outage, where the payloads go that can't be sent now."""

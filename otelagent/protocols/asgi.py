@@ -47,11 +47,16 @@ _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 
 class TracedApp:
-    """An ASGI application traced where the server calls it."""
+    """An ASGI application traced where the server calls it.
 
-    def __init__(self, app: App, tracer: trace.Tracer) -> None:
+    :param own_task: whether the server calls it in a task of the request's own, and logs there what the application
+        raises: then the span, though it has ended, stays current in what is left of that task.
+    """
+
+    def __init__(self, app: App, tracer: trace.Tracer, *, own_task: bool = False) -> None:
         self.app = app
         self._tracer = tracer
+        self._own_task = own_task
 
     def __getattr__(self, name: str) -> Any:
         # Servers and test clients look for attributes of the application (`state`, `router`).
@@ -67,16 +72,19 @@ class TracedApp:
             await app(scope, receive, _watched(taken, send) if isinstance(taken, Request) else send)
         except BaseException as error:
             taken.end(error)
+            if not self._own_task:
+                detach(token)
             raise
-        else:
-            taken.end()
-        finally:
-            detach(token)
+        taken.end()
+        detach(token)
 
 
-def trace_app(app: App, tracer: trace.Tracer) -> App:
-    """`app` with a SERVER span around each request that no outer application has accepted already."""
-    return app if isinstance(app, TracedApp) else TracedApp(app, tracer)
+def trace_app(app: App, tracer: trace.Tracer, *, own_task: bool = False) -> App:
+    """`app` with a SERVER span around each request that no outer application has accepted already.
+
+    :param own_task: see `TracedApp`.
+    """
+    return app if isinstance(app, TracedApp) else TracedApp(app, tracer, own_task=own_task)
 
 
 def serve(app: App, tracer: trace.Tracer, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _BAR = 16
 _DURATION = 9
 # Below this a tree has no bars.
 _WIDTH_WITH_BARS = 80
+
+# What an application gives may be anything.
+_HTTP_STATUS = re.compile("[0-9]{1,9}")
 
 _BOLD, _DIM, _RED, _GREEN, _YELLOW, _CYAN = "1", "2", "31", "32", "33", "36"
 
@@ -75,7 +79,7 @@ def show(mode: str, traces: Iterable[LocalTrace], style: Style) -> list[str]:
 
 
 def draw_line(trace: LocalTrace, style: Style) -> str:
-    """One line: when it ended, how long it took, what it was, how it went, how much there is of it, its trace's id."""
+    """One line: when it began, how long it took, what it was, how it went, how much there is of it, its trace's id."""
     root = trace.root
     failed = root.failed or trace.errors > 0
     status = ("ERROR" if root.failed else "ok") + (f" {printable(root.http_status)}" if root.http_status else "")
@@ -86,7 +90,7 @@ def draw_line(trace: LocalTrace, style: Style) -> str:
         (counts, _RED if trace.errors else _DIM),
         (root.trace_id.hex()[:8], _DIM),
     ]
-    clock = _clock(root.end_ns)
+    clock = _clock(root.start_ns)
     took = duration_text(root.duration_ns).rjust(_DURATION)
     service, name = printable(root.service) or "?", printable(_title(root)) or "?"
     if style.clipped:
@@ -129,18 +133,19 @@ def draw_tree(spans: Sequence[Span], style: Style, *, left_out: int = 0, indent:
 
 
 def draw_json(trace: LocalTrace) -> str:
-    """One object on a line, in ASCII."""
+    """One object on a line, in ASCII; its fields are in docs/terminal.md."""
     root = trace.root
-    seconds, rest = divmod(root.end_ns, 1_000_000_000)
+    seconds, rest = divmod(root.start_ns, 1_000_000_000)
     about: dict[str, object] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1_000_000:03}Z",
         "trace_id": root.trace_id.hex(),
         "span_id": root.span_id.hex(),
         "service": root.service,
         "name": root.name,
+        "title": _title(root),
         "kind": root.kind or "internal",
         "status": "error" if root.failed else "ok",
-        "http_status": root.http_status or None,
+        "http_status": int(root.http_status) if _HTTP_STATUS.fullmatch(root.http_status) else None,
         "duration_ms": round(root.duration_ns / 1e6, 3),
         "spans": trace.count,
         "errors": trace.errors,
@@ -196,8 +201,8 @@ def _title(span: Span) -> str:
     return span.name if not span.about or span.kind not in ("server", "consumer") else f"{span.name} {span.about}"
 
 
-def _clock(end_ns: int) -> str:
-    seconds, rest = divmod(end_ns, 1_000_000_000)
+def _clock(start_ns: int) -> str:
+    seconds, rest = divmod(start_ns, 1_000_000_000)
     return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1_000_000:03}"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import logging
 import time
 import warnings
 from collections.abc import Iterable
@@ -11,9 +13,11 @@ from typing import Any
 import fastapi
 import httpx
 import pytest
+from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from otelagent.patching.switch import SWITCH
+from otelagent.protocols import asgi
 from otelagent_instrumentation.server import fastapi as fastapi_instrumentation
 from tests.instrumentation.capture import Applied, Spans, span_id
 from tests.instrumentation.serving import (
@@ -69,6 +73,47 @@ def test_errors(spans: Spans, servers: Applied, server: str, capsys: pytest.Capt
     assert (boom.attributes or {})["error.type"] == "ValueError"
     assert (boom.attributes or {})["http.response.status_code"] == 500
     assert [event.name for event in boom.events] == ["exception"]
+
+
+def test_what_uvicorn_logs_of_an_error_is_of_the_span_that_has_ended(spans: Spans, servers: Applied) -> None:
+    logged: list[trace.SpanContext] = []
+
+    class Current(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert "Exception in ASGI application" in record.getMessage()
+            logged.append(trace.get_current_span().get_span_context())
+
+    logger, handler = logging.getLogger("uvicorn.error"), Current()
+    with asgi_on_uvicorn(asgi_app) as port:
+        before = logger.level
+        logger.setLevel("ERROR")
+        logger.addHandler(handler)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            for path in ("/boom", "/boom", "/"):  # one after the other
+                connection.request("GET", path)
+                connection.getresponse().read()
+            eventually(spans, 3)
+        finally:
+            connection.close()
+            logger.removeHandler(handler)
+            logger.setLevel(before)
+    found = spans.all(kind=SERVER)
+    failed = [span.context for span in found if (span.attributes or {}).get("url.path") == "/boom"]
+    assert [(one.trace_id, one.span_id) for one in logged] == [(one.trace_id, one.span_id) for one in failed]
+    assert len({span.context.trace_id for span in found}) == 3
+    assert all(span.parent is None for span in found)
+
+
+def test_what_raises_leaves_no_context_where_a_request_has_no_task_of_its_own(spans: Spans) -> None:
+    async def ask() -> None:
+        transport = httpx.ASGITransport(asgi.trace_app(asgi_app, spans.tracer))
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+            with pytest.raises(ValueError, match="boom"):
+                await client.get("/boom")
+        assert not trace.get_current_span().get_span_context().is_valid
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("server", [*SERVERS, "asgi"])

@@ -22,6 +22,6 @@ class Uvicorn(Instrumentation):
 
         def load(config: Any) -> None:
             original(config)
-            config.loaded_app = asgi.trace_app(config.loaded_app, self.tracer)
+            config.loaded_app = asgi.trace_app(config.loaded_app, self.tracer, own_task=True)
 
         return load

@@ -78,6 +78,8 @@ def test_list_tells_what_waits_and_whose_it_is(directory: Path, capsys: pytest.C
     code, out, _ = run(capsys, "list")
     assert "traces of shop → http://there:4318/v1/traces" in out
     assert f"process {os.getpid()} (in use): 5 items" in out
+    assert "to the same destination" in out
+    assert "otelagent spool replay KEY" in out
     living.check()
     assert len([*living.drain()]) == 1
     living.spool.close()

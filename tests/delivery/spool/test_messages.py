@@ -36,7 +36,8 @@ def test_an_outage_tells_where_the_data_is_at_each_step(tmp_path: Path, caplog: 
     assert caplog.messages == [
         FAILED,
         f"{NEWS}what can't be sent now goes to {tmp_path}, and from there as soon as it can",
-        f"{NEWS}11 spans wait in {tmp_path}; the next process of service 'shop' sends them",
+        f"{NEWS}11 spans wait in {tmp_path}; the next process of service 'shop' sends them to the same destination, "
+        "`otelagent spool replay KEY` to another",
     ]
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
@@ -87,7 +88,10 @@ def run_program(directory: Path, spool: str) -> list[str]:
 def test_a_program_says_at_its_end_what_waits_and_who_sends_it(tmp_path: Path) -> None:
     failed, left = run_program(tmp_path, "spool")
     assert failed.endswith("it is kept and sent again")
-    assert left.endswith(f"1 span waits in {tmp_path}/spool; the next process of service 'invoice' sends it")
+    assert left.endswith(
+        f"1 span waits in {tmp_path}/spool; the next process of service 'invoice' sends it to the same destination, "
+        "`otelagent spool replay KEY` to another"
+    )
 
 
 def test_without_a_spool_nothing_is_promised_that_the_end_breaks(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_lines_alone(tmp_path: Path) -> None:
 
 def test_json_for_scripts(tmp_path: Path) -> None:
     launcher = str(Path(sys.executable).with_name("otelagent-run"))
-    outcome = run_program(tmp_path, SHOP, launcher, "--console=json", "--quiet")
+    outcome = run_program(tmp_path, SHOP, launcher, "--console=json")
     found = [json.loads(line) for line in outcome.err.splitlines()]
     assert [(one["name"], one["status"], one["spans"], one["errors"], one["late"]) for one in found] == [
         ("set up", "ok", 2, 0, False),

@@ -350,6 +350,12 @@ class TestConsole:
     """Who looks at the terminal sees what ends at once."""
 
     @pytest.mark.parametrize("console", ["lines", "tree", "json"])
+    def test_json_comes_without_a_line_at_start(self, console: str) -> None:
+        assert load({"console": console}, {}).quiet is (console == "json")
+        assert load({"console": console, "quiet": False}, {}).quiet is False
+        assert load({"console": console}, {"OTELAGENT_QUIET": "true"}).quiet is True
+
+    @pytest.mark.parametrize("console", ["lines", "tree", "json"])
     def test_a_batch_waits_less(self, console: str) -> None:
         assert load({"console": console}, {}).batch.schedule_delay_ms == 100
 

@@ -118,10 +118,10 @@ def lines(request: Request, mode: str = "lines", style: Style = Style()) -> list
 
 def test_a_line() -> None:
     request = Request().span("SELECT prices", 2, 1, took_ms=0.2, failed=True)
-    request.span("GET /prices", 1, kind="SERVER", took_ms=12.34, http__response__status_code=200)
+    request.span("GET /prices", 1, kind="SERVER", at_ms=7, took_ms=12.34, http__response__status_code=200)
     (line,) = lines(request)
     assert line[MINUS_CLOCK] == "      12 ms  shop  GET /prices  ok 200  2 spans, 1 error  4f3a9c21\n"
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.012", line[:12])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.007", line[:12])
 
 
 def test_a_request_without_a_route_is_told_by_its_path() -> None:
@@ -149,20 +149,31 @@ def test_on_a_terminal_a_line_is_one_line() -> None:
 def test_json() -> None:
     (trace,) = LocalTraces().take(order().span("late", 99, 98).spans())[1:]
     assert json.loads(draw_json(trace)) == {
-        "time": "2023-11-14T22:13:20.812Z",
+        "time": "2023-11-14T22:13:20.000Z",
         "trace_id": TRACE.hex(),
         "span_id": "0000000000000001",
         "service": "shop",
         "name": "POST /orders",
+        "title": "POST /orders",
         "kind": "server",
         "status": "error",
-        "http_status": "502",
+        "http_status": 502,
         "duration_ms": 812.4,
         "spans": 2,
         "errors": 2,
         "error": None,
         "late": False,
     }
+
+
+def test_json_has_the_title_of_the_line_and_a_status_that_is_a_number() -> None:
+    request = Request().span("GET", 1, kind="SERVER", url__path="/nowhere", http__response__status_code="nonsense")
+    (line,), (encoded,) = lines(request), lines(request, "json")
+    about = json.loads(encoded)
+    assert (about["name"], about["title"], about["http_status"]) == ("GET", "GET /nowhere", None)
+    assert about["title"] in line
+    (encoded,) = lines(Request().span("GET /", 1, kind="SERVER", http__response__status_code="404"), "json")
+    assert json.loads(encoded)["http_status"] == 404
 
 
 @given(
