@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -164,6 +165,13 @@ def test_json() -> None:
         "error": None,
         "late": False,
     }
+
+
+def test_the_fields_of_json_are_in_the_document() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "terminal.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", document.partition("| field | is |")[2], re.MULTILINE)
+    (encoded,) = lines(Request().span("GET /", 1), "json")
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == list(json.loads(encoded))
 
 
 def test_json_has_the_title_of_the_line_and_a_status_that_is_a_number() -> None:
