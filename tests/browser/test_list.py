@@ -81,6 +81,36 @@ def test_the_service_is_chosen_from_those_there_are(page: Page, filtered: str) -
     assert "service" not in page.url
 
 
+def test_the_slowest_stand_first_when_asked_to(page: Page, viewer: Viewer, filtered: str) -> None:
+    page.goto(f"{viewer.base}/#/traces?service={filtered}")
+    expect_traces(page, *ALL)
+    page.get_by_label("Order").select_option("Slowest first")
+    expect_traces(page, "GET /slow", "GET /spoken", "GET /failed", "GET /fast")
+    assert "sort=slowest" in page.url
+    page.reload()
+    expect(page.get_by_label("Order")).to_have_value("slowest")
+    expect_traces(page, "GET /slow", "GET /spoken", "GET /failed", "GET /fast")
+    expect(page.get_by_text("4 traces · that is all")).to_be_visible()
+    page.get_by_label("Order").select_option("Latest first")
+    expect_traces(page, *ALL)
+    assert "sort" not in page.url
+
+
+def test_a_trace_that_hangs_grows_and_is_found_when_it_has_taken_long_enough(page: Page, viewer: Viewer) -> None:
+    hangs = Traces("list-hangs", time.time_ns())
+    hangs.span("hangs").end_time_unix_nano = 0
+    viewer.send("traces", hangs.body)
+    page.goto(f"{viewer.base}/#/traces?service=list-hangs&min_ms=3000")
+    # No change of the store tells the page of it.
+    expect_traces(page, "hangs")
+    took = re.compile(r"(\d+(?:\.\d+)?) s\b")
+    cell = trace_rows(page).locator(".c-duration")
+    expect(cell).to_have_text(took)
+    before = took.search(cell.inner_text())
+    assert before is not None
+    expect(cell).not_to_have_text(before[0])
+
+
 def test_filters_that_find_nothing_say_so(page: Page, viewer: Viewer, filtered: str) -> None:
     page.goto(f"{viewer.base}/#/traces?service={filtered}&q=aardvark")
     expect(page.get_by_role("heading", name="No trace is like that")).to_be_visible()

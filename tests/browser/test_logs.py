@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -42,6 +43,27 @@ def test_levels_and_words_are_in_the_address(page: Page, viewer: Viewer, service
     page.reload()
     expect(lines(page)).to_contain_text(["getting full"])
     expect(page.get_by_role("combobox", name="Level")).to_have_value("13")
+
+
+def test_what_was_loaded_below_leaves_no_gap_when_many_come(page: Page, viewer: Viewer) -> None:
+    now = time.time_ns()
+    viewer.send("logs", logs(*(f"old {number}" for number in range(300)), service="logs-many", start_ns=now))
+    page.goto(f"{viewer.base}/#/logs?service=logs-many")
+    expect(lines(page)).to_have_count(200)
+    page.get_by_role("button", name="Show more").click()
+    expect(lines(page)).to_have_count(300)
+    # A page of new ones and more: between them and what was loaded there are some that nobody has asked for.
+    viewer.send("logs", logs(*(f"new {number}" for number in range(250)), service="logs-many", start_ns=now + 1000))
+    expect(lines(page).first).to_contain_text("new 249")
+    expect(lines(page)).to_have_count(200)
+    for count in 400, 550:
+        page.get_by_role("button", name="Show more").click()
+        expect(lines(page)).to_have_count(count)
+    found = [re.search(r"(old|new) \d+", text) for text in lines(page).all_inner_texts()]
+    expected = [f"new {number}" for number in reversed(range(250))] + [
+        f"old {number}" for number in reversed(range(300))
+    ]
+    assert [one and one[0] for one in found] == expected
 
 
 def test_a_record_comes_without_a_reload(page: Page, viewer: Viewer) -> None:

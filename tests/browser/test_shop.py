@@ -124,3 +124,21 @@ def test_a_phone_has_everything_behind_a_button(page: Page, viewer: Viewer, plac
     page.get_by_role("button", name="Menu").click()
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Keys")).to_have_count(0)
+
+
+def test_a_call_of_itself_is_seen_on_the_map(page: Page, viewer: Viewer, shop: None) -> None:
+    traces = Traces("map-itself", time.time_ns())
+    call = traces.span("GET", kind=3, server__address="127.0.0.1")
+    traces.span("GET /items", trace=call.trace_id, parent=call.span_id, kind=2)
+    viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/map")
+    canvas = page.get_by_role("region", name="Service map")
+    box = canvas.get_by_role("link", name="map-itself").locator("rect.box")
+    line = canvas.locator("g", has=page.locator("title", has_text="map-itself → map-itself")).locator("path.call").last
+    expect(box).to_be_visible()
+    found, around = line.bounding_box(), box.bounding_box()
+    assert found is not None
+    assert around is not None
+    assert found["y"] + found["height"] > around["y"] + around["height"] + 5
+    assert found["x"] + found["width"] > around["x"] + around["width"] + 5
+    expect(canvas.get_by_text("127.0.0.1")).to_have_count(0)

@@ -40,12 +40,13 @@ function Picture({ nodes, edges }) {
   const at = (/** @type {string} */ name) => /** @type {{x: number, y: number}} */ (plan.places.get(name));
   const most = Math.max(1, ...edges.map((one) => one.calls));
   const told = edges.length <= MOST_TOLD ? edges.map((one) => `${short(one.calls)} · ${duration(one.p95)}`) : [];
+  const itself = edges.some((one) => one.from === one.to);
   const lines = edges.map((one) => curve(at(one.from), at(one.to)));
   const texts = spots(
     told.map((text, i) => ({ line: lines[i], width: widthOf(text, "11px") + 6, height: TEXT_PX })),
     drawn.map((one) => ({ ...at(one.service), width: SIZE.width, height: SIZE.height })),
   );
-  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + (edges.some((one) => one.from === one.to) ? SIZE.gapX : 12)} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
+  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + (itself ? SIZE.gapX : 12)} height=${plan.height + (itself ? 44 : 12)} role="group" aria-label="Who calls whom; the table below has the same">
     <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path class="arrow" d="M0 0 8 4 0 8Z" /></marker></defs>
     ${edges.map((edge, i) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} line=${lines[i]} width=${1 + (2.5 * edge.calls) / most} />`)}
     ${texts.map((spot, i) => spot && html`<text x=${spot.x} y=${spot.y + 4} text-anchor="middle">${told[i]}</text>`)}
@@ -56,6 +57,8 @@ function Picture({ nodes, edges }) {
 
 /** From the right side of one box to the left side of another. @param {{x: number, y: number}} a @param {{x: number, y: number}} b @returns {import("../model/graph.js").Curve} */
 function curve(a, b) {
+  // A call of itself goes around a corner of the box: behind it, it would not be seen.
+  if (a === b) return [a.x + SIZE.width, a.y + SIZE.height / 2, a.x + SIZE.width + 60, a.y + SIZE.height / 2, a.x + SIZE.width - 20, a.y + SIZE.height + 48, a.x + SIZE.width - 40, a.y + SIZE.height];
   const [x1, y1, x2, y2] = [a.x + SIZE.width, a.y + SIZE.height / 2, b.x, b.y + SIZE.height / 2];
   const bend = x2 <= x1 ? 70 : (x2 - x1) / 2;
   return [x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2];
