@@ -51,7 +51,7 @@ export function Filters({ asked, mark }) {
     <label>Operation<select value=${asked.operation ?? ""} disabled=${!asked.service && !asked.operation} onChange=${(/** @type {Event} */ e) => set({ operation: valueOf(e) })}>
       <option value="">All operations</option>${operations.map((name) => html`<option value=${name} selected=${name === asked.operation}>${name}</option>`)}${asked.service && more(known)}
     </select></label>
-    <label class="grow">Words<input type="search" placeholder="Names, log lines, exceptions  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
+    <label class="grow">Words<input type="search" placeholder="Names, logs, errors  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
     <button class=${`more toggle ${many ? "on" : ""}`} aria-expanded=${open} onClick=${() => setOpen(!open)}><${Icon} name="filter" />${many ? `Filters: ${many}` : "Filters"}</button>
     <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3, key~part" autocomplete="off" spellcheck=${false} title="key=value, key!=value, key>3, key<=3, key~part of the text, or key alone; Enter adds it" /></label></form>
     <fieldset class="between"><legend>Duration, ms</legend>
