@@ -125,7 +125,11 @@ def _not_instrumented(name: str, state: str, reason: str, sources: Mapping[str, 
     if state == "waiting":
         return Finding("skip", f"{name} is imported and not set up, which is when it is instrumented")
     if state == "disabled":
-        return Finding("warn", f"{name} is imported and switched off {reason}", f"change that setting to trace {name}")
+        _, by_setting, setting = reason.partition("by the setting ")
+        if not by_setting:
+            return Finding("skip", f"{name} is imported and not instrumented: {reason}")
+        advice = f"change {setting_text(sources, setting)} to trace {name}"
+        return Finding("warn", f"{name} is imported and switched off {reason}", advice)
     if state == "unsupported":
         return Finding("fail", f"{name} is not instrumented: {reason}", "install a version that is supported")
     silenced = setting_text(sources, "disabled_instrumentations", name)

@@ -52,6 +52,7 @@ SHOWN = {
     ),
     "path": (
         "test_a_doubled_path",
+        "test_a_wrong_path_and_what_the_variable_in_force_takes",
         "test_a_path_that_the_server_has_not",
         "test_a_web_page_answers",
         "test_a_doubled_path_at_the_collector",
@@ -71,6 +72,7 @@ SHOWN = {
         "test_an_interpreter_without_otelagent",
         "test_nobody_calls_init",
         "test_a_process_without_a_name",
+        "test_a_name_that_the_application_gives",
     ),
     "imports": ("test_a_library_set_up_before_the_agent",),
     "instrumented": (
