@@ -35,6 +35,8 @@ QUESTIONS = {
     "error": "/api/traces?error=1",
     "duration, 1 in 100,000": "/api/traces?min_ms=3000",
     "duration and error, never both": "/api/traces?min_ms=3000&error=1&service=service-0",
+    "slowest": "/api/traces?sort=slowest",
+    "slowest of a service": "/api/traces?sort=slowest&service=service-1",
     "an hour of the day": "/api/traces?from={hour}&to={next}",
     "text, an operation": "/api/traces?q=items",
     "text, an exception, 1 in 100,000": "/api/traces?q=warehouse",
