@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,13 @@ def test_logs_are_in_the_order_of_their_time_however_they_come(store: Store) -> 
     assert [int(one["time"]) - START_NS for one in known] == [number // 2 for number in expected]
     assert len({one["id"] for one in found}) == len(found)
     assert "new" not in [one["body"] for one in found]
+
+
+def test_a_record_without_a_time_has_that_of_its_arrival(store: Store) -> None:
+    before_ns = time.time_ns()
+    put(store, "logs", logs("none", start_ns=0))
+    (one,) = read(store, overview.logs)["logs"]
+    assert before_ns <= int(one["time"]) <= time.time_ns()
 
 
 @pytest.mark.parametrize("asked", [{}, {"severity": 9}, {"service": "shop"}, {"trace_id": T[0]}], ids=str)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from itertools import islice
+from time import time_ns
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -71,6 +72,8 @@ def _message(signal: str, kind: str) -> Any:
 
 
 def _logs(batch: Batch, body: bytes) -> None:
+    # Whoever takes a record is its observer, if nobody was before (logs data model, "ObservedTimestamp").
+    now_ns = time_ns()
     for of_resource in ExportLogsServiceRequest.FromString(body).resource_logs:
         scopes = [one for one in of_resource.scope_logs if one.log_records]
         if not scopes:
@@ -88,7 +91,7 @@ def _logs(batch: Batch, body: bytes) -> None:
                         record.span_id if len(record.span_id) == 8 else None,
                         resource,
                         scope,
-                        min(record.time_unix_nano or record.observed_time_unix_nano, MAX_INT64),
+                        min(record.time_unix_nano or record.observed_time_unix_nano or now_ns, MAX_INT64),
                         record.severity_number,
                         name_of(record.severity_text),
                         name_of(record.event_name),
