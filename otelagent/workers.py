@@ -208,14 +208,25 @@ def _expect_uwsgi(_: object = None) -> None:
 
 
 def _runs_in_uwsgi() -> bool:
-    """Whether uWSGI has started this interpreter and not Python's own program."""
+    """Whether this is uWSGI: its own program, which has an interpreter in it, or a script of the package pyuwsgi.
+
+    To know it when the script imports pyuwsgi would be too late: a thread of ours might run by then, and still wait for
+    the interpreter's lock when uWSGI forks.
+    """
     if sys.orig_argv:
-        return False
+        script = next((argument for argument in sys.orig_argv[1:] if not argument.startswith("-")), "")
+        if os.path.basename(script) not in _PYUWSGI_SCRIPTS:
+            return False
+        from importlib.util import find_spec
+
+        return find_spec("pyuwsgi") is not None
     try:
         return os.path.basename(os.readlink("/proc/self/exe")).startswith("uwsgi")
     except OSError:  # not Linux
         return False
 
+
+_PYUWSGI_SCRIPTS = frozenset({"uwsgi", "pyuwsgi"})
 
 _HOOKS: dict[str, Callable[[Any], None]] = {
     "multiprocessing.util": _finish_in_children_of,

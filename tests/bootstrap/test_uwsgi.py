@@ -127,3 +127,42 @@ def test_workers_start_over_and_deliver(
     told = (tmp_path / "told").read_text().split() if setup == HOOKED else list(answers)
     assert set(told) == set(answers)
     assert (NOTICE in (tmp_path / "log").read_text()) == (not options)
+
+
+def test_no_thread_of_ours_runs_where_uwsgi_forks(tmp_path: Path) -> None:
+    """One that waits for the interpreter's lock at the fork would stop the worker for ever."""
+    (tmp_path / "application.py").write_text(
+        "import os, threading\n"
+        "open('threads', 'w').write(','.join(thread.name for thread in threading.enumerate()))\n"
+        "def application(environ, start): start('200 OK', []); return [b'hello']\n"
+    )
+    (tmp_path / "spool").mkdir()  # what may be there is looked at from the start on
+    port = free_port()
+    command = ["pyuwsgi", "--master", "--workers=1", "--wsgi-file=application.py", "--die-on-term"]
+    settings = {"OTELAGENT_ENDPOINT": f"http://127.0.0.1:{free_port()}", "OTELAGENT_SPOOL_DIRECTORY": "spool"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PYTHON"))}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "otelagent.cli.run"),
+                str(Path(sys.executable).with_name(command[0])),
+                *(*command[1:], f"--http-socket=127.0.0.1:{port}"),
+            ],
+            cwd=tmp_path,
+            env={**inherited, **ENGINE, **settings},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: answers(port), 30)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert "otelagent" not in (tmp_path / "threads").read_text()
+
+
+def answers(port: int) -> bool:
+    try:
+        return answered(port) == "hello"
+    except OSError:
+        return False
