@@ -28,7 +28,7 @@ def test_an_empty_page_says_what_to_do_and_whether_the_way_is_free(
     page.goto(own.address)
     expect(page.get_by_role("heading", name="No traces yet")).to_be_visible()
     expect(page.get_by_text("otelagent-run --ui python app.py")).to_be_visible()
-    expect(page.get_by_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={own.base}")).to_be_visible()
+    expect(page.get_by_text(f"export OTEL_EXPORTER_OTLP_ENDPOINT={own.base}")).to_be_visible()
     checks = page.get_by_role("listitem").filter(has=page.get_by_text("pass", exact=True))
     expect(checks.first).to_be_visible()
     told = {one["title"] for one in own.ask("checks")["checks"]}

@@ -28,7 +28,7 @@ def test_an_order_goes_through_both_services(page: Page, viewer: Viewer, shop: N
 
 
 def test_an_unhandled_exception_has_its_stack(page: Page, viewer: Viewer, shop: None) -> None:
-    page.goto(f"{viewer.base}/#/traces?service=gateway&error=1")
+    page.goto(f"{viewer.base}/#/traces?service=gateway&operation=GET+%2Fproducts%2F%7Bsku%7D&error=1")
     page.reload()  # Until the list of failures is there, the one before is shown.
     trace_rows(page).get_by_role("link").first.click()
     span_row(page, "GET /products/<sku>").click()
