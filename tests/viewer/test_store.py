@@ -430,6 +430,17 @@ def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(("max_age_s", "kept"), [(3600.0, True), (-5.0, False)])
+def test_points_stay_for_as_long_as_since_they_came(tmp_path: Path, max_age_s: float, kept: bool) -> None:
+    """What is imported, or told by a wrong clock, is as old as it is new here."""
+    store = Store(str(tmp_path / "metrics.db"), max_age_s=max_age_s)
+    put(store, "metrics", metrics(start_ns=START_NS))
+    while store._writer._prune():
+        pass
+    assert bool(read(store, overview.metrics)) == kept
+    store.close()
+
+
 def test_names_to_choose_from_have_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "_MAX_NAMES", 3)
     for service, number in (("a", 3), ("b", 4), ("c", 1)):

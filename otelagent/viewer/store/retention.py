@@ -48,7 +48,7 @@ _OF_TIME = (
 )
 _POINTS = (
     "DELETE FROM point WHERE (series, time_ns) IN"
-    " (SELECT series, time_ns FROM point WHERE time_ns < :until_s * 1000000000 ORDER BY time_ns LIMIT :items)"
+    " (SELECT series, time_ns FROM point WHERE arrived_s < :until_s ORDER BY arrived_s LIMIT :items)"
     " RETURNING series"
 )
 # What nothing refers to any more: a name that has a number in it, a series of a process that is gone.
@@ -63,7 +63,7 @@ _UNUSED_METRIC = "DELETE FROM metric WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM
 # For a store without traces: when the oldest of what else there is came.
 _OLDEST_S = (
     "SELECT min(arrived_s) FROM (SELECT arrived_s FROM log ORDER BY id LIMIT 1)",
-    "SELECT min(time_ns) / 1000000000 FROM point",
+    "SELECT min(arrived_s) FROM point",
 )
 
 

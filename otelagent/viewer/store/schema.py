@@ -11,7 +11,7 @@ import sqlite3
 
 __all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer"]
 
-VERSION = 4
+VERSION = 5
 """Of the schema, kept in the file's `user_version`."""
 
 # So that another program's database is never taken for one of ours (PRAGMA application_id).
@@ -85,9 +85,9 @@ CREATE TABLE series (
 ) STRICT;
 CREATE TABLE point (
   series INTEGER NOT NULL, time_ns INTEGER NOT NULL, value ANY, distribution TEXT, exemplars TEXT,
-  PRIMARY KEY (series, time_ns)
+  arrived_s INTEGER NOT NULL, PRIMARY KEY (series, time_ns)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX point_time ON point (time_ns);
+CREATE INDEX point_arrived ON point (arrived_s);
 -- What can be searched by words: the names of operations, by their ids, and texts, whose rowid `words` explains.
 CREATE VIRTUAL TABLE name USING fts5 (text, tokenize = 'unicode61');
 CREATE VIRTUAL TABLE word USING fts5 (text, tokenize = 'unicode61');

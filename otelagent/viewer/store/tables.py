@@ -63,6 +63,7 @@ _LOG = (
     "dropped",
     "arrived_s",
 )
+_POINT = ("series", "time_ns", "value", "distribution", "exemplars", "arrived_s")
 
 
 class Tables:
@@ -268,11 +269,10 @@ class Tables:
             more = {"description": one.description, "temporality": one.temporality, "monotonic": int(one.monotonic)}
             metrics.append(self._id("metric", columns, key, more))
         rows = []
+        now_s = int(time.time())
         for metric, attributes, *rest in batch.points:
-            rows.append((self._id("series", ("metric", "attributes"), (metrics[metric], attributes)), *rest))
-        insert(
-            self._connection, "point", ("series", "time_ns", "value", "distribution", "exemplars"), rows, "OR REPLACE"
-        )
+            rows.append((self._id("series", ("metric", "attributes"), (metrics[metric], attributes)), *rest, now_s))
+        insert(self._connection, "point", _POINT, rows, "OR REPLACE")
         touched.points += len(rows)
 
     def _operation(self, key: tuple[str, str, int]) -> int:
