@@ -21,19 +21,21 @@ def work(end):
     if end == "raise": raise RuntimeError
     if end == "wait": time.sleep(20)
 
+def begin(barrier):  # or one worker does it all, and the other is terminated before it has come to anything
+    barrier.wait()
+
 def square(number):
-    time.sleep(.4)  # or one worker does it all, and the other is terminated before it has come to anything
     return number * number
 
 if __name__ == "__main__":
     method, end = sys.argv[1:]
     context = multiprocessing.get_context(method)
     if end == "pool":
-        with context.Pool(2) as pool:
+        with context.Pool(2, begin, [context.Barrier(2)]) as pool:
             print(sum(pool.map(square, range(4))))
     elif end == "executor":
         from concurrent.futures import ProcessPoolExecutor
-        with ProcessPoolExecutor(2, mp_context=context) as pool:
+        with ProcessPoolExecutor(2, context, begin, [context.Barrier(2)]) as pool:
             print(sum(pool.map(square, range(4))))
     else:
         child = context.Process(target=work, args=[end])
