@@ -93,11 +93,34 @@ def _finish_in_children_of(util: Any) -> None:
 
 def _finish_at_end_of_child(util: Any) -> None:
     util.Finalize(None, _finish, exitpriority=_LAST)
+    _handle_sigterm_of_pools()
+
+
+def _handle_sigterm_of_pools() -> None:
+    """In a worker of a pool, has SIGTERM noticed whatever lock it sleeps on."""
     process = getattr(sys.modules.get("multiprocessing.process"), "current_process", None)
     target = getattr(process() if process is not None else None, "_target", None)
     watch = _current()
     if watch is not None and getattr(target, "__module__", None) in _POOLS:
         watch.handle_sigterm_in_thread()
+
+
+def _handle_sigterm_in_spawned_children_of(context: ModuleType) -> None:
+    """The hooks for after a fork aren't run in children that are spawned. They end as every interpreter does, so that
+    this is all that is left to do.
+
+    :param context: ``multiprocessing.context``.
+    """
+    process: Any = getattr(context, "SpawnProcess", None)
+    original = vars(process).get("_after_fork") if process is not None else None
+    if not isinstance(original, staticmethod):
+        return
+
+    def _after_fork() -> None:
+        original.__func__()
+        _handle_sigterm_of_pools()
+
+    process._after_fork = staticmethod(_after_fork)
 
 
 def _finish_in_pool_workers_of(pool: ModuleType) -> None:
@@ -230,6 +253,7 @@ _PYUWSGI_SCRIPTS = frozenset({"uwsgi", "pyuwsgi"})
 
 _HOOKS: dict[str, Callable[[Any], None]] = {
     "multiprocessing.util": _finish_in_children_of,
+    "multiprocessing.context": _handle_sigterm_in_spawned_children_of,
     "billiard.util": _finish_in_children_of,
     "billiard.pool": _finish_in_pool_workers_of,
     "gunicorn.workers.base": _handle_signals_in_workers_of,

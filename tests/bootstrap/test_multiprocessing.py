@@ -89,6 +89,22 @@ def test_the_application_pays_for_multiprocessing_only_if_it_uses_it(bench: Work
     assert outcome.stdout == "False\n"
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_of_a_pool_has_no_handler_that_waits_for_its_main_thread(bench: Workbench, method: str) -> None:
+    """That sleeps on the pool's lock, and may go to sleep between the signal and its handler: the pool never ends."""
+    bench.write(
+        "app.py",
+        "import multiprocessing, signal, sys\n"
+        "def handler(_): return signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+        "if __name__ == '__main__':\n"
+        "  print(handler(0))\n"
+        "  with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool: print(pool.map(handler, [1]))",
+    )
+    outcome = bench.run(sys.executable, "app.py", method)
+    assert outcome.stdout == "False\n[True]\n"
+    assert outcome.lost() == {}
+
+
 POOLS = """
 import multiprocessing, signal
 
