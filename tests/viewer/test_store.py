@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from otelagent.viewer.ingest import decode
 from otelagent.viewer.store import candidates, detail, export, listing, overview
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
-from otelagent.viewer.store.schema import WrongFile
+from otelagent.viewer.store.retention import Retention
+from otelagent.viewer.store.schema import WrongFile, open_writer
 from otelagent.viewer.store.store import Store
 from tests.viewer.requests import START_NS, Traces, logs, metrics
 from tests.viewer.requests import put as fill
@@ -433,12 +434,16 @@ def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("max_age_s", "kept"), [(3600.0, True), (-5.0, False)])
 def test_points_stay_for_as_long_as_since_they_came(tmp_path: Path, max_age_s: float, kept: bool) -> None:
     """What is imported, or told by a wrong clock, is as old as it is new here."""
-    store = Store(str(tmp_path / "metrics.db"), max_age_s=max_age_s)
+    path = str(tmp_path / "metrics.db")
+    store = Store(path, max_age_s=1e9)
     put(store, "metrics", metrics(start_ns=START_NS))
-    while store._writer._prune():
-        pass
-    assert bool(read(store, overview.metrics)) == kept
     store.close()
+    connection = open_writer(path)
+    retention = Retention(max_age_s, 2**30)
+    while retention.prune(connection):
+        pass
+    assert bool(overview.metrics(connection)) == kept
+    connection.close()
 
 
 def test_names_to_choose_from_have_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
