@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from itertools import count
 
@@ -9,6 +10,9 @@ from hypothesis import settings
 # How long an example takes is the machine's matter.
 settings.register_profile("otelagent")
 settings.load_profile("otelagent")
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts and ends by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = count()
 

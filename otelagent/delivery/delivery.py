@@ -31,8 +31,10 @@ _CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential
 
 _FILE_SETTINGS: Mapping[str, str] = {"traces": "file", "logs": "logs_file"}
 
-# What the terminal is behind with is nobody's loss, and nobody waits for it.
-_TERMINAL_LIMITS = Limits(queue_max_bytes=8 * 1024 * 1024, try_timeout_s=1.0)
+# What the terminal is behind with holds nobody up.
+_TERMINAL_LIMITS = Limits(queue_max_bytes=8 * 1024 * 1024, try_timeout_s=1.0, flush_timeout_s=1.0)
+# Whoever reads again finds the rest at once.
+_TERMINAL_RETRIES = RetryPolicy(initial_s=0.1, max_s=0.1)
 
 # (exporter, OTLP protocol or "") -> module of `transports`, its class, and what the class is made from. The module is
 # imported when it is chosen; what it needs of other libraries, it imports at the first send.
@@ -74,8 +76,11 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
     :raises ValueError: see `open_transport`.
     """
     export = config.export(ledger.signal, name)
-    limits = _TERMINAL_LIMITS
+    limits, retries = _TERMINAL_LIMITS, _TERMINAL_RETRIES
     if export.exporter != "terminal":
+        retries = RetryPolicy(
+            initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000
+        )
         limits = Limits(
             queue_max_bytes=config.queue.max_bytes,
             try_timeout_s=export.otlp.timeout_ms / 1000,
@@ -85,7 +90,7 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
     return Destination(
         open_transport(config, ledger.signal, name),
         {ledger.signal: ledger},
-        RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
+        retries,
         limits,
         spool=spool_at(config, ledger.signal, spool, name),
         silent=export.exporter == "terminal",

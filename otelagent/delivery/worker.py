@@ -44,12 +44,14 @@ class Limits:
     :param export_bytes_per_s: bytes sent a second, on the average; infinity for no limit.
     :param replay_bytes_per_s: bytes sent from the spool a second, on the average, so that what comes back after an
         outage floods neither the collector nor the way of what is new.
+    :param flush_timeout_s: seconds that a flush waits at most, whatever its deadline.
     """
 
     queue_max_bytes: int = 64 * 1024 * 1024
     try_timeout_s: float = 10.0
     export_bytes_per_s: float = math.inf
     replay_bytes_per_s: float = 1024 * 1024
+    flush_timeout_s: float = math.inf
 
 
 @struct(frozen=True)
@@ -301,6 +303,8 @@ class Destination:
                 self._changed.notify_all()
 
     def _wait_or_send(self, target: int, deadline_s: float) -> bool:
+        deadline_s = min(deadline_s, self._clock() + self._limits.flush_timeout_s)
+
         def arrived() -> bool:
             on_disk = self._spooling.own_items() if self._spooling is not None else 0
             return self._queue.emptied(target) and not on_disk

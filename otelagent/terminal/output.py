@@ -29,13 +29,12 @@ class Output:
     """Standard error of the process: the descriptor itself, for Python's own stream has a lock that an application may
     need while a write hangs.
 
-    A write happens in a thread of its own, so that one that hangs (a pager that reads no more, Ctrl-S) holds up nobody;
-    until it ends, what comes is refused.
+    A write happens in a thread of its own, so that one that hangs (a pager that reads no more, Ctrl-S) holds up nobody.
     """
 
     def __init__(self, descriptor: int = _STDERR) -> None:
         self._descriptor = descriptor
-        self._hanging: Thread | None = None
+        self._writing: tuple[Thread, _Write] | None = None
 
     def style(self) -> Style:
         """How to draw there now: in colours and lines on a terminal, in ASCII elsewhere.
@@ -57,15 +56,14 @@ class Output:
         except OSError:
             return False
 
-    def write(self, texts: Sequence[str], timeout_s: float) -> str:
+    def write(self, texts: Sequence[str], timeout_s: float) -> str | None:
         """Writes texts, each with one write at most, so that those of several processes don't mix.
 
+        Not to be called before what was written earlier has ended.
+
         :param timeout_s: how long to wait for its end, seconds.
-        :returns: why it could not be done, a token; empty if it was.
+        :returns: why it could not be done, a token; empty if it was; None if it hasn't ended, see `wait`.
         """
-        if self._hanging is not None and self._hanging.is_alive():
-            return "terminal_blocked"
-        self._hanging = None
         encoding = self._encoding()
         task = _Write(self._descriptor, _together([text.encode(encoding, "backslashreplace") for text in texts]))
         thread = Thread(task.run, "otelagent-terminal")
@@ -74,16 +72,27 @@ class Output:
         except RuntimeError:
             # The interpreter ends, or there can be no more threads: this one writes, if it won't have to wait.
             task.run_at_once()
-        else:
-            thread.join(timeout_s)
-            if thread.is_alive():
-                self._hanging = thread
-                return "terminal_blocked"
+            return task.problem
+        self._writing = thread, task
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float) -> str | None:
+        """Waits for the end of what is being written.
+
+        :returns: what `write` does.
+        """
+        if self._writing is None:
+            return ""
+        thread, task = self._writing
+        thread.join(timeout_s)
+        if thread.is_alive():
+            return None
+        self._writing = None
         return task.problem
 
     def after_fork_in_child(self) -> None:
         """The thread of a write that hangs is the parent's."""
-        self._hanging = None
+        self._writing = None
 
     def _encoding(self) -> str:
         encoding = getattr(sys.__stderr__, "encoding", None) or "ascii"

@@ -258,13 +258,7 @@ def test_a_reader_that_has_gone_ends_no_program_that_dies_of_broken_pipes(tmp_pa
 
 
 def test_a_reader_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, bytes(4096))
-    except BlockingIOError:
-        os.set_blocking(writer, True)
+    reader, writer = full_pipe()
     try:
         done = subprocess.run(
             program(tmp_path, SHOP),
@@ -280,8 +274,53 @@ def test_a_reader_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
     assert done.returncode == 0
     ledgers = in_balance(json.loads(done.stdout))
     assert ledgers["traces"]["delivered"] == 8
-    assert ledgers["traces:console"]["rejected"] == {"terminal_blocked": 8}
+    assert (ledgers["traces:console"]["queued"], ledgers["traces:console"]["rejected"]) == (8, {})
     assert len(exported(tmp_path)) == 8
+
+
+def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
+    source = """
+        import otelagent, time
+        otelagent.init()
+        for number in range(5):
+            with otelagent.span(f"before {number}"):
+                pass
+        def error():
+            return otelagent.status()["delivery"]["traces:console"]["last_error"] or {}
+        while error().get("reason") != "terminal_blocked":
+            time.sleep(0.01)
+        with otelagent.span("while nobody reads"):
+            pass
+        print("blocked", flush=True)
+        assert otelagent.flush(60)
+    """
+    reader, writer = full_pipe()
+    with subprocess.Popen(
+        program(tmp_path, source),
+        env=environment(tmp_path, OTELAGENT_CONSOLE="lines", OTELAGENT_QUIET="true"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=writer,
+    ) as process:
+        os.close(writer)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"blocked\n"
+        with os.fdopen(reader) as written:
+            lines = written.read().lstrip("\0").splitlines()
+        assert process.wait(PATIENCE_S) == 0
+    found = [match["name"] for line in lines if (match := LINE.fullmatch(line))]
+    assert found == [*(f"before {number}" for number in range(5)), "while nobody reads"]
+
+
+def full_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return reader, writer
 
 
 def test_a_file_that_the_application_has_in_its_place_is_not_written_to(tmp_path: Path) -> None:
@@ -382,7 +421,7 @@ def test_trees_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     source = """
         import sys, otelagent
         otelagent.init()
-        for number in range(12):  # all of them together fit into a pipe: nobody has to wait for a reader
+        for number in range(40):
             try:
                 with otelagent.span(f"root {number}"):
                     for _ in range(8):
@@ -412,7 +451,7 @@ def test_trees_of_several_processes_do_not_mix(tmp_path: Path) -> None:
         lines = written.read().splitlines()
     assert [process.wait(PATIENCE_S) for process in processes] == [0, 0, 0]
     heads = [number for number, line in enumerate(lines) if LINE.fullmatch(line)]
-    assert len(heads) == 3 * 12
+    assert len(heads) == 3 * 40
     for head in heads:
         match = LINE.fullmatch(lines[head])
         assert match is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -64,20 +63,25 @@ def test_a_descriptor_that_is_closed(pipe: tuple[int, int]) -> None:
     assert not output.style().colour
 
 
-@pytest.mark.usefixtures("threads_or_not")
-def test_a_reader_that_waits_is_refused_until_it_reads_again(pipe: tuple[int, int]) -> None:
+def test_what_hangs_goes_on_when_its_reader_does(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     fill(writer)
     output = Output(writer)
-    assert output.write(["first\n"], AT_ONCE_S) == "terminal_blocked"
-    assert output.write(["second\n"], AT_ONCE_S) == "terminal_blocked"
-    os.set_blocking(reader, False)
-    until_s = time.monotonic() + PATIENCE_S
-    # What hung goes on as soon as there is room, and then there is room for others.
-    while output.write(["third\n"], AT_ONCE_S) != "":
-        assert time.monotonic() < until_s
-        with contextlib.suppress(BlockingIOError):
-            os.read(reader, 65536)
+    assert output.write(["first\n"], AT_ONCE_S) is None
+    assert output.wait(AT_ONCE_S) is None
+    read = os.read(reader, 2**20)
+    assert output.wait(PATIENCE_S) == ""
+    assert output.write(["second\n"], PATIENCE_S) == ""
+    assert (read + os.read(reader, 2**20)).strip(b"\0") == b"first\nsecond\n"
+
+
+def test_without_threads_a_reader_that_waits_is_not_waited_for(pipe: tuple[int, int]) -> None:
+    fill(pipe[1])
+    threads.hold_back("the interpreter ends")
+    try:
+        assert Output(pipe[1]).write(["text\n"], AT_ONCE_S) == "terminal_blocked"
+    finally:
+        threads.hold_back("")
 
 
 def test_one_that_others_have_made_non_blocking(pipe: tuple[int, int]) -> None:
