@@ -8,13 +8,17 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-__all__ = ["ENGINE", "Outcome", "native_or_skip", "run_program"]
+__all__ = ["ENGINE", "Outcome", "native_or_skip", "run_program", "wait_until"]
+
+_Found = TypeVar("_Found")
 
 
 #: The engine of programs under test, as an environment: what the tests themselves run with; a fixture may fill it.
@@ -27,6 +31,15 @@ def native_or_skip() -> None:
         if os.environ.get("CI") and os.environ.get("ENGINE") != "sdk":
             pytest.fail("the native engine is not built: make native")
         pytest.skip("the native engine is not built (make native)")
+
+
+def wait_until(look: Callable[[], _Found | None], timeout_s: float = 30.0) -> _Found:
+    """What `look` gives as soon as it is true."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (found := look()):
+        assert time.monotonic() < deadline_s, f"not within {timeout_s} s"
+        time.sleep(0.002)
+    return found
 
 
 @dataclass(frozen=True)

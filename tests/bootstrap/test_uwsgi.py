@@ -15,8 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.bootstrap.workbench import free_port
-from tests.delivery.harness import wait_until
-from tests.support import ENGINE
+from tests.support import ENGINE, wait_until
 
 pytest.importorskip("pyuwsgi")
 
@@ -98,8 +97,8 @@ def test_workers_start_over_and_deliver(
             told_of_threads = bool(options) or NOTICE in (tmp_path / "log").read_text()
             return len(answers) == 2 and told_of_threads
 
-        wait_until(both_answer, 30)
-        wait_until(lambda: idle(stats) == 2, 30)  # else uWSGI ends them past every hook
+        wait_until(both_answer)
+        wait_until(lambda: idle(stats) == 2)  # else uWSGI ends them past every hook
         (tmp_path / "fifo").write_text("q")  # workers end what they are at, and then themselves
         process.wait(30)
     finally:
@@ -154,7 +153,7 @@ def test_no_thread_of_ours_runs_where_uwsgi_forks(tmp_path: Path) -> None:
             stderr=log,
         )
     try:
-        wait_until(lambda: answers(port), 30)
+        wait_until(lambda: answers(port))
     finally:
         process.terminate()
         process.wait(30)

@@ -253,10 +253,3 @@ class Books:
         snapshot = self.ledger.snapshot()
         assert snapshot.balanced, snapshot
         assert snapshot.queued == self.destination.queued_items, snapshot
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)

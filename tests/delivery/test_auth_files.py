@@ -18,7 +18,8 @@ from otelagent.delivery.failures import INTERVAL_S
 from otelagent.delivery.transports.grpc import GrpcTransport
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import FaultServer, otlp, payload, secret, wait_until
+from tests.delivery.harness import FaultServer, otlp, payload, secret
+from tests.support import wait_until
 
 OK: dict[str, dict[str, Any]] = {"http": {"status": 200, "takes": True}, "grpc": {"takes": True}}
 REFUSAL: dict[str, dict[str, Any]] = {"http": {"status": 401}, "grpc": {"code": "UNAUTHENTICATED"}}

@@ -22,7 +22,8 @@ from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.transports.grpc import GrpcTransport
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import FaultServer, TokenServer, otlp, payload, secret, wait_until
+from tests.delivery.harness import FaultServer, TokenServer, otlp, payload, secret
+from tests.support import wait_until
 
 SECRET = "cl:ient s3cret/+&="
 

@@ -20,7 +20,8 @@ from otelagent.delivery.transports.grpc import GrpcTransport
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.certificates import Authority
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import FaultServer, otlp, payload, secret, wait_until
+from tests.delivery.harness import FaultServer, otlp, payload, secret
+from tests.support import wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
 
@@ -133,7 +134,7 @@ def test_a_new_authority_is_trusted(files: Files, protocol: str, open_books: Ope
     with FaultServer(protocol, OK[protocol], tls=tls) as server:
         books = open_books(transport(protocol, server.port, files))
         books.submit(payload(3))
-        wait_until(lambda: books.destination.status()["last_error"] is not None, 20)
+        wait_until(lambda: books.destination.status()["last_error"] is not None)
         assert server.requests == []
         put(files.ca, files.authorities[1].certificate)
         assert books.flush(20)

@@ -20,7 +20,8 @@ from otelagent.delivery.spool.spool import Spool
 from otelagent.delivery.transports.grpc import GrpcTransport
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import QUICK, Books, FakeTransport, FaultServer, otlp, payload, wait_until
+from tests.delivery.harness import QUICK, Books, FakeTransport, FaultServer, otlp, payload
+from tests.support import wait_until
 from tests.unit.record.conftest import engine, record
 from tests.unit.record.recorder import Recorder
 
@@ -257,7 +258,7 @@ class TestFromDisk:
         transport = Limited()
         books = self.open(tmp_path, transport)
         books.destination.start()
-        wait_until(lambda: books.ledger.snapshot().adopted == 63 and not books.ledger.snapshot().spooled, 20)
+        wait_until(lambda: books.ledger.snapshot().adopted == 63 and not books.ledger.snapshot().spooled)
         snapshot = books.ledger.snapshot()
         assert (snapshot.delivered, dict(snapshot.rejected)) == (62, {"http_413": 1})
         ids = span_ids(*payloads)
@@ -285,7 +286,7 @@ class TestFromDisk:
         following = Limited()
         restarted = self.open(tmp_path, following)
         restarted.destination.start()
-        wait_until(lambda: restarted.ledger.snapshot().delivered == snapshot.spooled, 20)
+        wait_until(lambda: restarted.ledger.snapshot().delivered == snapshot.spooled)
         assert restarted.ledger.snapshot().adopted == snapshot.spooled
         assert span_ids(*taken, *following.taken) == span_ids(one)
         restarted.shutdown()
@@ -298,7 +299,7 @@ class TestFromDisk:
         limits = {"status": 200, "takes": True, "max_bytes": MAX_BYTES, "larger": {"status": 413}}
         with FaultServer("http", *[limits] * 7, {"do": "stall"}, spans=True) as server:
             process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), server.endpoint])
-            wait_until(lambda: len(server.requests) == 8, 30)
+            wait_until(lambda: len(server.requests) == 8)
             process.send_signal(signal.SIGKILL)
             process.wait(10)
             requests = server.stop()
@@ -306,7 +307,7 @@ class TestFromDisk:
         transport = Limited()
         books = self.open(tmp_path, transport)
         books.destination.start()
-        wait_until(lambda: books.ledger.snapshot().delivered == 500, 20)
+        wait_until(lambda: books.ledger.snapshot().delivered == 500)
         assert span_ids(*transport.taken) == span_ids(one)
         books.shutdown()
         books.check()

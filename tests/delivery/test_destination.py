@@ -10,7 +10,8 @@ from otelagent.delivery import Accepted, Limits, Payload, Rejected, Result, Retr
 from otelagent.delivery.worker import THREAD_NAME
 from otelagent.threads import Thread
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import FakeTransport, payload, wait_until
+from tests.delivery.harness import FakeTransport, payload
+from tests.support import wait_until
 
 DOWN = Retryable("connection")
 LATER = Retryable("http_503", 60.0)

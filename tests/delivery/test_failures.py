@@ -12,7 +12,8 @@ from otelagent.delivery.accounts import Accounts
 from otelagent.delivery.failures import FailureLog
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import FakeTransport, otlp, payload, wait_until
+from tests.delivery.harness import FakeTransport, otlp, payload
+from tests.support import wait_until
 
 DOWN = Retryable("connection")
 

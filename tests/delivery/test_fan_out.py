@@ -28,8 +28,8 @@ from otelagent.delivery import (
 )
 from otelagent.delivery.transports.http import HttpTransport
 from otelagent.delivery.worker import THREAD_NAME
-from tests.delivery.harness import QUICK, FakeTransport, FaultServer, otlp, payload, wait_until
-from tests.support import native_or_skip
+from tests.delivery.harness import QUICK, FakeTransport, FaultServer, otlp, payload
+from tests.support import native_or_skip, wait_until
 
 
 class Fan:

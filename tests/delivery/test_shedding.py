@@ -20,7 +20,8 @@ from otelagent.delivery import intake as intake_module
 from otelagent.delivery.payload import MAX_REQUEST_BYTES
 from otelagent.delivery.transports.http import HttpTransport
 from tests.delivery.conftest import OpenBooks
-from tests.delivery.harness import QUICK, Books, FakeTransport, FaultServer, otlp, wait_until
+from tests.delivery.harness import QUICK, Books, FakeTransport, FaultServer, otlp
+from tests.support import wait_until
 from tests.unit.record.conftest import engine, record, record_logs
 from tests.unit.record.log_recorder import LogRecorder
 from tests.unit.record.recorder import Recorder
@@ -421,7 +422,7 @@ class TestEngines:
             books = Books(HttpTransport(otlp(server.endpoint)), PATIENT, Limits(10 * requests[0].size, try_timeout_s=1))
             books.submit(*requests)
             books.check()
-            wait_until(lambda: bool(books.destination.status()["last_error"]), 20)
+            wait_until(lambda: bool(books.destination.status()["last_error"]))
             server.begin({"status": 200, "takes": True})
             assert not books.flush(20)
             books.shutdown()

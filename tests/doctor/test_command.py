@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from otelagent.doctor.journal import Journal, read
-from tests.delivery.harness import FaultServer, wait_until
+from tests.delivery.harness import FaultServer
 from tests.doctor.harness import Report, clean_environ, doctor
+from tests.support import wait_until
 
 TAKES = {"status": 200}
 WORK = "import otelagent\nwith otelagent.span('work'): pass\n"

@@ -15,11 +15,12 @@ from typing import Any
 
 from otelagent.delivery.spool.frame import FRAME_SIZE, HEAD, Frame, read_frame
 from otelagent.delivery.spool.segment import SegmentName
-from tests.delivery.harness import FaultServer, wait_until
+from tests.delivery.harness import FaultServer
 from tests.delivery.spool.disk import flip
 from tests.delivery.spool.faults import preload
 from tests.faults.bench import OK, Application, Bench
 from tests.faults.registry import fault
+from tests.support import wait_until
 
 DOWN: dict[str, Any] = {"status": 503}
 NO_SPOOL = "it keeps nothing on disk"

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.delivery.certificates import Authority
-from tests.delivery.harness import FaultServer, wait_until
+from tests.delivery.harness import FaultServer
 from tests.faults.bench import OK, Bench
 from tests.faults.registry import fault
+from tests.support import wait_until
 
 SETTINGS: dict[str, Any] = {"batch_schedule_delay_ms": 50}
 

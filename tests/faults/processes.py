@@ -7,10 +7,11 @@ import sys
 from functools import partial
 from typing import Any
 
-from tests.delivery.harness import FaultServer, wait_until
+from tests.delivery.harness import FaultServer
 from tests.faults.bench import OK, Application, Bench, BlackHole
 from tests.faults.disk import DELIVER, DOWN, SETTINGS
 from tests.faults.registry import fault
+from tests.support import wait_until
 
 SLOW: dict[str, Any] = {**OK, "delay_s": 1.0}
 
@@ -88,9 +89,9 @@ def terminated(bench: Bench, how: tuple[str, str, int]) -> None:
     handler, wait, code = how
     command = written(bench, WAITS.format(handler=handler, wait=wait))
     application = bench.command(command, to=bench.server(OK))
-    wait_until(partial(tells, application), 30)
+    wait_until(partial(tells, application))
     # asyncio's handler comes after the first word.
-    wait_until(lambda: len(application.lines()) > (how[1] != "time.sleep(60)"), 30)
+    wait_until(lambda: len(application.lines()) > (how[1] != "time.sleep(60)"))
     application.process.send_signal(signal.SIGTERM)
     application.wait(60)
     bench.expect(application.process.returncode == code, f"ends with {application.process.returncode}, not {code}")

@@ -11,11 +11,12 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from tests.delivery.harness import FaultServer, wait_until
+from tests.delivery.harness import FaultServer
 from tests.delivery.spool.faults import preload
 from tests.faults.bench import OK, ROOT, Application, Bench
 from tests.faults.disk import DELIVER, DOWN, LEAVE, NO_SPOOL, SETTINGS, segments, spool, used_bytes
 from tests.faults.registry import fault
+from tests.support import wait_until
 
 KILL_ROUNDS = int(os.environ.get("FAULTS_KILL_ROUNDS", "10"))
 BACKLOG_MIB = int(os.environ.get("FAULTS_BACKLOG_MIB", "64"))
@@ -50,7 +51,7 @@ def killed_at_any_moment(bench: Bench) -> None:
     server = bench.server(DOWN)
     for _ in range(KILL_ROUNDS):
         application = bench.start(WRITE, to=server, **SETTINGS)
-        wait_until(partial(has_told, application), 30)
+        wait_until(partial(has_told, application))
         time.sleep(random.random() * 0.2)
         application.process.kill()
         application.process.wait(30)

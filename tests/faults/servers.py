@@ -11,10 +11,11 @@ from typing import Any
 from urllib.request import urlopen
 
 from tests.bootstrap.workbench import free_port
-from tests.delivery.harness import FaultServer, wait_until
+from tests.delivery.harness import FaultServer
 from tests.faults.bench import OK, ROOT, Application, Bench
 from tests.faults.disk import DELIVER, DOWN, SETTINGS
 from tests.faults.registry import fault
+from tests.support import wait_until
 
 # The servers' own spans are none of those that are counted here.
 UNTRACED: dict[str, Any] = {"disabled_instrumentations": ["gunicorn", "uvicorn"]}
@@ -130,7 +131,7 @@ def served_by_uwsgi(bench: Bench, _: None) -> None:
     application = bench.command(command, to=bench.server(OK), **UNTRACED)
     ask(port)
     # A worker that is busy is ended past every hook.
-    wait_until(lambda: idle(stats) == 2, 30)
+    wait_until(lambda: idle(stats) == 2)
     fifo.write_text("q")
     application.wait(60)
     expect_made(bench, application, REQUESTS * SPANS)

@@ -7,16 +7,14 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from otelagent.viewer.process import Running
 from tests.support import ENGINE
 
-__all__ = ["RUN", "ask", "environment", "program", "start", "wait_for"]
+__all__ = ["RUN", "ask", "environment", "program", "start"]
 
 RUN = [sys.executable, "-m", "otelagent.cli.run", "--ui"]
 
@@ -46,12 +44,3 @@ def ask(viewer: Running, path: str) -> Any:
     request = urllib.request.Request(viewer.http + path, headers={"Authorization": f"Bearer {viewer.token}"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
-
-
-def wait_for(look: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """What `look` gives as soon as it is something."""
-    until_s = time.monotonic() + timeout_s
-    while not (found := look()):
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
-    return found

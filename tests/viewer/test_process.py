@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 
 from otelagent.viewer import process, state
 from otelagent.viewer.process import Running, ViewerError, find, find_or_start, stop
+from tests.support import wait_until
 from tests.viewer.requests import Traces
 
 COMMAND = [sys.executable, "-m", "otelagent.cli.main", "ui"]
@@ -30,13 +31,6 @@ COMMAND = [sys.executable, "-m", "otelagent.cli.main", "ui"]
 def none_left() -> Iterator[None]:
     yield
     stop()
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    until_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

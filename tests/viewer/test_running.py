@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from otelagent.viewer.ingest import decode
 from otelagent.viewer.store import detail, export, listing, overview
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
 from otelagent.viewer.store.store import Store
+from tests.support import wait_until
 from tests.viewer.requests import START_NS, Traces
 from tests.viewer.requests import put as fill
 
@@ -66,13 +67,6 @@ def span_of(store: Store, span: Any) -> dict[str, Any]:
     found = store.read(detail.span, T[0], span.span_id)
     assert found is not None
     return found
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    until_s = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
 
 
 def test_it_is_there_while_it_runs_and_once_when_it_has_ended(store: Store) -> None:

@@ -15,8 +15,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otelagent.viewer.process import Running, find_or_start, stop
-from tests.support import native_or_skip
-from tests.viewer.programs import RUN, ask, environment, program, start, wait_for
+from tests.support import native_or_skip, wait_until
+from tests.viewer.programs import RUN, ask, environment, program, start
 
 PROGRAM = """
     import sys, otelagent
@@ -65,9 +65,9 @@ def spans(viewer: Running, trace: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_a_span_is_seen_while_it_is_open(tmp_path: Path, viewer: Running) -> None:
     process = start(*RUN, *program(tmp_path, PROGRAM))
-    trace = wait_for(lambda: running(viewer, 2))
+    trace = wait_until(lambda: running(viewer, 2))
     assert trace["name"] == "order"
-    seen = wait_for(lambda: (now := spans(viewer, trace)) and len(now) == 3 and now)
+    seen = wait_until(lambda: now if len(now := spans(viewer, trace)) == 3 else None)
     assert {name: one["state"] for name, one in seen.items()} == {
         "order": "running",
         "reserve": "ended",
@@ -101,11 +101,11 @@ def test_with_its_process_it_is_lost(tmp_path: Path) -> None:
         viewer = find_or_start(0)
         assert not viewer.started_here
         process = start(*RUN, *program(tmp_path, PROGRAM))
-        trace = wait_for(lambda: running(viewer, 2))
+        trace = wait_until(lambda: running(viewer, 2))
         assert traces(viewer)[0]["duration"] >= 500_000_000  # Sooner it isn't told of.
         process.kill()
         process.communicate(timeout=60)
-        wait_for(lambda: traces(viewer)[0]["lost"] == 2)
+        wait_until(lambda: traces(viewer)[0]["lost"] == 2)
         assert ask(viewer, f"/api/traces/{trace['id']}")["duration"] >= 500_000_000
         (found,) = ask(viewer, "/api/traces?min_ms=500")["traces"]
         assert found == traces(viewer)[0]
@@ -128,7 +128,7 @@ def test_a_child_tells_of_its_own(tmp_path: Path, viewer: Running) -> None:
         otelagent.shutdown(30)
     """
     process = start(*RUN, *program(tmp_path, forks))
-    trace = wait_for(lambda: running(viewer, 2))
+    trace = wait_until(lambda: running(viewer, 2))
     seen = spans(viewer, trace)
     assert seen["child"]["parent"] == seen["parent"]["id"]
     pids = {name: one["resource"]["attributes"]["process.pid"] for name, one in seen.items()}
@@ -136,7 +136,7 @@ def test_a_child_tells_of_its_own(tmp_path: Path, viewer: Running) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
-    wait_for(lambda: running(viewer, 1))
+    wait_until(lambda: running(viewer, 1))
     assert {name: one["state"] for name, one in spans(viewer, trace).items()} == {"parent": "running", "child": "ended"}
     _, err = process.communicate("\n", timeout=60)
     assert process.returncode == 0, err
@@ -162,7 +162,7 @@ def test_under_gevent_nothing_waits_for_it(tmp_path: Path, viewer: Running) -> N
         print(len(ticks))
     """
     process = start(*RUN, *program(tmp_path, green))
-    wait_for(lambda: running(viewer, 1))
+    wait_until(lambda: running(viewer, 1))
     out, err = process.communicate("\n", timeout=60)
     assert process.returncode == 0, err
     assert int(out) > 10
@@ -195,7 +195,7 @@ def test_a_collector_is_asked_and_told_nothing(tmp_path: Path) -> None:
         try:
             run = [sys.executable, "-m", "otelagent.cli.run", "--running-spans"]
             process = start(*run, f"--endpoint=http://127.0.0.1:{server.server_port}", *program(tmp_path, PROGRAM))
-            wait_for(lambda: asked)
+            wait_until(lambda: asked)
             _, err = process.communicate("\n", timeout=60)
             assert process.returncode == 0, err
         finally:

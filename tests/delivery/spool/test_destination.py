@@ -16,7 +16,8 @@ from otelagent.delivery.spool.place import SpoolPlace
 from otelagent.delivery.spool.spool import Spool
 from otelagent.delivery.spooling import THREAD_NAME as SPOOL_THREAD
 from otelagent.delivery.spooling import SpoolAt
-from tests.delivery.harness import QUICK, Books, FakeTransport, payload, wait_until
+from tests.delivery.harness import QUICK, Books, FakeTransport, payload
+from tests.support import wait_until
 
 DOWN = Retryable("connection")
 PATIENT = RetryPolicy(initial_s=60, max_s=60, uniform=lambda: 1.0)
@@ -228,9 +229,9 @@ def test_a_bug_in_the_spool_costs_neither_data_nor_the_books(
         books.submit(*[payload() for _ in range(5)])
         if method == "append":
             assert called.wait(5)
-        wait_until(lambda: books.ledger.snapshot().spooled == 5, 10)
+        wait_until(lambda: books.ledger.snapshot().spooled == 5)
         server.down = False
-        wait_until(lambda: books.ledger.snapshot().delivered == 5, 10)
+        wait_until(lambda: books.ledger.snapshot().delivered == 5)
         books.check()
         books.shutdown(1)
         assert called.is_set()
@@ -302,7 +303,7 @@ def test_a_server_that_refuses_everything_opens_the_breaker(open_spooling: OpenS
     books = open_spooling(FakeTransport(*refusing, Accepted()), RetryPolicy(0.2, 0.4))
     for _ in range(30):
         books.submit(payload())
-    wait_until(lambda: books.ledger.snapshot().delivered == 22, 20)
+    wait_until(lambda: books.ledger.snapshot().delivered == 22)
     assert dict(books.ledger.snapshot().rejected) == {"http_500": 8}
 
 

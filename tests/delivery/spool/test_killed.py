@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.harness import wait_until
 from tests.delivery.spool.disk import Disk, digest, number
 from tests.delivery.spool.faults import preload
+from tests.support import wait_until
 
 # 200 for a release; a round takes a quarter of a second.
 ROUNDS = int(os.environ.get("SPOOL_KILL_ROUNDS", "30"))
@@ -90,7 +90,7 @@ def test_at_any_moment(tmp_path: Path) -> None:
         said = tmp_path / "said"
         with said.open("w") as stdout:
             process = start(tmp_path / "spool", turn * 1_000_000, 1_000_000, 0.45, 20_000, stdout=stdout.fileno())
-        wait_until(partial(has_begun, said, process), 30)
+        wait_until(partial(has_begun, said, process))
         time.sleep(random.random() * 0.1)
         process.kill()
         _, errors = process.communicate(timeout=30)

@@ -13,7 +13,8 @@ import pytest
 from otelagent.delivery import Accepted, Result, Retryable
 from otelagent.delivery.spool.place import SpoolPlace
 from otelagent.delivery.spool.spool import Spool
-from tests.delivery.harness import QUICK, Books, FakeTransport, payload, wait_until
+from tests.delivery.harness import QUICK, Books, FakeTransport, payload
+from tests.support import wait_until
 
 DOWN = Retryable("connection", None, "refused")
 FAILED = "otelagent: telemetry to the test failed: connection: refused; it is kept and sent again"
