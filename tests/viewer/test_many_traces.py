@@ -1,8 +1,7 @@
-"""Many traces: found again when they are out of memory, paged and filtered without gaps, given up in slices."""
+"""Many traces: found again when they are out of memory, paged and filtered without gaps."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from otelagent.viewer.ingest import decode
-from otelagent.viewer.store import detail, listing, overview, summaries, trace_ids
+from otelagent.viewer.store import detail, listing, summaries, trace_ids
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
-from otelagent.viewer.store.retention import Retention, used_bytes
 from otelagent.viewer.store.store import Store
-from tests.viewer.requests import START_NS, Traces, logs, metrics
+from tests.viewer.requests import START_NS, Traces
+from tests.viewer.stores import many, put_traces
 
 
 @pytest.fixture
@@ -23,13 +21,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(str(tmp_path / "traces.db"))
     yield store
     store.close()
-
-
-def put(store: Store, *requests: Traces) -> None:
-    for request in requests:
-        written = store.put(decode("traces", request.body))
-        assert written is not None
-        written.result(20)
 
 
 def names(store: Store, limit: int = 500, **asked: Any) -> list[str]:
@@ -45,30 +36,18 @@ def names(store: Store, limit: int = 500, **asked: Any) -> list[str]:
         before = page["next"]
 
 
-def many(count: int, first: int = 0) -> tuple[list[bytes], list[Traces]]:
-    ids, requests = [], []
-    for at in range(first, first + count, 1000):
-        request = Traces(f"service-{at // 1000}")
-        for number in range(at, min(at + 1000, first + count)):
-            ids.append(os.urandom(16))
-            slow = 10**6 if number % 1000 == 7 else 10
-            request.span(f"n{number}", trace=ids[-1], start_us=number, duration_us=slow, number=number, tier="gold")
-        requests.append(request)
-    return ids, requests
-
-
 def test_a_trace_grows_however_long_ago_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(summaries, "_KNOWN_TRACES", 50)
     monkeypatch.setattr(trace_ids, "_FILTER_TRACES", 300)
     path = str(tmp_path / "traces.db")
     store = Store(path)
     ids, requests = many(2_000)
-    put(store, *requests)
+    put_traces(store, *requests)
     for round_ in range(2):
         late = Traces("late")
         for trace in ids[::37]:
             late.span(f"late {round_}", trace=trace, parent=b"p" * 8, start_us=5000)
-        put(store, late)
+        put_traces(store, late)
         store.close()
         store = Store(path)
     assert store.status()["traces"] == 2_000
@@ -98,7 +77,7 @@ def test_a_trace_grows_however_long_ago_it_began(monkeypatch: pytest.MonkeyPatch
 def test_what_is_cut_off_by_its_time_goes_on_without_a_gap(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
-    put(store, *many(3_000)[1])
+    put_traces(store, *many(3_000)[1])
     at_leisure = names(store, **asked)
     assert at_leisure
     assert len(set(at_leisure)) == len(at_leisure)
@@ -112,7 +91,7 @@ def test_what_is_cut_off_by_its_time_goes_on_without_a_gap(
 def test_the_slowest_that_time_allows_say_that_there_may_be_others(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
-    put(store, *many(3_000)[1])
+    put_traces(store, *many(3_000)[1])
     monkeypatch.setattr(listing, "_TIME_S", 0.0)
     found = store.read(listing.slowest, TraceFilter(**asked), 3)
     assert (found["complete"], found["next"]) == (False, None)
@@ -121,19 +100,19 @@ def test_the_slowest_that_time_allows_say_that_there_may_be_others(
 
 
 def test_the_slowest_of_many_are_found_wherever_they_are(store: Store) -> None:
-    put(store, *many(4_000)[1])
+    put_traces(store, *many(4_000)[1])
     slow = Traces("slow")
     for number in range(3):
         slow.span(f"slow {number}", duration_us=60_000_000 + number)
-    put(store, slow)
-    put(store, *many(4_000)[1])
+    put_traces(store, slow)
+    put_traces(store, *many(4_000)[1])
     found = store.read(listing.slowest, TraceFilter(), 3)
     assert [one["name"] for one in found["traces"]] == ["slow 2", "slow 1", "slow 0"]
     assert found["complete"]
 
 
 def test_an_attribute_is_found_without_reading_others(store: Store) -> None:
-    put(store, *many(4_000)[1])
+    put_traces(store, *many(4_000)[1])
     read = store.read(lambda connection: _rows_read(connection, (attribute_filter("number=5"),)))
     all_of_them = store.read(lambda connection: _rows_read(connection, (attribute_filter("number<0"),)))
     assert read < all_of_them / 2
@@ -152,93 +131,3 @@ def _rows_read(connection: sqlite3.Connection, attributes: Any) -> int:
     listing.traces(connection, TraceFilter(attributes=attributes))
     connection.set_progress_handler(None, 0)
     return steps
-
-
-def test_what_is_given_up_goes_in_slices_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9)
-    ids, requests = many(12_000)
-    put(store, *requests)
-    written = store.put(decode("logs", logs("of a trace", trace=ids[0])))
-    assert written is not None
-    written.result(20)
-    store.close()
-    store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
-    seen = []
-    while True:
-        before = store.status()["given_up_traces"]
-        if before == 12_000:
-            break
-        seen.append(before)
-    store.close()
-    connection = sqlite3.connect(tmp_path / "traces.db")
-    for table in ("trace", "span", "posting", "zone", "member", "trace_key", "log", "word"):
-        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
-    connection.close()
-    store = Store(str(tmp_path / "traces.db"))
-    put(store, *many(10)[1])
-    assert len(names(store)) == 10
-    store.close()
-
-
-def test_a_slice_is_some_thousand_spans(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "traces.db"))
-    put(store, *many(12_000)[1])
-    connection, keeps = store._connection, store._retention
-    store._writer.stop()
-    keeps.max_age_s = -10.0
-    sizes: list[int] = []
-    while keeps.prune(connection):
-        sizes.append(12_000 - sum(sizes) - connection.execute("SELECT count(*) FROM span").fetchone()[0])
-    assert len(sizes) >= 3
-    assert max(sizes) <= 5_000
-    store.close()
-
-
-def test_a_full_store_gives_up_more_than_comes(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "traces.db"))
-    put(store, *many(40_000)[1])
-    connection, keeps = store._connection, store._retention
-    store._writer.stop()
-    keeps.max_bytes = used_bytes(connection) // 10
-    before = store.status()["spans"]
-    assert keeps.prune(connection, 9_000)
-    assert before - store.status()["spans"] >= 18_000
-    store.close()
-
-
-def test_names_and_series_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "traces.db"))
-    put(store, *many(3_000)[1])
-    written = store.put(decode("metrics", metrics()))
-    assert written is not None
-    written.result(20)
-    store._writer.stop()
-    connection = store._connection
-    keeps = Retention(max_age_s=1e9, max_bytes=used_bytes(connection) // 2)
-    while keeps.prune(connection):
-        pass
-    left = store.status()["traces"]
-    assert 0 < left < 3_000
-    for span in connection.execute("SELECT operation FROM span"):
-        assert connection.execute("SELECT count(*) FROM operation WHERE id = ?", span).fetchone() == (1,)
-        assert connection.execute("SELECT count(*) FROM name WHERE rowid = ?", span).fetchone() == (1,)
-    # Those go when the last trace of their transaction does.
-    assert left <= connection.execute("SELECT count(*) FROM name").fetchone()[0] < 3_000
-    gone = Retention(max_age_s=-10.0, max_bytes=2**40)
-    while gone.prune(connection):
-        pass
-    for table in ("trace", "span", "operation", "name", "point", "series", "metric"):
-        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
-    store.close()
-
-
-def test_a_name_that_went_comes_again(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
-    put(store, *many(10)[1])
-    while store.status()["given_up_traces"] < 10 or store.read(overview.operations, "service-0")["operations"]:
-        pass
-    store._writer._retention.max_age_s = 1e9
-    put(store, *many(10)[1])
-    assert sorted(names(store, text="n3")) == ["n3"]
-    assert len(names(store, service="service-0")) == 10
-    store.close()

@@ -17,6 +17,7 @@ from otelagent.viewer.store.store import Store
 from tests.support import wait_until
 from tests.viewer.requests import START_NS, Traces
 from tests.viewer.requests import put as fill
+from tests.viewer.stores import put_traces
 
 T = [bytes([number]) * 16 for number in range(1, 10)]
 
@@ -26,13 +27,6 @@ def store() -> Iterator[Store]:
     store = Store(lost_after_s=0.2)
     yield store
     store.close()
-
-
-def put(store: Store, *requests: Traces) -> None:
-    for request in requests:
-        written = store.put(decode("traces", request.body))
-        assert written is not None
-        written.result(10)
 
 
 def begun(name: str = "work", **options: Any) -> tuple[Traces, Any]:
@@ -71,7 +65,7 @@ def span_of(store: Store, span: Any) -> dict[str, Any]:
 
 def test_it_is_there_while_it_runs_and_once_when_it_has_ended(store: Store) -> None:
     request, span = begun("GET", retries=1)
-    put(store, request)
+    put_traces(store, request)
     (one,) = listed(store)
     assert (one["name"], one["spans"], one["running"]) == ("GET", 1, 1)
     assert one["duration"] > 365 * 86_400 * 10**9  # Since `START_NS`.
@@ -79,7 +73,7 @@ def test_it_is_there_while_it_runs_and_once_when_it_has_ended(store: Store) -> N
     found = span_of(store, span)
     assert (found["state"], found["duration"], found["attributes"]) == ("running", 0, {"retries": 1})
 
-    put(store, ended(span, "GET /items", error=True))
+    put_traces(store, ended(span, "GET /items", error=True))
     (one,) = listed(store)
     assert (one["name"], one["duration"], one["spans"]) == ("GET /items", 3_000_000_000, 1)
     assert (one["running"], one["lost"], one["errors"], one["services"]) == (0, 0, 1, [("shop", 1)])
@@ -91,12 +85,12 @@ def test_it_is_there_while_it_runs_and_once_when_it_has_ended(store: Store) -> N
 
 def test_what_it_has_learnt_meanwhile_is_shown(store: Store) -> None:
     request, span = begun("GET")
-    put(store, request)
+    put_traces(store, request)
     span.name = "GET /items"
     fill(span.attributes, {"http.route": "/items"})
     event = span.events.add(name="exception", time_unix_nano=START_NS)
     fill(event.attributes, {"exception.type": "Timeout"})
-    put(store, request)
+    put_traces(store, request)
     (one,) = listed(store)
     assert one["spans"] == one["running"] == 1
     found = span_of(store, span)
@@ -111,12 +105,12 @@ def test_children_find_it(store: Store, first: str) -> None:
     children = Traces()
     for number in range(3):
         children.span("inner", trace=T[0], parent=parent.span_id, start_us=1 + number)
-    put(store, *((children, request) if first == "children" else (request, children)))
+    put_traces(store, *((children, request) if first == "children" else (request, children)))
     assert trace(store)["spans"]["parent"] == [-1, 0, 0, 0]
     (one,) = listed(store)
     assert (one["name"], one["spans"], one["running"]) == ("outer", 4, 1)
     assert one["duration"] > 365 * 86_400 * 10**9
-    put(store, ended(parent))
+    put_traces(store, ended(parent))
     (one,) = listed(store)
     assert (one["spans"], one["running"], one["duration"]) == (4, 0, 3_000_000_000)
     assert trace(store)["spans"]["parent"] == [-1, 0, 0, 0]
@@ -124,7 +118,7 @@ def test_children_find_it(store: Store, first: str) -> None:
 
 def test_a_notice_that_comes_after_the_end_changes_nothing(store: Store) -> None:
     request, span = begun()
-    put(store, ended(span), request)
+    put_traces(store, ended(span), request)
     (one,) = listed(store)
     assert (one["spans"], one["running"], one["duration"]) == (1, 0, 3_000_000_000)
 
@@ -133,14 +127,14 @@ def test_both_in_one_request(store: Store) -> None:
     request, span = begun()
     whole = ended(span)
     whole.request.resource_spans.extend(request.request.resource_spans)
-    put(store, whole)
+    put_traces(store, whole)
     (one,) = listed(store)
     assert (one["spans"], one["running"]) == (1, 0)
 
 
 def test_the_same_end_twice_counts_once(store: Store) -> None:
     request, span = begun()
-    put(store, request, ended(span), ended(span))
+    put_traces(store, request, ended(span), ended(span))
     (one,) = listed(store)
     assert one["spans"] == 1
 
@@ -149,9 +143,9 @@ def test_a_link_and_an_exception_of_a_running_span_leave_nothing_behind(store: S
     request, span = begun(error=True)
     fill(span.events.add(name="exception").attributes, {"exception.type": "Timeout"})
     span.links.add(trace_id=T[1], span_id=b"12345678")
-    put(store, request)
+    put_traces(store, request)
     assert listed(store, text="Timeout")
-    put(store, ended(span))
+    put_traces(store, ended(span))
     assert not listed(store, text="Timeout")
 
     def linked(connection: Any) -> int:
@@ -165,14 +159,14 @@ def test_without_a_sign_of_life_it_is_lost_and_with_one_it_is_not(store: Store, 
     told: list[bytes] = []
     store.watch(lambda touched: told.extend(touched.traces))
     request, span = begun()
-    put(store, request)
+    put_traces(store, request)
     wait_until(lambda: listed(store)[0]["lost"] == 1)
     assert trace(store)["states"] == {0: "lost"}
     assert told == [T[0], T[0]]
-    put(store, request)
+    put_traces(store, request)
     assert (listed(store)[0]["running"], listed(store)[0]["lost"]) == (1, 0)
     wait_until(lambda: listed(store)[0]["lost"] == 1)
-    put(store, ended(span))
+    put_traces(store, ended(span))
     assert (listed(store)[0]["running"], listed(store)[0]["lost"]) == (0, 0)
 
 
@@ -180,12 +174,12 @@ def test_a_file_that_is_opened_again_knows_them(tmp_path: Path, monkeypatch: Any
     path = str(tmp_path / "traces.db")
     first = Store(path)
     request, span = begun()
-    put(first, request)
+    put_traces(first, request)
     first.close()
     monkeypatch.setattr("otelagent.viewer.store.writer._RETENTION_EVERY_S", 0.05)
     second = Store(path, lost_after_s=0.2)
     wait_until(lambda: listed(second)[0]["lost"] == 1)
-    put(second, ended(span))
+    put_traces(second, ended(span))
     (one,) = listed(second)
     assert (one["spans"], one["lost"], one["duration"]) == (1, 0, 3_000_000_000)
     second.close()
@@ -203,7 +197,7 @@ def hanging(seconds: int) -> tuple[Traces, Any]:
 def test_it_takes_until_now_and_is_found_by_that(store: Store) -> None:
     quick = Traces()
     quick.span("quick", trace=T[1])
-    put(store, quick, hanging(9)[0])
+    put_traces(store, quick, hanging(9)[0])
     first = next(one for one in listed(store) if one["running"])
     assert first["duration"] >= 9 * 10**9
     second = next(one for one in listed(store) if one["running"])
@@ -221,7 +215,7 @@ def test_lost_it_has_taken_until_it_was_last_heard_of(tmp_path: Path, monkeypatc
     path = str(tmp_path / "traces.db")
     store = Store(path, lost_after_s=0.2)
     request, parent = hanging(9)
-    put(store, request)
+    put_traces(store, request)
     heard_ns = time.time_ns() - parent.start_time_unix_nano
     wait_until(lambda: listed(store)[0]["lost"] == 1)
     (one,) = listed(store)
@@ -232,7 +226,7 @@ def test_lost_it_has_taken_until_it_was_last_heard_of(tmp_path: Path, monkeypatc
     again = Traces()
     again.request.CopyFrom(request.request)
     del again.request.resource_spans[0].scope_spans[0].spans[0]
-    put(store, again)
+    put_traces(store, again)
     assert listed(store) == [one]
     assert trace(store)["duration"] == one["duration"]
     assert trace(store)["spans"]["duration"] == [one["duration"], 72_000]
@@ -246,7 +240,7 @@ def test_lost_it_has_taken_until_it_was_last_heard_of(tmp_path: Path, monkeypatc
 def test_of_what_another_run_was_told_the_last_that_is_known_counts(tmp_path: Path, monkeypatch: Any) -> None:
     path = str(tmp_path / "traces.db")
     first = Store(path)
-    put(first, hanging(9)[0])
+    put_traces(first, hanging(9)[0])
     first.close()
     monkeypatch.setattr("otelagent.viewer.store.writer._RETENTION_EVERY_S", 0.05)
     second = Store(path, lost_after_s=0.2)
@@ -258,7 +252,7 @@ def test_of_what_another_run_was_told_the_last_that_is_known_counts(tmp_path: Pa
 
 def test_exported_and_imported_it_still_runs(store: Store) -> None:
     request, _ = begun()
-    put(store, request)
+    put_traces(store, request)
     exported = store.read(export.traces_data, T[0])
     assert exported is not None
     assert exported["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["endTimeUnixNano"] == "0"
@@ -270,24 +264,24 @@ def test_exported_and_imported_it_still_runs(store: Store) -> None:
 def test_a_span_without_any_time_does_not_run(store: Store) -> None:
     request, span = begun()
     span.start_time_unix_nano = 0
-    put(store, request)
+    put_traces(store, request)
     assert listed(store)[0]["running"] == 0
 
 
 def test_a_span_that_ran_and_ended_is_one_span(store: Store) -> None:
     for _ in range(3):
         request, span = begun()
-        put(store, request, request, ended(span), ended(span))
+        put_traces(store, request, request, ended(span), ended(span))
     assert store.status()["spans"] == 3
 
 
 def test_a_span_that_fails_while_it_runs_is_an_error_of_its_trace(store: Store) -> None:
     request, span = begun()
-    put(store, request)
+    put_traces(store, request)
     assert listed(store, error=True) == []
     span.status.code = 2
-    put(store, request, request)
+    put_traces(store, request, request)
     (one,) = listed(store, error=True)
     assert (one["spans"], one["errors"], one["running"]) == (1, 1, 1)
-    put(store, ended(span, error=True))
+    put_traces(store, ended(span, error=True))
     assert [(one["spans"], one["errors"]) for one in listed(store, error=True)] == [(1, 1)]

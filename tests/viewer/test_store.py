@@ -15,11 +15,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from otelagent.viewer.ingest import decode
 from otelagent.viewer.store import candidates, detail, export, listing, overview
 from otelagent.viewer.store.listing import TraceFilter, attribute_filter
-from otelagent.viewer.store.retention import Retention
-from otelagent.viewer.store.schema import WrongFile, open_writer
+from otelagent.viewer.store.schema import WrongFile
 from otelagent.viewer.store.store import Store
 from tests.viewer.requests import START_NS, Traces, logs, metrics
 from tests.viewer.requests import put as fill
+from tests.viewer.stores import put
 
 T = [bytes([number]) * 16 for number in range(1, 100)]
 
@@ -29,12 +29,6 @@ def store() -> Iterator[Store]:
     store = Store()
     yield store
     store.close()
-
-
-def put(store: Store, signal: str, body: bytes) -> None:
-    written = store.put(decode(signal, body))
-    assert written is not None
-    written.result(10)
 
 
 def read(store: Store, query: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -407,43 +401,6 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE theirs (a)")
     with pytest.raises(WrongFile, match="another program"):
         Store(str(other))
-
-
-def test_the_oldest_traces_go_when_it_is_full(tmp_path: Path) -> None:
-    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9, max_bytes=600_000)
-    for number in range(40):
-        traces = Traces()
-        for _ in range(50):
-            span = traces.span("work", trace=T[number], start_us=1000 * number, error=True, text="x" * 200)
-            span.links.add(trace_id=T[90], span_id=b"l" * 8)
-        put(store, "traces", traces.body)
-    while store._writer._prune():
-        pass
-    status = store.status()
-    assert status["given_up_traces"] > 0
-    assert status["bytes"] <= 600_000 + 100_000
-    kept = [one["id"] for one in read(store, listing.traces, TraceFilter())["traces"]]
-    assert kept
-    assert kept == [T[number].hex() for number in reversed(range(40 - len(kept), 40))]
-    with sqlite3.connect(store.path) as connection:
-        assert connection.execute("SELECT count(DISTINCT trace) FROM span").fetchone() == (len(kept),)
-        assert connection.execute("SELECT count(*) FROM link").fetchone() == (50 * len(kept),)
-    store.close()
-
-
-@pytest.mark.parametrize(("max_age_s", "kept"), [(3600.0, True), (-5.0, False)])
-def test_points_stay_for_as_long_as_since_they_came(tmp_path: Path, max_age_s: float, kept: bool) -> None:
-    """What is imported, or told by a wrong clock, is as old as it is new here."""
-    path = str(tmp_path / "metrics.db")
-    store = Store(path, max_age_s=1e9)
-    put(store, "metrics", metrics(start_ns=START_NS))
-    store.close()
-    connection = open_writer(path)
-    retention = Retention(max_age_s, 2**30)
-    while retention.prune(connection):
-        pass
-    assert bool(overview.metrics(connection)) == kept
-    connection.close()
 
 
 def test_names_to_choose_from_have_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,146 @@
+"""What is given up when the store is full or things are old."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otelagent.viewer.store import listing, overview, writer
+from otelagent.viewer.store.listing import TraceFilter
+from otelagent.viewer.store.retention import Retention, used_bytes
+from otelagent.viewer.store.schema import open_writer
+from otelagent.viewer.store.store import Store
+from tests.support import wait_until
+from tests.viewer.requests import START_NS, Traces, logs, metrics
+from tests.viewer.stores import many, put, put_traces
+
+T = [bytes([number]) * 16 for number in range(1, 100)]
+
+
+def names(store: Store, **asked: Any) -> list[str]:
+    return [one["name"] for one in store.read(listing.traces, TraceFilter(**asked))["traces"]]
+
+
+def test_the_oldest_traces_go_when_it_is_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(writer, "_RETENTION_EVERY_S", 0.01)
+    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9, max_bytes=600_000)
+    for number in range(40):
+        traces = Traces()
+        for _ in range(50):
+            span = traces.span("work", trace=T[number], start_us=1000 * number, error=True, text="x" * 200)
+            span.links.add(trace_id=T[90], span_id=b"l" * 8)
+        put(store, "traces", traces.body)
+    wait_until(lambda: store.status()["bytes"] <= 600_000)
+    store.close()
+    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9)
+    kept = [one["id"] for one in store.read(listing.traces, TraceFilter())["traces"]]
+    assert 0 < len(kept) < 40
+    assert kept == [T[number].hex() for number in reversed(range(40 - len(kept), 40))]
+    with sqlite3.connect(store.path) as connection:
+        assert connection.execute("SELECT count(DISTINCT trace) FROM span").fetchone() == (len(kept),)
+        assert connection.execute("SELECT count(*) FROM link").fetchone() == (50 * len(kept),)
+    store.close()
+
+
+@pytest.mark.parametrize(("max_age_s", "kept"), [(3600.0, True), (-5.0, False)])
+def test_points_stay_for_as_long_as_since_they_came(tmp_path: Path, max_age_s: float, kept: bool) -> None:
+    """What is imported, or told by a wrong clock, is as old as it is new here."""
+    path = str(tmp_path / "metrics.db")
+    store = Store(path, max_age_s=1e9)
+    put(store, "metrics", metrics(start_ns=START_NS))
+    store.close()
+    connection = open_writer(path)
+    retention = Retention(max_age_s, 2**30)
+    while retention.prune(connection):
+        pass
+    assert bool(overview.metrics(connection)) == kept
+    connection.close()
+
+
+def test_what_is_given_up_goes_in_slices_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9)
+    ids, requests = many(12_000)
+    put_traces(store, *requests)
+    put(store, "logs", logs("of a trace", trace=ids[0]))
+    store.close()
+    store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
+    seen = []
+    while True:
+        before = store.status()["given_up_traces"]
+        if before == 12_000:
+            break
+        seen.append(before)
+    store.close()
+    connection = sqlite3.connect(tmp_path / "traces.db")
+    for table in ("trace", "span", "posting", "zone", "member", "trace_key", "log", "word"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    connection.close()
+    store = Store(str(tmp_path / "traces.db"))
+    put_traces(store, *many(10)[1])
+    assert len(names(store)) == 10
+    store.close()
+
+
+def test_a_slice_is_some_thousand_spans(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    put_traces(store, *many(12_000)[1])
+    connection, keeps = store._connection, store._retention
+    store._writer.stop()
+    keeps.max_age_s = -10.0
+    sizes: list[int] = []
+    while keeps.prune(connection):
+        sizes.append(12_000 - sum(sizes) - connection.execute("SELECT count(*) FROM span").fetchone()[0])
+    assert len(sizes) >= 3
+    assert max(sizes) <= 5_000
+    store.close()
+
+
+def test_a_full_store_gives_up_more_than_comes(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    put_traces(store, *many(40_000)[1])
+    connection, keeps = store._connection, store._retention
+    store._writer.stop()
+    keeps.max_bytes = used_bytes(connection) // 10
+    before = store.status()["spans"]
+    assert keeps.prune(connection, 9_000)
+    assert before - store.status()["spans"] >= 18_000
+    store.close()
+
+
+def test_names_and_series_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    put_traces(store, *many(3_000)[1])
+    put(store, "metrics", metrics())
+    store._writer.stop()
+    connection = store._connection
+    keeps = Retention(max_age_s=1e9, max_bytes=used_bytes(connection) // 2)
+    while keeps.prune(connection):
+        pass
+    left = store.status()["traces"]
+    assert 0 < left < 3_000
+    for span in connection.execute("SELECT operation FROM span"):
+        assert connection.execute("SELECT count(*) FROM operation WHERE id = ?", span).fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM name WHERE rowid = ?", span).fetchone() == (1,)
+    # Those go when the last trace of their transaction does.
+    assert left <= connection.execute("SELECT count(*) FROM name").fetchone()[0] < 3_000
+    gone = Retention(max_age_s=-10.0, max_bytes=2**40)
+    while gone.prune(connection):
+        pass
+    for table in ("trace", "span", "operation", "name", "point", "series", "metric"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    store.close()
+
+
+def test_a_name_that_went_comes_again(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"), max_age_s=-10.0)
+    put_traces(store, *many(10)[1])
+    while store.status()["given_up_traces"] < 10 or store.read(overview.operations, "service-0")["operations"]:
+        pass
+    store._writer._retention.max_age_s = 1e9
+    put_traces(store, *many(10)[1])
+    assert names(store, text="n3") == ["n3"]
+    assert len(names(store, service="service-0")) == 10
+    store.close()
