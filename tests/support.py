@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-__all__ = ["ENGINE", "Outcome", "native_or_skip", "run_program", "wait_until"]
+__all__ = [
+    "ENGINE",
+    "Outcome",
+    "backends_or_skip",
+    "fill_pipe",
+    "native_or_skip",
+    "processes_with",
+    "run_program",
+    "wait_until",
+]
 
 _Found = TypeVar("_Found")
 
@@ -31,6 +40,40 @@ def native_or_skip() -> None:
         if os.environ.get("CI") and os.environ.get("ENGINE") != "sdk":
             pytest.fail("the native engine is not built: make native")
         pytest.skip("the native engine is not built (make native)")
+
+
+def backends_or_skip() -> None:
+    """Skip a test of the real back ends where they aren't built; in CI it fails."""
+    from backends import MissingBinary, locate
+
+    try:
+        locate()
+    except MissingBinary as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+def processes_with(variable: str) -> list[str]:
+    """Command lines of the processes that have this, ``NAME=value``, in their environment, which children inherit."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and variable.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def fill_pipe(writer: int) -> None:
+    """Writes zeros until there is no room for more."""
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, bytes(4096))
+    except BlockingIOError:
+        os.set_blocking(writer, True)
 
 
 def wait_until(look: Callable[[], _Found | None], timeout_s: float = 30.0) -> _Found:

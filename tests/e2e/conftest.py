@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import backends
-from backends import Backends, MissingBinary
+from backends import Backends
 from tests.e2e.harness import Bench, Protocol, Sink, Stack
+from tests.support import backends_or_skip
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Collector, Jaeger and Zipkin. Without their programs: a failure in CI, a skip elsewhere."""
-    try:
-        backends.locate()
-    except MissingBinary as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    backends_or_skip()
     with Backends(tmp_path_factory.mktemp("stack")) as started:
         yield Stack(started)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import backends
-from backends import Collector, MissingBinary, wait_for
+from backends import Collector, wait_for
 from otelagent.config import load
 from otelagent.delivery import Ledger, open_delivery
 from tests.delivery.harness import payload
+from tests.support import backends_or_skip
 
 pytestmark = pytest.mark.backends
 
@@ -37,12 +38,7 @@ def tokens(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def collector(tmp_path: Path, tokens: Path) -> Iterator[Collector]:
-    try:
-        backends.locate()
-    except MissingBinary as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    backends_or_skip()
     with Collector(tmp_path / "collector", overlays=[OVERLAY.format(tokens=tokens)]) as started:
         yield started
 

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 import backends
-from backends import BackendError, Backends, Collector, Jaeger, MissingBinary, Program, Span, wait_for
+from backends import BackendError, Backends, Collector, Jaeger, Program, Span, wait_for
+from tests.support import backends_or_skip
 
 pytestmark = pytest.mark.backends
 
@@ -40,12 +41,7 @@ def is_jaeger(path: Path) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def programs() -> None:
-    try:
-        backends.locate()
-    except MissingBinary as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    backends_or_skip()
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import backends
-from backends import MissingBinary
+from tests.support import backends_or_skip, processes_with
 
 pytestmark = pytest.mark.backends
 
@@ -55,15 +54,7 @@ class Run:
 
     def processes(self) -> list[str]:
         """Command lines of the processes that run with its temporary directory, which all of its own inherit."""
-        mark = f"TMPDIR={self.temporary}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append((entry / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-        return found
+        return processes_with(f"TMPDIR={self.temporary}")
 
     def expect_nothing_left(self) -> None:
         assert self.processes() == []
@@ -76,12 +67,7 @@ class Run:
 
 @pytest.fixture(autouse=True)
 def programs() -> None:
-    try:
-        backends.locate()
-    except MissingBinary as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    backends_or_skip()
 
 
 @pytest.fixture

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import backends
-from backends import COLLECTOR_ONLY, Collector, MissingBinary, wait_for
+from backends import COLLECTOR_ONLY, Collector, wait_for
 from tests.doctor.harness import doctor
+from tests.support import backends_or_skip
 
 pytestmark = pytest.mark.backends
 
@@ -27,12 +27,7 @@ Start = Callable[..., Collector]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a collector with overlays."""
-    try:
-        backends.locate()
-    except MissingBinary as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    backends_or_skip()
     started: list[Collector] = []
 
     def one(*overlays: str, config: Path = COLLECTOR_ONLY) -> Collector:

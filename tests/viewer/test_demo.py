@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.support import processes_with
+
 DEMO = [sys.executable, "-m", "otelagent.cli.main", "demo"]
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} .*  (\d+) spans(?:, (\d+) errors?)?  ([0-9a-f]{8})")
 PATIENCE_S = 100
@@ -53,14 +55,7 @@ class Bench:
 
     def processes(self) -> list[str]:
         """Command lines of the processes that run with its temporary directory, but for the viewer's."""
-        mark = f"TMPDIR={self.temporary}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append((entry / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
+        found = processes_with(f"TMPDIR={self.temporary}")
         return [command for command in found if "otelagent.viewer" not in command]
 
     def expect_nothing_left(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from otelagent.viewer.process import Running, find, find_or_start, stop
-from tests.support import native_or_skip
 from tests.viewer.programs import RUN, ask, environment, program, start
 
 WORK = """
@@ -37,15 +36,6 @@ def none_left() -> Iterator[None]:
 def viewer() -> Running:
     """One that runs already: on the standard port, other programs of this machine might find it."""
     return find_or_start(0)
-
-
-@pytest.fixture(params=["native", "sdk"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = str(request.param)
-    if name == "native":
-        native_or_skip()
-    monkeypatch.setenv("OTELAGENT_ENGINE", name)
-    return name
 
 
 def run(*command: str, **changes: str) -> subprocess.CompletedProcess[str]:

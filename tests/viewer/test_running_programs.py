@@ -15,7 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otelagent.viewer.process import Running, find_or_start, stop
-from tests.support import native_or_skip, wait_until
+from tests.support import wait_until
 from tests.viewer.programs import RUN, ask, environment, program, start
 
 PROGRAM = """
@@ -31,13 +31,7 @@ PROGRAM = """
 """
 
 
-@pytest.fixture(params=["native", "sdk"], autouse=True)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = str(request.param)
-    if name == "native":
-        native_or_skip()
-    monkeypatch.setenv("OTELAGENT_ENGINE", name)
-    return name
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from otelagent.viewer.rows import state, taken_ns
+from otelagent.viewer.store.schema import rows_within
 from otelagent.viewer.store.trace_ids import row_of
 from otelagent.viewer.store.words import lower
 
@@ -193,24 +193,16 @@ def search(connection: sqlite3.Connection, trace_id: bytes, text: str) -> dict[s
         return None
     # The attributes are JSON, so that the text has to be looked for as JSON writes it.
     wanted = json.dumps(lower(text), ensure_ascii=False)[1:-1]
-    until_s = time.monotonic() + _SEARCH_S
-    connection.set_progress_handler(lambda: time.monotonic() > until_s, 10_000)
-    found: list[str] = []
-    complete = True
-    try:
-        for (span_id,) in connection.execute(
-            "SELECT span_id FROM span WHERE trace = ? AND (instr(lower(attributes), ?) OR instr(lower(events), ?))"
-            " LIMIT ?",
-            (key, wanted, wanted, _MAX_FOUND + 1),
-        ):
-            found.append(span_id.hex())
-    except sqlite3.OperationalError as error:
-        if "interrupted" not in str(error):
-            raise
-        complete = False
-    finally:
-        connection.set_progress_handler(None, 0)
-    return {"spans": found[:_MAX_FOUND], "complete": complete and len(found) <= _MAX_FOUND}
+    found, complete = rows_within(
+        connection,
+        _SEARCH_S,
+        "SELECT span_id FROM span WHERE trace = ? AND (instr(lower(attributes), ?) OR instr(lower(events), ?)) LIMIT ?",
+        (key, wanted, wanted, _MAX_FOUND + 1),
+    )
+    return {
+        "spans": [span_id.hex() for (span_id,) in found[:_MAX_FOUND]],
+        "complete": complete and len(found) <= _MAX_FOUND,
+    }
 
 
 def _exact(value: Any) -> Any:

@@ -10,12 +10,14 @@ from itertools import islice
 from typing import Any
 
 from otelagent.viewer.store.listing import latest
+from otelagent.viewer.store.schema import rows_within
 from otelagent.viewer.store.words import lower
 
 __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
 
 _MAP_TRACES = 2_000
 _MAP_S = 1.0
+_LOGS_S = 0.25
 _POINTS = 1_000
 _MAX_NAMES = 1_000
 """To choose from; any other is found by words."""
@@ -165,26 +167,16 @@ def logs(
         if value:
             conditions.append(condition)
             values.append(value)
-    until_s = time.monotonic() + 0.25
-    connection.set_progress_handler(lambda: time.monotonic() > until_s, 10_000)
-    found: list[tuple[Any, ...]] = []
-    complete = True
-    try:
-        rows = connection.execute(
-            "SELECT log.id, log.time_ns, log.severity, log.severity_text, log.body, log.attributes, log.trace_id,"
-            " log.span_id, resource.service, scope.name, log.event_name, log.dropped FROM log"
-            " JOIN resource ON resource.id ="
-            f" log.resource JOIN scope ON scope.id = log.scope WHERE {' AND '.join(conditions)}"
-            " ORDER BY log.time_ns DESC, log.id DESC LIMIT ?",
-            (*values, limit),
-        )
-        found.extend(rows)
-    except sqlite3.OperationalError as error:
-        if "interrupted" not in str(error):
-            raise
-        complete = False
-    finally:
-        connection.set_progress_handler(None, 0)
+    found, complete = rows_within(
+        connection,
+        _LOGS_S,
+        "SELECT log.id, log.time_ns, log.severity, log.severity_text, log.body, log.attributes, log.trace_id,"
+        " log.span_id, resource.service, scope.name, log.event_name, log.dropped FROM log"
+        " JOIN resource ON resource.id ="
+        f" log.resource JOIN scope ON scope.id = log.scope WHERE {' AND '.join(conditions)}"
+        " ORDER BY log.time_ns DESC, log.id DESC LIMIT ?",
+        (*values, limit),
+    )
     return {
         "logs": [
             {

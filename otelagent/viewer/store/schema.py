@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer"]
+__all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer", "rows_within"]
 
 VERSION = 5
 """Of the schema, kept in the file's `user_version`."""
@@ -181,6 +184,24 @@ def first_and_last(connection: sqlite3.Connection, table: str) -> tuple[int, int
     low = connection.execute(f"SELECT coalesce(min(id), 1) FROM {table}").fetchone()[0]
     high = connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]
     return low, high
+
+
+def rows_within(
+    connection: sqlite3.Connection, seconds: float, sql: str, values: Sequence[Any]
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """The rows that a query finds in that time, and whether they are all."""
+    until_s = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > until_s, 10_000)
+    found: list[tuple[Any, ...]] = []
+    try:
+        found.extend(connection.execute(sql, values))
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        return found, False
+    finally:
+        connection.set_progress_handler(None, 0)
+    return found, True
 
 
 def _quoted(path: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import ENGINE, run_program
+from tests.support import ENGINE, fill_pipe, run_program
 
 LINE = re.compile(
     r"\d\d:\d\d:\d\d\.\d{3} +[\d.]+ (?:ms|s)  (?P<service>\S+)  (?P<name>.*?)(?P<late>  late)?  (?P<status>ok|ERROR)"
@@ -258,7 +258,8 @@ def test_a_reader_that_has_gone_ends_no_program_that_dies_of_broken_pipes(tmp_pa
 
 
 def test_a_reader_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
-    reader, writer = full_pipe()
+    reader, writer = os.pipe()
+    fill_pipe(writer)
     try:
         done = subprocess.run(
             program(tmp_path, SHOP),
@@ -294,7 +295,8 @@ def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
         print("blocked", flush=True)
         assert otelagent.flush(60)
     """
-    reader, writer = full_pipe()
+    reader, writer = os.pipe()
+    fill_pipe(writer)
     with subprocess.Popen(
         program(tmp_path, source),
         env=environment(tmp_path, OTELAGENT_CONSOLE="lines", OTELAGENT_QUIET="true"),
@@ -310,17 +312,6 @@ def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
         assert process.wait(PATIENCE_S) == 0
     found = [match["name"] for line in lines if (match := LINE.fullmatch(line))]
     assert found == [*(f"before {number}" for number in range(5)), "while nobody reads"]
-
-
-def full_pipe() -> tuple[int, int]:
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, bytes(4096))
-    except BlockingIOError:
-        os.set_blocking(writer, True)
-    return reader, writer
 
 
 def test_a_file_that_the_application_has_in_its_place_is_not_written_to(tmp_path: Path) -> None:

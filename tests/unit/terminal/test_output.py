@@ -10,6 +10,7 @@ import pytest
 
 from otelagent import threads
 from otelagent.terminal import Output
+from tests.support import fill_pipe
 
 PATIENCE_S = 30.0
 AT_ONCE_S = 0.2
@@ -29,15 +30,6 @@ def threads_or_not(request: pytest.FixtureRequest) -> Iterator[None]:
     threads.hold_back(request.param)
     yield
     threads.hold_back("")
-
-
-def fill(writer: int) -> None:
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, bytes(4096))
-    except BlockingIOError:
-        os.set_blocking(writer, True)
 
 
 @pytest.mark.usefixtures("threads_or_not")
@@ -65,7 +57,7 @@ def test_a_descriptor_that_is_closed(pipe: tuple[int, int]) -> None:
 
 def test_what_hangs_goes_on_when_its_reader_does(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    fill(writer)
+    fill_pipe(writer)
     output = Output(writer)
     assert output.write(["first\n"], AT_ONCE_S) is None
     assert output.wait(AT_ONCE_S) is None
@@ -76,7 +68,7 @@ def test_what_hangs_goes_on_when_its_reader_does(pipe: tuple[int, int]) -> None:
 
 
 def test_without_threads_a_reader_that_waits_is_not_waited_for(pipe: tuple[int, int]) -> None:
-    fill(pipe[1])
+    fill_pipe(pipe[1])
     threads.hold_back("the interpreter ends")
     try:
         assert Output(pipe[1]).write(["text\n"], AT_ONCE_S) == "terminal_blocked"
