@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import run_program
-
-LAUNCHER = str(Path(sys.executable).with_name("otelagent-run"))
-
-HEAD = """
-import json, otelagent
-from opentelemetry import trace
-"""
-
-
-def program(body: str) -> str:
-    return HEAD + "\n".join(line[4:] if line.startswith("    ") else line for line in body.splitlines())
+from tests.unit.agent.programs import program
 
 
 def test_states_follow_the_lifecycle(tmp_path: Path) -> None:
@@ -85,101 +74,6 @@ def test_without_init_everything_is_harmless(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert outcome.json == "INIT"
     assert outcome.spans == []
-
-
-def test_disabled_by_the_standard_variable(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    otelagent.init()
-    with otelagent.span("nothing"): pass
-    status = otelagent.status()
-    print(json.dumps([status["state"], status["reason"]]))
-    """),
-        OTEL_SDK_DISABLED="true",
-    )
-    assert outcome.json == ["DISABLED", "switched off by OTEL_SDK_DISABLED"]
-    assert outcome.spans == []
-
-
-def test_what_is_switched_off_says_so_whoever_starts_it_again(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    import sqlite3
-    otelagent.init(service_name="x")
-    status = otelagent.status()
-    patched = [one["name"] for one in status["instrumentations"] if one["state"] in ("waiting", "applied")]
-    print(json.dumps([status["state"], status["reason"], patched]))
-    otelagent.shutdown()
-    assert otelagent.status()["state"] == "DISABLED"
-    """),
-        LAUNCHER,
-        OTELAGENT_ENABLED="false",
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.json == ["DISABLED", "switched off by OTELAGENT_ENABLED", ["logging"]]
-    said = outcome.err.splitlines()
-    assert said[0].endswith(": switched off by OTELAGENT_ENABLED")
-    assert said[1:] == [
-        "otelagent is switched off by OTELAGENT_ENABLED; these settings of a second init() change nothing: service_name"
-    ]
-
-
-USES_THE_PROVIDER = """
-    class Processor:
-        def on_start(self, span, parent_context=None): raise AssertionError
-        def on_end(self, span): raise AssertionError
-        def force_flush(self, timeout_millis=30000): return True
-        def shutdown(self): print(json.dumps("processor shut down"))
-    provider = trace.get_tracer_provider()
-    provider.add_span_processor(Processor())
-    with trace.get_tracer("a").start_as_current_span("nothing") as span: assert not span.is_recording()
-    assert provider.force_flush() is True
-    import sys
-    assert "opentelemetry.sdk.trace" not in sys.modules
-"""
-
-
-def test_what_is_switched_off_takes_what_applications_add_to_the_provider(tmp_path: Path) -> None:
-    source = "otelagent.init()\n" + USES_THE_PROVIDER + "\n    provider.shutdown(); provider.shutdown()"
-    outcome = run_program(tmp_path, program(source), OTEL_SDK_DISABLED="true")
-    assert outcome.code == 0, outcome.err
-    assert (outcome.out, outcome.err) == ('"processor shut down"\n', "")
-    outcome = run_program(tmp_path, program("otelagent.init()\n" + USES_THE_PROVIDER), OTELAGENT_ENABLED="false")
-    assert (outcome.out, outcome.err) == ('"processor shut down"\n', "")
-
-
-def test_what_is_switched_off_leaves_the_provider_to_the_application(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    otelagent.init()
-    early = trace.get_tracer("early")
-    from opentelemetry.sdk.trace import TracerProvider
-    own = TracerProvider()
-    trace.set_tracer_provider(own)
-    assert trace.get_tracer_provider() is own
-    with early.start_as_current_span("the application's") as span: assert span.is_recording()
-    """),
-        LAUNCHER,
-        OTELAGENT_ENABLED="false",
-        OTELAGENT_QUIET="true",
-    )
-    assert (outcome.code, outcome.err) == (0, "")
-
-
-def test_an_agent_that_could_not_start_takes_that_too(tmp_path: Path) -> None:
-    source = """
-    from otelagent.agent import Agent
-    def fail(agent): raise RuntimeError("anything")
-    Agent.set_propagators = fail
-    otelagent.init()
-    assert otelagent.status()["state"] == "STOPPED"
-    trace.get_tracer_provider().add_span_processor(None)
-    """
-    outcome = run_program(tmp_path, program(source))
-    assert outcome.code == 0, outcome.err
 
 
 def test_tracers_made_before_init_record_after_it(tmp_path: Path) -> None:
@@ -256,32 +150,6 @@ def test_exporter_none_counts_what_goes_nowhere(tmp_path: Path) -> None:
     assert ledger["balanced"]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("otelagent.init(samler='always_on')", "sampler"),
-        ("otelagent.init(endpoint='ftp://x')", "endpoint"),
-        ("otelagent.init(sampler='traceidratio', sampler_arg=1.5)", "sampler_arg"),
-        ("import sys; sys.modules['otelagent_native'] = None; otelagent.init(engine='native')", "otelagent-native"),
-    ],
-)
-def test_a_wrong_setting_is_a_config_error(tmp_path: Path, call: str, message: str) -> None:
-    outcome = run_program(
-        tmp_path,
-        program(f"""
-    try:
-        {call}
-    except otelagent.ConfigError as error:
-        print(json.dumps([str(error), otelagent.status()["state"]]))
-    """),
-    )
-    assert outcome.code == 0, outcome.err
-    text, state = outcome.json
-    assert message in text
-    assert "init()" in text
-    assert state == "INIT"
-
-
 def test_a_fork_child_has_its_own_books_and_identity(tmp_path: Path) -> None:
     outcome = run_program(
         tmp_path,
@@ -314,86 +182,6 @@ def test_a_fork_child_has_its_own_books_and_identity(tmp_path: Path) -> None:
     for key in ("service.instance.id", "process.pid"):
         assert resource(spans["parent, before"], key) == resource(spans["parent, after"], key)
         assert resource(spans["child"], key) != resource(spans["parent, after"], key)
-
-
-@pytest.mark.parametrize(
-    "variable",
-    [
-        "OTEL_PROPAGATORS",
-        "OTEL_PYTHON_TRACER_PROVIDER",
-        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-        "OTEL_TRACES_SAMPLER",
-        "OTEL_BSP_MAX_QUEUE_SIZE",
-    ],
-)
-def test_what_the_api_and_the_sdk_would_raise_for_is_ignored(tmp_path: Path, variable: str) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    otelagent.init()
-    with otelagent.span("all the same"): pass
-    assert otelagent.flush()
-    print(json.dumps([otelagent.status()["state"], otelagent.status()["service"]]))
-    """),
-        **{variable: "no such thing"},
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.json == ["RUNNING", "program"]
-    assert [span["name"] for span in outcome.spans] == ["all the same"]
-    assert outcome.err.count(variable) == (0 if variable == "OTEL_PYTHON_TRACER_PROVIDER" else 1)
-
-
-def test_patterns_with_flags_of_their_own_exclude_and_stop_cleanly(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    otelagent.init(excluded_urls=["(?i)/HEALTH$", "(?P<a>x)", "(?P<a>y)"])
-    from otelagent.patching.switch import SWITCH
-    state, excluded = otelagent.status()["state"], [SWITCH.excluded(path) for path in ("/health", "/")]
-    print(json.dumps([state, *excluded, otelagent.shutdown()]))
-    """),
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.json == ["RUNNING", True, False, True]
-
-
-@pytest.mark.parametrize("off", ["before", "after", "disabled"])
-def test_a_log_format_with_our_fields_works_while_the_agent_is_off(tmp_path: Path, off: str) -> None:
-    outcome = run_program(
-        tmp_path,
-        program(f"""
-    import logging
-    otelagent.init(enabled={off != "disabled"})
-    if {off == "after"}: otelagent.shutdown()
-    logging.basicConfig(format="%(otelTraceID)s %(otelServiceName)s %(message)s")
-    logging.warning("told")
-    print(json.dumps(otelagent.status()["state"]))
-    """),
-    )
-    assert outcome.code == 0, outcome.err
-    assert [line for line in outcome.err.splitlines() if line.startswith("0 ") and line.endswith(" told")], outcome.err
-    assert "Logging error" not in outcome.err
-    assert outcome.json == {"before": "RUNNING", "after": "STOPPED", "disabled": "DISABLED"}[off]
-
-
-def test_all_instrumentations_can_be_off_and_unknown_ones_are_named(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    otelagent.init(disabled_instrumentations=["*", "htpx"])
-    status = otelagent.status()
-    print(json.dumps([{state["state"] for state in status["instrumentations"]} == {"disabled"}, status["warnings"]]))
-    """),
-        OTELAGENT_PREFER_CONTRIB="flsk",
-    )
-    assert outcome.code == 0, outcome.err
-    everything, warnings = outcome.json
-    assert everything
-    assert warnings == [
-        "disabled_instrumentations (from init()): there is no instrumentation 'htpx'; did you mean 'httpx'?",
-        "prefer_contrib (from OTELAGENT_PREFER_CONTRIB): there is no instrumentation 'flsk'; did you mean 'flask'?",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -443,28 +231,6 @@ def test_a_child_forked_inside_another_threads_init_can_init(tmp_path: Path) -> 
     assert outcome.code == 0, outcome.err
 
 
-def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    from otelagent.agent import Agent
-    def fail(self, provider): raise OSError("no")
-    Agent._install = fail
-    otelagent.init()
-    with otelagent.span("nothing"): pass
-    from otelagent.patching.switch import SWITCH
-    import signal
-    print(json.dumps([
-        otelagent.status()["state"], otelagent.status()["reason"], SWITCH.recording, otelagent.shutdown(),
-        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
-    ]))
-    """),
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.json == ["STOPPED", "could not start: OSError: no", False, True, True]
-    assert outcome.spans == []
-
-
 def test_init_in_another_thread_says_that_sigterm_is_not_handled(tmp_path: Path) -> None:
     outcome = run_program(
         tmp_path,
@@ -502,106 +268,6 @@ def test_third_party_samplers_and_propagators_are_found_by_entry_point(tmp_path:
     )
     assert outcome.code == 0, outcome.err
     assert outcome.json == 1
-
-
-@pytest.mark.parametrize("setting", ["OTELAGENT_SAMPLER_ARG", "OTELAGENT_ENGINE"])
-def test_a_refused_start_leaves_log_formats_working_and_says_why(tmp_path: Path, setting: str) -> None:
-    wrong = {"OTELAGENT_SAMPLER_ARG": "2", "OTELAGENT_ENGINE": "native"}[setting]
-    outcome = run_program(
-        tmp_path,
-        program("""
-    import logging, sys
-    sys.modules["otelagent_native"] = None  # as where it isn't installed
-    try: otelagent.init()
-    except otelagent.ConfigError: pass
-    else: raise AssertionError
-    logging.basicConfig(format="%(otelTraceID)s %(message)s")
-    logging.warning("told")
-    print(json.dumps([otelagent.status()["state"], otelagent.status()["reason"]]))
-    """),
-        **{setting: wrong},
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.err == "0 told\n"
-    state, reason = outcome.json
-    assert state == "INIT"
-    assert setting in reason
-
-
-@pytest.mark.parametrize(
-    ("variable", "wrong"), [("OTELAGENT_SAMPLER", "sometimes"), ("OTELAGENT_FOO", "x"), ("OTELAGENT_ENGINE", "native")]
-)
-def test_what_the_launcher_went_on_without_is_not_raised_into_the_application(
-    tmp_path: Path, variable: str, wrong: str
-) -> None:
-    # As where it isn't installed, for the bootstrap as well.
-    (tmp_path / "otelagent_native.py").write_text("raise ModuleNotFoundError(name='otelagent_native')")
-    outcome = run_program(
-        tmp_path,
-        program("""
-    before = otelagent.status()["state"]
-    otelagent.init(service_name="x")
-    otelagent.init()
-    trace.get_tracer_provider().add_span_processor(None)
-    with otelagent.span("nothing"): pass
-    print(json.dumps([before, otelagent.status()["state"], otelagent.status()["reason"]]))
-    import os; os._exit(0)
-    """),
-        LAUNCHER,
-        **{"PYTHONPATH": str(tmp_path), variable: wrong},
-    )
-    assert outcome.code == 0, outcome.err
-    *states, reason = outcome.json
-    assert states == ["DISABLED", "DISABLED"]
-    assert variable in reason
-    told, *logged = outcome.err.splitlines()
-    assert told.endswith("without telemetry")
-    assert logged == [f"otelagent stays off: {reason}"] * 2
-
-
-def test_a_wrong_keyword_is_raised_whatever_the_launcher_went_on_without(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    try: otelagent.init(samler="always_on")
-    except otelagent.ConfigError as error: print(json.dumps(error.source))
-    """),
-        LAUNCHER,
-        OTELAGENT_SAMPLER="sometimes",
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.json == "init()"
-
-
-def test_a_child_whose_environment_is_right_again_is_traced(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    import os, subprocess, sys
-    del os.environ["OTELAGENT_SAMPLER"]
-    code = "import otelagent; otelagent.init(); print('%s', otelagent.status()['state'])"
-    subprocess.run([sys.executable, "-c", code % "itself"], check=True)
-    subprocess.run([sys.argv[0], sys.executable, "-c", code % "launched"], check=True)
-    """).replace("sys.argv[0]", repr(LAUNCHER)),
-        LAUNCHER,
-        OTELAGENT_SAMPLER="sometimes",
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.out == "itself RUNNING\nlaunched RUNNING\n"
-
-
-def test_values_cut_to_their_limit_are_not_news(tmp_path: Path) -> None:
-    outcome = run_program(
-        tmp_path,
-        program("""
-    otelagent.init(attribute_value_length_limit=10)
-    for _ in range(50):
-        with otelagent.span("long", {"text": "x" * 100}): pass
-    """),
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.err.count("truncating") <= 1
-    assert len(outcome.spans) == 50
 
 
 def test_an_extension_that_imports_an_application_which_calls_init(tmp_path: Path) -> None:
