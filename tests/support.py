@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import textwrap
@@ -21,6 +24,7 @@ __all__ = [
     "Outcome",
     "backends_or_skip",
     "fill_pipe",
+    "free_port",
     "native_or_skip",
     "processes_with",
     "run_program",
@@ -64,6 +68,19 @@ def processes_with(variable: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def free_port() -> int:
+    """A TCP port on loopback for a server that can only be told one.
+
+    It is none of those that the kernel gives to whoever asks for any: by the time the server binds it, another might
+    have it.
+    """
+    lowest_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, lowest_of_kernel)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def fill_pipe(writer: int) -> None:

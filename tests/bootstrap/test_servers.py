@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bootstrap.workbench import START_LINE, Outcome, Workbench, free_port
+from tests.bootstrap.workbench import START_LINE, Outcome, Workbench
+from tests.support import free_port
 
 ASGI = """
 async def app(scope, receive, send):

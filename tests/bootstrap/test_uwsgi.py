@@ -14,8 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.bootstrap.workbench import free_port
-from tests.support import ENGINE, wait_until
+from tests.support import ENGINE, free_port, wait_until
 
 pytest.importorskip("pyuwsgi")
 

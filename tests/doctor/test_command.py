@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ import pytest
 from otelagent.doctor.journal import Journal, read
 from tests.delivery.harness import FaultServer
 from tests.doctor.harness import Report, clean_environ, doctor
-from tests.support import wait_until
+from tests.support import free_port, wait_until
 
 TAKES = {"status": 200}
 WORK = "import otelagent\nwith otelagent.span('work'): pass\n"
@@ -53,11 +51,6 @@ def examine(endpoint: str, tmp_path: Path) -> Examine:
         return doctor(endpoint, *options, command=command, cwd=tmp_path, given=given, until=until)
 
     return run
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 def ask(port: int, **headers: str) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from tests.delivery.certificates import Authority
 from tests.delivery.harness import FaultServer, partial_success
 from tests.doctor.certificates import sign
 from tests.doctor.harness import clean_environ, doctor
+from tests.support import free_port
 from tests.viewer.running import Viewer
 
 TAKES: dict[str, Any] = {"status": 200}
@@ -28,11 +29,6 @@ NOBODY = "no-such-host.invalid"
 
 def base(server: FaultServer) -> str:
     return server.endpoint.removesuffix("/v1/traces")
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

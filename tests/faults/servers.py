@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from tests.bootstrap.workbench import free_port
 from tests.delivery.harness import FaultServer
 from tests.faults.bench import OK, ROOT, Application, Bench
 from tests.faults.disk import DELIVER, DOWN, SETTINGS
 from tests.faults.registry import fault
-from tests.support import wait_until
+from tests.support import free_port, wait_until
 
 # The servers' own spans are none of those that are counted here.
 UNTRACED: dict[str, Any] = {"disabled_instrumentations": ["gunicorn", "uvicorn"]}
