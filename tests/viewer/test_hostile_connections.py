@@ -20,6 +20,7 @@ SHORT = """
 from otelagent.viewer.server import bodies, connections, grpc_receiver
 connections.REQUEST_S = 2.0
 connections.UNREAD_S = 2.0
+connections.MADE_ROOM_S = 60.0
 bodies.WHOLE_S = 1.0
 grpc_receiver.READ_S = 1.0
 """
@@ -146,6 +147,36 @@ def test_more_connections_than_there_may_be(viewer: Viewer) -> None:
         assert clients[0].answer().status == 200
     # Those are closed now, by both sides.
     wait_until_taken(viewer)
+
+
+def test_idle_connections_make_room_for_new_ones() -> None:
+    asks, under_way = ["GET / HTTP/1.1"], [SENT, PROTOBUF, "Content-Length: 100"]
+    before = "from otelagent.viewer.server import connections\nconnections.MADE_ROOM_S = 0.0\n"
+    with Viewer(before=before) as viewer, contextlib.ExitStack() as stack:
+        busy = [stack.enter_context(Connection(viewer.base)) for _ in range(16)]
+        for client in busy:
+            client.request(*under_way)
+        idle = [stack.enter_context(Connection(viewer.base)) for _ in range(MAX_CONNECTIONS - 16)]
+        new = []
+        for client in idle:
+            client.request(*asks)
+            assert client.answer().status == 200
+        for _ in range(50):
+            new.append(stack.enter_context(Connection(viewer.base)))
+            new[-1].request(*asks)
+            assert new[-1].answer().status == 200
+        # Those went that had been idle for longest.
+        for client in idle[:50]:
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                client.request(*asks)
+            with pytest.raises((EOFError, ConnectionResetError)):
+                client.answer()
+        for client in (*idle[50:], *new):
+            client.request(*asks)
+            assert client.answer().status == 200
+        for client in busy:
+            client.send(bytes(100))
+            assert client.answer().status == 400
 
 
 def wait_until_taken(viewer: Viewer) -> None:

@@ -7,6 +7,7 @@ and never ends, or whose answer nobody reads.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, cast
 
 import h11
@@ -20,6 +21,8 @@ REQUEST_S = 30.0
 UNREAD_S = 60.0
 """For a client to go on reading an answer."""
 _IDLE_S = 75.0
+MADE_ROOM_S = 1.0
+"""For how long one must have been idle to be closed for a new one: whoever connects gets to send."""
 
 mistaken: dict[str, int] = {}
 """Connections that began with another protocol, by code: they never come to be requests."""
@@ -47,11 +50,29 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast(asyncio.Transport, _Transport(self, transport)))
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS and not self._make_room():
             transport.write(_FULL)
             transport.close()
         else:
             self._wait(REQUEST_S)
+
+    def _make_room(self) -> bool:
+        """Closes the connection that has been idle for longest; False if none has been for long enough."""
+        others = (one for one in self.connections if one is not self and isinstance(one, Connection))
+        idle = min(others, key=Connection._idle_since_s)
+        if idle._idle_since_s() > self.loop.time() - MADE_ROOM_S:
+            return False
+        idle.transport.close()
+        return True
+
+    def _idle_since_s(self) -> float:
+        """By the loop's clock; infinity while a request is under way, or its answer."""
+        if not self.transport.is_closing():
+            if self.timeout_keep_alive_task is not None:
+                return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
+            if self._waiting is not None and not self._begun:
+                return self._waiting.when() - REQUEST_S
+        return math.inf
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
