@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -143,4 +144,76 @@ def test_a_name_that_went_comes_again(tmp_path: Path) -> None:
     put_traces(store, *many(10)[1])
     assert names(store, text="n3") == ["n3"]
     assert len(names(store, service="service-0")) == 10
+    store.close()
+
+
+def services(store: Store) -> list[str]:
+    found: list[str] = store.read(overview.services)["services"]
+    return found
+
+
+def test_a_service_is_there_for_as_long_as_anything_of_it_is(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"))
+    for number, name in enumerate(("first", "second", "third")):
+        traces = Traces(name)
+        traces.span(trace=T[number])
+        put_traces(store, traces)
+    late = Traces("late")
+    late.span(trace=T[0], parent=b"p" * 8)
+    put_traces(store, late)
+    put(store, "logs", logs("of no trace", service="logging"))
+    put(store, "metrics", metrics())
+    store._writer.stop()
+    measured = {one["service"] for one in store.read(overview.metrics)}
+    everything = {"first", "second", "third", "late", "logging"} | measured
+    assert set(services(store)) == everything
+
+    connection = store._connection
+    connection.execute("UPDATE trace SET arrived_s = 0 WHERE trace_id IN (?, ?)", T[:2])
+    Retention(max_age_s=3600.0, max_bytes=2**40).prune(connection)
+    assert set(services(store)) == {"third", "logging"} | measured
+    connection.execute("UPDATE log SET arrived_s = 0")
+    Retention(max_age_s=3600.0, max_bytes=2**40).prune(connection)
+    assert set(services(store)) == {"third"} | measured
+    connection.execute("UPDATE point SET arrived_s = 0")
+    Retention(max_age_s=3600.0, max_bytes=2**40).prune(connection)
+    assert services(store) == ["third"]
+    connection.execute("UPDATE trace SET arrived_s = 0")
+    Retention(max_age_s=3600.0, max_bytes=2**40).prune(connection)
+    assert services(store) == []
+    assert connection.execute("SELECT count(*) FROM resource_use").fetchone() == (0,)
+    store.close()
+
+
+def test_nothing_that_is_there_has_lost_its_resource(tmp_path: Path) -> None:
+    """However traces, late spans of theirs, log records and points follow each other, over restarts too."""
+    random = Random(7)
+    path = str(tmp_path / "traces.db")
+    store = Store(path)
+    for step in range(400):
+        name = f"service-{random.randrange(step // 10, step // 10 + 5)}"
+        kind = random.randrange(8)
+        if kind < 5:
+            traces = Traces(name)
+            traces.span(trace=T[random.randrange(max(step // 5 - 20, 0), step // 5 + 1)])
+            put_traces(store, traces)
+        elif kind == 5:
+            put(store, "logs", logs("x", service=name, trace=random.choice((b"", T[step // 5]))))
+        elif kind == 6:
+            put(store, "metrics", metrics())
+        elif random.random() < 0.3:
+            store.close()
+            connection = open_writer(path)
+            spans = connection.execute("SELECT count(*) FROM span").fetchone()[0]
+            connection.execute(
+                "UPDATE trace SET arrived_s = 0 WHERE id <= (SELECT min(id) + ? FROM trace)", (random.randrange(spans),)
+            )
+            connection.execute("UPDATE log SET arrived_s = 0 WHERE id % 2")
+            Retention(3600.0, 2**40).prune(connection)
+            connection.close()
+            store = Store(path)
+        for table in ("span", "log", "metric"):
+            lost = f"SELECT count(*) FROM {table} WHERE resource NOT IN (SELECT id FROM resource)"
+            assert store._connection.execute(lost).fetchone() == (0,), (step, table)
+    assert 0 < len(services(store)) < 40
     store.close()

@@ -60,6 +60,12 @@ _UNUSED_SERIES = (
     "DELETE FROM series WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM point WHERE series = ?1) RETURNING metric"
 )
 _UNUSED_METRIC = "DELETE FROM metric WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM series WHERE metric = ?1)"
+_UNUSED_RESOURCE = (
+    "DELETE FROM resource WHERE id IN (SELECT id FROM resource_use WHERE"
+    " last_trace < (SELECT coalesce(min(id), ?1) FROM trace) AND last_log < (SELECT coalesce(min(id), ?1) FROM log))"
+    " AND NOT EXISTS (SELECT 1 FROM metric WHERE metric.resource = resource.id) RETURNING id"
+)
+_UNUSED_USE = "DELETE FROM resource_use WHERE id = ?"
 # For a store without traces: when the oldest of what else there is came.
 _OLDEST_S = (
     "SELECT min(arrived_s) FROM (SELECT arrived_s FROM log ORDER BY id LIMIT 1)",
@@ -127,6 +133,9 @@ class Retention:
                 metrics |= _each(connection.execute(_UNUSED_SERIES, (one,)))
             connection.executemany(_UNUSED_METRIC, [(one,) for one in metrics])
             changes = connection.total_changes - before
+            if changes:
+                resources = _each(connection.execute(_UNUSED_RESOURCE, (2**63 - 1,)))
+                connection.executemany(_UNUSED_USE, [(one,) for one in resources])
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer", "rows_within"]
 
-VERSION = 5
+VERSION = 6
 """Of the schema, kept in the file's `user_version`."""
 
 # So that another program's database is never taken for one of ours (PRAGMA application_id).
@@ -23,6 +23,10 @@ _APPLICATION = 0x6F746C76
 _TABLES = """
 CREATE TABLE resource (
   id INTEGER PRIMARY KEY, service TEXT NOT NULL, attributes TEXT NOT NULL, UNIQUE (attributes, service)
+) STRICT;
+-- The greatest rows of a trace and of a log record that refer to a resource, or greater ones.
+CREATE TABLE resource_use (
+  id INTEGER PRIMARY KEY, last_trace INTEGER NOT NULL, last_log INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE scope (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, attributes TEXT NOT NULL,
@@ -83,6 +87,7 @@ CREATE TABLE metric (
   unit TEXT NOT NULL, description TEXT NOT NULL, temporality INTEGER NOT NULL, monotonic INTEGER NOT NULL,
   UNIQUE (name, resource, scope, kind, unit)
 ) STRICT;
+CREATE INDEX metric_resource ON metric (resource);
 CREATE TABLE series (
   id INTEGER PRIMARY KEY, metric INTEGER NOT NULL, attributes TEXT NOT NULL, UNIQUE (metric, attributes)
 ) STRICT;

@@ -63,6 +63,10 @@ _LOG = (
     "dropped",
     "arrived_s",
 )
+_USE = (
+    "INSERT INTO resource_use VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
+    " SET last_trace = max(last_trace, excluded.last_trace), last_log = max(last_log, excluded.last_log)"
+)
 _POINT = ("series", "time_ns", "value", "distribution", "exemplars", "arrived_s")
 
 
@@ -79,15 +83,17 @@ class Tables:
         self._summaries = Summaries(connection)
         self._last: dict[str, int] = {}
         self._running = RunningSpans(connection)
+        self._uses: dict[int, tuple[int, int]] = {}
 
     def forget(self) -> None:
         """Lets go of every id: the transaction was rolled back."""
         self._forget_ids()
         self._summaries.forget()
         self._last.clear()
+        self._uses.clear()
 
     def prune(self, row: int) -> None:
-        """The traces before this row were deleted, and names and series that nothing refers to."""
+        """The traces before this row were deleted, and names, series and resources that nothing refers to."""
         self._forget_ids()
         self._summaries.prune(row)
 
@@ -98,6 +104,8 @@ class Tables:
     def flush(self) -> None:
         """Writes what is written once for a transaction; to be called before it is committed."""
         self._summaries.flush()
+        self._connection.executemany(_USE, [(resource, *rows) for resource, rows in self._uses.items()])
+        self._uses.clear()
 
     def lose(self, touched: Touched, after_s: float) -> None:
         """Marks the running spans that nobody has spoken of for so many seconds, inside the caller's transaction."""
@@ -115,6 +123,8 @@ class Tables:
             self._id("scope", ("name", "version", "attributes"), (s.name, s.version, s.attributes))
             for s in batch.scopes
         ]
+        for one in resources:
+            self._use(one)
         self._summaries.members.update(batch.members)
         if batch.spans:
             self._put_spans(batch, batch.spans, resources, scopes, touched)
@@ -152,6 +162,8 @@ class Tables:
             postings[operation].add(summary.row)
             rows.append((row, summary.row, span_id, parent, resources[resource], scopes[scope], operation, *one[7:]))
             row += 1
+        for used in {one[3] for one in spans}:
+            self._use(resources[used], trace=max(summary.row for summary in summaries.values()))
         before = self._connection.total_changes
         insert(self._connection, "span", _SPAN, rows, "OR IGNORE")
         if self._connection.total_changes - before != len(rows):
@@ -257,6 +269,8 @@ class Tables:
                 texts.append((row * KINDS + LOG, body[:_MAX_WORDS]))
             if trace_id is not None:
                 touched.traces.add(trace_id)
+        for used in {one[2] for one in batch.logs}:
+            self._use(resources[used], log=first + len(rows) - 1)
         insert(self._connection, "log", _LOG, rows)
         insert(self._connection, "word", _WORD, texts)
         touched.logs += len(batch.logs)
@@ -274,6 +288,10 @@ class Tables:
             rows.append((self._id("series", ("metric", "attributes"), (metrics[metric], attributes)), *rest, now_s))
         insert(self._connection, "point", _POINT, rows, "OR REPLACE")
         touched.points += len(rows)
+
+    def _use(self, resource: int, trace: int = 0, log: int = 0) -> None:
+        before = self._uses.get(resource, (0, 0))
+        self._uses[resource] = max(before[0], trace), max(before[1], log)
 
     def _operation(self, key: tuple[str, str, int]) -> int:
         before = self._connection.total_changes
