@@ -119,17 +119,38 @@ def test_a_percentile_says_no_more_than_is_known(
     expect(page.get_by_role("row", name=re.compile("no attributes")).get_by_role("cell").nth(1)).to_have_text(told)
 
 
-def test_the_processes_of_a_service_are_one_row(page: Page, viewer: Viewer) -> None:
-    for instance in ("one", "two"):
+@pytest.mark.parametrize(
+    ("name", "sources", "told"),
+    [
+        ("instances", [({"service.instance.id": "one"}, "s"), ({"service.instance.id": "two"}, "s")], ["one", "two"]),
+        (
+            "processes",
+            [({"host.name": "box", "process.pid": 17}, "s"), ({"host.name": "box", "process.pid": 18}, "s")],
+            ["box 17", "box 18"],
+        ),
+        ("scopes", [({"process.pid": 17}, "http"), ({"process.pid": 17}, "sql")], ["http", "sql"]),
+        (
+            "both",
+            [({"process.pid": 17}, "http"), ({"process.pid": 17}, "sql"), ({"process.pid": 18}, "sql")],
+            ["17 http", "17 sql", "18 sql"],
+        ),
+        ("unknown", [({"number": 1}, ""), ({"number": 2}, "")], ["source 1 of 2", "source 2 of 2"]),
+    ],
+)
+def test_the_processes_of_a_service_are_one_row(
+    name: str, sources: list[tuple[dict[str, str | int], str]], told: list[str], page: Page, viewer: Viewer
+) -> None:
+    for attributes, scope in sources:
         request = ExportMetricsServiceRequest()
         resource = request.resource_metrics.add()
-        put(resource.resource.attributes, {"service.name": "metrics-many", "service.instance.id": instance})
-        gauge = resource.scope_metrics.add().metrics.add(name="many.depth").gauge
-        gauge.data_points.add(time_unix_nano=time.time_ns(), as_int=len(instance))
+        put(resource.resource.attributes, {"service.name": "metrics-many", **attributes})
+        metrics = resource.scope_metrics.add()
+        metrics.scope.name = scope
+        metrics.metrics.add(name=f"many.{name}").gauge.data_points.add(time_unix_nano=time.time_ns(), as_int=3)
         viewer.send("metrics", request.SerializeToString())
-    open_metric(page, viewer, "many.depth")
-    entry = page.get_by_role("navigation", name="Metrics").get_by_role("link", name=re.compile("many.depth"))
+    open_metric(page, viewer, f"many.{name}")
+    entry = page.get_by_role("navigation", name="Metrics").get_by_role("link", name=re.compile(f"many.{name}"))
     expect(entry).to_have_count(1)
-    expect(entry).to_contain_text("2 sources")
-    for source in ("source 1 of 2", "source 2 of 2"):
-        expect(page.get_by_role("row", name=re.compile(source))).to_contain_text("3")
+    expect(entry).to_contain_text(f"{len(sources)} sources")
+    for source in told:
+        expect(page.get_by_role("row", name=re.compile(f"{source} 3"))).to_have_count(1)

@@ -151,6 +151,8 @@ export interface Metric {
   unit: string;
   description: string;
   service: string;
+  instance: string;
+  scope: string;
   series: number;
   temporality: number;
   monotonic: boolean;

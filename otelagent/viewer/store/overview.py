@@ -203,17 +203,27 @@ def logs(
 def metrics(connection: sqlite3.Connection, service: str = "") -> list[dict[str, Any]]:
     """Every metric, of one service or of all.
 
-    ``temporality`` is the protocol's: 0 for none, 1 delta, 2 cumulative.
+    ``temporality`` is the protocol's: 0 for none, 1 delta, 2 cumulative. Whose it is: ``instance`` is the instance of
+    the service, or else its host and process, empty where the resource has none of these; ``scope`` the name of its
+    instrumentation scope.
     """
-    names = ("id", "name", "kind", "unit", "description", "temporality", "monotonic", "service", "series")
+    names = ("id", "name", "kind", "unit", "description", "temporality", "monotonic", "service", "instance", "scope")
     rows = connection.execute(
-        "SELECT metric.id, name, kind, unit, description, temporality, monotonic, service,"
-        " (SELECT count(*) FROM series WHERE series.metric = metric.id)"
-        " FROM metric JOIN resource ON resource.id = metric.resource WHERE ? IN ('', service)"
-        " ORDER BY name, service LIMIT 2000",
+        "WITH source AS MATERIALIZED (SELECT id, service, substr(coalesce("
+        f" {_attribute('service.instance.id')}, {_attribute('host.name')} || ' ' || {_attribute('process.pid')},"
+        f" {_attribute('host.name')}, {_attribute('process.pid')}, ''), 1, 200) AS instance FROM resource"
+        " WHERE id IN (SELECT resource FROM metric) AND ?1 IN ('', service))"
+        " SELECT metric.id, metric.name, kind, unit, description, temporality, monotonic, source.service, instance,"
+        " substr(scope.name, 1, 200), (SELECT count(*) FROM series WHERE series.metric = metric.id)"
+        " FROM metric JOIN source ON source.id = metric.resource JOIN scope ON scope.id = metric.scope"
+        " ORDER BY metric.name, source.service LIMIT 2000",
         (service,),
     )
-    return [{**dict(zip(names, row, strict=True)), "monotonic": bool(row[6])} for row in rows]
+    return [{**dict(zip((*names, "series"), row, strict=True)), "monotonic": bool(row[6])} for row in rows]
+
+
+def _attribute(key: str) -> str:
+    return f"""json_extract(attributes, '$."{key}"')"""
 
 
 def points(

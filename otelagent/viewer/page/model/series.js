@@ -5,7 +5,7 @@
 /** @typedef {import("../answers.js").Distribution} Distribution */
 /** @typedef {import("../answers.js").Metric} Metric */
 /** @typedef {[number, number | null, string?]} Value seconds since the epoch; the value; `≤` or `>` where it is only a bound */
-/** @typedef {Metric & {ids: number[]}} MetricGroup one metric of a service, with the id it has for each of its sources */
+/** @typedef {Metric & {ids: number[], sources: Metric[]}} MetricGroup one metric of a service, with what it is for each of its sources, and their ids */
 
 /** Metrics of one service that differ in nothing but who sent them (a process, a scope), as one; the latest first. @param {Metric[]} metrics */
 export function grouped(metrics) {
@@ -14,14 +14,24 @@ export function grouped(metrics) {
   for (const one of metrics) {
     const key = JSON.stringify([one.service, one.name, one.kind, one.unit, one.temporality, one.monotonic]);
     const known = found.get(key);
-    if (!known) found.set(key, { ...one, ids: [one.id] });
+    if (!known) found.set(key, { ...one, ids: [], sources: [one] });
     else {
-      known.ids.push(one.id);
+      known.sources.push(one);
       known.series += one.series;
     }
   }
-  for (const one of found.values()) one.ids.sort((a, b) => b - a);
+  for (const one of found.values()) {
+    one.sources.sort((a, b) => b.id - a.id);
+    one.ids = one.sources.map(({ id }) => id);
+  }
   return [...found.values()];
+}
+
+/** What tells the sources of a metric apart: the instance, the scope, or both; else their number, by who came first. @param {Metric[]} sources @returns {string[]} */
+export function sourceNames(sources) {
+  const ways = [(/** @type {Metric} */ one) => one.instance, (/** @type {Metric} */ one) => one.scope, (/** @type {Metric} */ one) => `${one.instance} ${one.scope}`];
+  const names = ways.map((way) => sources.map(way)).find((all) => all.every(Boolean) && new Set(all).size === all.length);
+  return names ?? sources.map((_, at) => `source ${sources.length - at} of ${sources.length}`);
 }
 
 const DELTA = 1;

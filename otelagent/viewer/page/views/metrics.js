@@ -3,7 +3,7 @@
 import { html, useEffect, useMemo, useRef, useState, valueOf } from "../html.js";
 import uPlot from "../vendor/uplot.js";
 import { attributesText, clock, count, counted, date } from "../model/format.js";
-import { grouped, measures, usualMeasure, valuesOf } from "../model/series.js";
+import { grouped, measures, sourceNames, usualMeasure, valuesOf } from "../model/series.js";
 import { colour, painted, seriesColour } from "../colours.js";
 import { address, go, look, place, theme } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
@@ -63,7 +63,8 @@ function Metric({ metric }) {
   const points = /** @type {{series: import("../answers.js").Series[]}[] | null} */ (answer);
   const series = useMemo(() => points?.flatMap((one, source) => one.series.map((each) => ({ ...each, source }))), [points]);
   const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? usualMeasure(metric, series ?? [])[0];
-  const name = (/** @type {Series} */ one) => nameOf(one, metric.ids.length);
+  const sources = sourceNames(metric.sources);
+  const name = (/** @type {Series} */ one) => nameOf(one, sources);
   const lines = useMemo(
     () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one.points, measure), number })).sort((a, b) => (last(b)?.[1] ?? -1) - (last(a)?.[1] ?? -1)),
     [series, measure],
@@ -81,7 +82,7 @@ function Metric({ metric }) {
       ${metric.ids.length > MOST_SOURCES && html`<p class="note">Here are the latest ${MOST_SOURCES} of its ${count(metric.ids.length)} sources.</p>`}
       ${metric.series > series.length && html`<p class="note warn">Only ${count(series.length)} of its ${counted(metric.series, "series", "series")} are here.</p>`}
       ${series.some((one) => one.more) && html`<p class="note">There are older points than those shown: of each series here are the latest 1,000.</p>`}
-      ${metric.ids.length > 1 && html`<p class="dim small">A source is a process, or an instrumentation scope in it; the first to come is 1.</p>`}
+      ${metric.ids.length > 1 && html`<p class="dim small">A source is a process, or an instrumentation scope in it.</p>`}
       <div class="scroll" tabindex="0" role="region" aria-label="Series"><table class="plain"><caption class="sr">Series and their last values</caption><thead><tr><th scope="col">Series</th><th scope="col" class="num">Last</th><th scope="col" class="num">Points</th></tr></thead><tbody>
       ${lines.map((one) => html`<tr><td><i class="dot" style=${`background:${seriesColour(one.number)}`}></i>${name(one.series) || html`<span class="dim">no attributes</span>`}</td><td class="num">${told(last(one), unit)}</td><td class="num">${count(one.series.points.length)}</td></tr>`)}</tbody></table></div>`}
     ${examples.length > 0 && html`<h3>Exemplars</h3><ul class="exemplars">${examples.slice(0, 12).map((one) => html`<li><a href=${address(["trace", one.trace], { span: one.span })}><b>${quantity(one.value, metric.unit)}</b> at ${clock(date(one.time))} <small>trace ${one.trace.slice(0, 8)}…</small></a></li>`)}</ul>`}
@@ -99,9 +100,9 @@ function single({ line }) {
   return line.filter(([, value]) => value !== null).length === 1;
 }
 
-/** @param {Series} one @param {number} sources how many there are: of several each line says of which it is */
+/** @param {Series} one @param {string[]} sources of several each line says of which it is */
 function nameOf(one, sources) {
-  return [attributesText(one.attributes), sources > 1 && `source ${sources - one.source} of ${sources}`].filter(Boolean).join("  ");
+  return [attributesText(one.attributes), sources.length > 1 && sources[one.source]].filter(Boolean).join("  ");
 }
 
 /** The latest exemplars that name a trace, each once. @param {Series[]} series */
