@@ -26,12 +26,12 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     try:
         if options.stop:
-            return _tell(process.stop(options.port), "ended", as_json=options.json)
+            return _tell(process.stop(options.port), "ended", options)
         if options.status:
-            return _tell(process.find(options.port), "", as_json=options.json)
+            return _tell(process.find(options.port), "", options)
         if options.port is None and options.store is None and (found := process.find()):
             print("a viewer runs already; otelagent ui --stop ends it, --port starts another one", file=sys.stderr)
-            return _tell(found[:1], "", as_json=options.json)
+            return _tell(found[:1], "", options)
         process.need_extra()
     except ViewerError as error:
         return _refuse(str(error))
@@ -53,25 +53,30 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         serve(
-            DEFAULT_PORT if options.port is None else options.port,
+            options.port,
             grpc_port=options.grpc_port,
             path=options.store,
             idle_s=options.idle * 60 if options.idle is not None else None,
             on_ready=ready,
         )
     except (OSError, WrongFile) as error:
+        if options.port and (found := process.find(options.port)):
+            there = f"a viewer of yours runs on port {options.port}"
+            return _refuse(f"{there}: otelagent ui --stop --port {options.port} ends it ({found[0].http})")
         return _refuse(str(error))
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def _tell(found: list[Running], what: str, *, as_json: bool) -> int:
-    if as_json:
+def _tell(found: list[Running], what: str, options: argparse.Namespace) -> int:
+    if options.json:
         print(json.dumps([asdict(one) for one in found]))
     elif not found:
-        print("no viewer of yours runs")
-    for one in () if as_json else found:
+        others = ", ".join(one.http for one in process.find()) if options.port is not None else ""
+        where = f" on port {options.port}" if others else ""
+        print(f"no viewer of yours runs{where}{f'; there is {others}' if others else ''}")
+    for one in () if options.json else found:
         print(f"{what} {one.http}" if what else f"traces on {one.address}")
         if not what:
             print(f"OTLP/HTTP is taken on {one.http}")
@@ -83,6 +88,12 @@ def _tell(found: list[Running], what: str, *, as_json: bool) -> int:
 def _refuse(problem: str) -> int:
     print(f"otelagent ui: {problem}", file=sys.stderr)
     return 2
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 1 to 65535, or 0 for any")
+    return int(text)
 
 
 def _minutes(text: str) -> float:
@@ -100,8 +111,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
             "yours runs already, its address is printed instead, unless --port or --store asks for another one."
         ),
     )
-    parser.add_argument("--port", type=int, help=f"of the page and of OTLP/HTTP [{DEFAULT_PORT}, or the next free one]")
-    parser.add_argument("--grpc-port", type=int, help="of OTLP/gRPC [4317, or the next free one]")
+    default = f"[{DEFAULT_PORT}, or the next free one]"
+    parser.add_argument("--port", type=_port, help=f"of the page and of OTLP/HTTP, 0 for any {default}")
+    parser.add_argument("--grpc-port", type=_port, help="of OTLP/gRPC, 0 for any [4317, or the next free one]")
     parser.add_argument("--store", metavar="FILE", help="keep everything in this file [a temporary one]")
     parser.add_argument(
         "--idle",

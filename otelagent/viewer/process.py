@@ -70,10 +70,10 @@ def find(port: int | None = None) -> list[Running]:
     return found
 
 
-def find_or_start(port: int = DEFAULT_PORT, *, idle_s: float = IDLE_S, timeout_s: float = _START_S) -> Running:
+def find_or_start(port: int | None = None, *, idle_s: float = IDLE_S, timeout_s: float = _START_S) -> Running:
     """A viewer of this user: one that runs, or else a new one in the background, which outlives the caller.
 
-    :param port: of a new one; the next free one if it is busy.
+    :param port: of a new one, 0 for any; None for 4318 or the next one that is free.
     :param idle_s: a new one ends after so many seconds with neither telemetry nor an open page.
     :param timeout_s: how long to wait for a new one.
     :raises ViewerError: there is none and none can be started.
@@ -174,7 +174,7 @@ def need_extra() -> None:
             raise ViewerError(f"{extra} ({name} is missing)")
 
 
-def _start(directory: str, port: int, idle_s: float, timeout_s: float) -> Running:
+def _start(directory: str, port: int | None, idle_s: float, timeout_s: float) -> Running:
     log = states.log_path(directory)
     # Of the last one that was started: it grows by what goes wrong alone.
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -26,14 +27,14 @@ _TRIES = 20
 _log = logging.getLogger(__name__)
 
 
-def bind(port: int) -> socket.socket:
-    """A socket that listens on loopback: on this port, or on the next one that is free.
+def bind(port: int | None = None) -> socket.socket:
+    """A socket that listens on loopback.
 
-    :param port: 0 for any.
-    :raises OSError: none of twenty ports is free, or the port may not be used.
+    :param port: this one, 0 for any; None for the default or the next one that is free.
+    :raises OSError: the port is taken or may not be used, or none of twenty is free.
     """
     error: OSError | None = None
-    for number in range(port, min(port + _TRIES, 65_536)) if port else (0,):
+    for number in range(DEFAULT_PORT, DEFAULT_PORT + _TRIES) if port is None else (port,):
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -43,11 +44,16 @@ def bind(port: int) -> socket.socket:
         except OSError as busy:
             listener.close()
             error = busy
-    raise OSError(f"no port from {port} to {port + _TRIES - 1} is free: {error}")
+    if port is None:
+        raise OSError(f"no port from {DEFAULT_PORT} to {DEFAULT_PORT + _TRIES - 1} is free: {error}")
+    assert error is not None
+    if error.errno != errno.EADDRINUSE:
+        raise OSError(f"port {port} can't be listened on: {error.strerror}")
+    raise OSError(f"port {port} is taken by another program: name another --port, or none for the next that is free")
 
 
 def serve(
-    port: int = DEFAULT_PORT,
+    port: int | None = None,
     *,
     grpc_port: int | None = None,
     path: str | None = None,
@@ -60,8 +66,8 @@ def serve(
 ) -> None:
     """Runs a viewer until SIGINT or SIGTERM. In the main thread.
 
-    :param port: of the page and of OTLP/HTTP; the next one if it is busy, any for 0.
-    :param grpc_port: of OTLP/gRPC; the next one if it is busy, any for 0; None for 4317, or any where `port` is any.
+    :param port: of the page and of OTLP/HTTP; any for 0; None for 4318 or the next one that is free.
+    :param grpc_port: of OTLP/gRPC; any for 0; None for 4317 or the next one that is free, or any where `port` is any.
     :param path: of the store's file; None for a temporary one.
     :param max_age_s: of a trace, seconds.
     :param max_bytes: of the store.
@@ -69,20 +75,22 @@ def serve(
     :param idle_s: ends after so many seconds with neither telemetry nor an open page; None for never.
     :param lost_after_s: see `Store`.
     :param on_ready: called when it listens and can be found.
-    :raises OSError: no port is free.
+    :raises OSError: no port is free, or one that was asked for is taken.
     :raises WrongFile: the file is no store.
     :raises KeyboardInterrupt: after SIGINT.
     :raises SystemExit: after SIGTERM.
     """
     # Nobody traces the viewer, whatever its environment says.
     os.environ["OTELAGENT_ENABLED"] = "false"
+    # gRPC's core writes to standard error for itself, such as a line of C++ for each port that is taken; what matters
+    # of it is told by us. Read when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Reading, decoding and writing take turns in more than one thread: with the default of 5 ms each waits for long.
     sys.setswitchinterval(0.001)
     import uvicorn
 
     from otelagent.viewer.server.app import Viewer
     from otelagent.viewer.server.connections import Connection
-    from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT as DEFAULT_GRPC_PORT
     from otelagent.viewer.store.store import Store
 
     # The server takes the signal while it runs, and sends it to the process again when it has ended: what stands here
@@ -92,13 +100,17 @@ def serve(
     store = Store(path, max_age_s=max_age_s, max_bytes=max_bytes, lost_after_s=lost_after_s)
     listed: list[tuple[str, State]] = []
     try:
-        if grpc_port is None:
-            grpc_port = DEFAULT_GRPC_PORT if port else 0
+        asked_grpc = bool(grpc_port)
+        if grpc_port is None and port == 0:
+            grpc_port = 0
         viewer = Viewer(store, listener.getsockname()[1], grpc_port, token=token)
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets=sockets)
+                if asked_grpc and viewer.without_grpc:
+                    self.should_exit = True
+                    return
                 host = os.uname().nodename if hasattr(os, "uname") else ""
                 state = State(os.getpid(), viewer.port, viewer.grpc_port, viewer.token, host, time.time())
                 try:
@@ -133,6 +145,8 @@ def serve(
             timeout_graceful_shutdown=3,
         )
         asyncio.run(Server(config).serve(sockets=[listener]))
+        if asked_grpc and viewer.without_grpc:
+            raise OSError(f"OTLP/gRPC can't be taken: {viewer.without_grpc}")
     finally:
         store.close()
         listener.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otelagent.viewer.server.grpc_receiver import MAX_CONNECTIONS
+from tests.support import free_port
 from tests.viewer.requests import Traces, logs, metrics
 from tests.viewer.running import Viewer
 from tests.viewer.wire import Connection
@@ -149,11 +153,25 @@ def test_a_message_that_never_comes_is_given_up() -> None:
         assert viewer.json("/api/status")["refused"]["too_slow"] == 8
 
 
-def test_two_viewers_have_two_ports(viewer: Viewer) -> None:
-    port = viewer.grpc.rpartition(":")[2]
-    with Viewer("--grpc-port", port) as other:
-        assert other.grpc != viewer.grpc
-        assert other.json("/api/status")["endpoints"]["grpc"] == f"http://{other.grpc}"
+def test_two_viewers_have_two_ports_and_the_second_complains_of_nothing() -> None:
+    default = "import otelagent.viewer.server.grpc_receiver as one\none.DEFAULT_PORT = {}"
+    options = ("--port", str(free_port()))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Viewer(*options, before=default.format(port)) as viewer:
+            assert int(viewer.grpc.rpartition(":")[2]) > port
+            assert viewer.json("/api/status")["endpoints"]["grpc"] == f"http://{viewer.grpc}"
+            assert viewer.log == ""
+
+
+def test_a_port_that_is_asked_for_and_taken_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "otelagent.cli.main", "ui", "--port", "0", "--grpc-port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    told = f"port {port} is taken by another program, or may not be used: name another --grpc-port"
+    assert done.stderr == f"otelagent ui: OTLP/gRPC can't be taken: {told}\n"
 
 
 def test_without_grpcio_the_rest_works() -> None:

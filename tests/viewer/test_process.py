@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
@@ -96,11 +97,27 @@ def test_two_that_start_one_at_once_end_with_one() -> None:
     assert len(find()) == 1
 
 
-def test_a_busy_port_is_passed_over() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        running = find_or_start(busy.getsockname()[1])
-        assert running.port > busy.getsockname()[1]
+def test_where_the_default_port_is_taken_the_next_is() -> None:
+    with contextlib.ExitStack() as stack:
+        # Where that fails, somebody else has it.
+        with contextlib.suppress(OSError):
+            stack.enter_context(socket.create_server(("127.0.0.1", process.DEFAULT_PORT)))
+        running = find_or_start()
+        assert running.port > process.DEFAULT_PORT
         assert running.http == f"http://127.0.0.1:{running.port}"
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = f"port {port} is taken by another program: name another --port, or none for the next that is free"
+        refused = ui("--port", str(port))
+        assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"otelagent ui: {told}\n")
+        with pytest.raises(ViewerError, match=told):
+            find_or_start(port)
+    mine = find_or_start(port).port
+    assert f"--stop --port {mine} ends it" in ui("--port", str(mine)).stderr
+    assert "'70000' is no port: 1 to 65535" in ui("--port", "70000").stderr
 
 
 def test_what_a_killed_one_has_left_is_not_taken_for_one() -> None:
@@ -202,10 +219,20 @@ def test_it_stays_while_a_page_is_open() -> None:
     wait_until(lambda: not alive(running.pid))
 
 
-def test_the_command_tells_of_it_and_ends_it() -> None:
-    def ui(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60)
+def ui(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60)
 
+
+@pytest.mark.parametrize("option", ["--stop", "--status"])
+def test_of_a_port_without_a_viewer_it_is_told_where_there_is_one(option: str) -> None:
+    running = find_or_start(0)
+    asked = ui(option, "--port", "4")
+    assert (asked.returncode, asked.stdout) == (1, f"no viewer of yours runs on port 4; there is {running.http}\n")
+    assert json.loads(ui(option, "--port", "4", "--json").stdout) == []
+    assert alive(running.pid)
+
+
+def test_the_command_tells_of_it_and_ends_it() -> None:
     assert ui("--status").returncode == 1
     assert ui("--stop").stdout == "no viewer of yours runs\n"
     running = find_or_start(0)

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from otelagent.viewer.server.answers import Refused, refusal
 from otelagent.viewer.server.api import PAGE, Api
 from otelagent.viewer.server.events import Changes
-from otelagent.viewer.server.grpc_receiver import DEFAULT_PORT, GrpcReceiver, NoGrpc
+from otelagent.viewer.server.grpc_receiver import GrpcReceiver, NoGrpc
 from otelagent.viewer.server.receiver import Receiver
 from otelagent.viewer.server.safety import Gate
 from otelagent.viewer.store.store import Store
@@ -37,7 +37,7 @@ class Viewer:
     :ivar without_grpc: why OTLP/gRPC is not taken, once the application has started; empty where it is.
     """
 
-    def __init__(self, store: Store, port: int, grpc_port: int = DEFAULT_PORT, token: str | None = None) -> None:
+    def __init__(self, store: Store, port: int, grpc_port: int | None = None, token: str | None = None) -> None:
         self.store = store
         self.port = port
         self._grpc_port = grpc_port

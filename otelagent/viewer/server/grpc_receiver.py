@@ -60,10 +60,11 @@ class GrpcReceiver:
         self._server: Any = None
         self.port = 0
 
-    async def start(self, port: int = DEFAULT_PORT) -> None:
-        """Listens on loopback: on this port, or on the next one that is free; on any for 0.
+    async def start(self, port: int | None = None) -> None:
+        """Listens on loopback.
 
-        :raises NoGrpc: grpcio isn't installed, or none of twenty ports is free.
+        :param port: this one, 0 for any; None for the default or the next one that is free.
+        :raises NoGrpc: grpcio isn't installed, the port is taken, or none of twenty is free.
         """
         try:
             import grpc
@@ -85,14 +86,16 @@ class GrpcReceiver:
             handler: Any = grpc.stream_unary_rpc_method_handler(partial(self._export, signal))
             service = f"opentelemetry.proto.collector.{module.rpartition('.')[0]}.{prefix}Service"
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-        for number in range(port, port + _TRIES) if port else (0,):
+        for number in range(DEFAULT_PORT, DEFAULT_PORT + _TRIES) if port is None else (port,):
             try:
                 self.port = self._server.add_insecure_port(f"127.0.0.1:{number}")
                 break
-            except RuntimeError as error:
-                busy = error
+            except RuntimeError:  # which doesn't say why
+                continue
         else:
-            raise NoGrpc(f"no port from {port} to {port + _TRIES - 1} is free ({busy})")
+            if port is None:
+                raise NoGrpc(f"no port from {DEFAULT_PORT} to {DEFAULT_PORT + _TRIES - 1} is free")
+            raise NoGrpc(f"port {port} is taken by another program, or may not be used: name another --grpc-port")
         await self._server.start()
 
     async def stop(self) -> None:
