@@ -76,11 +76,15 @@ def free_port() -> int:
     It is none of those that the kernel gives to whoever asks for any: by the time the server binds it, another might
     have it.
     """
-    lowest_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.SystemRandom().randrange(10_000, lowest_of_kernel)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [*range(10_000, low), *range(high + 1, 65_536)] or [0]
+    for _ in range(1_000):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("127.0.0.1", random.SystemRandom().choice(ports))) as one,
+        ):
+            return int(one.getsockname()[1])
+    raise OSError("no port is free")
 
 
 def fill_pipe(writer: int) -> None:

@@ -82,6 +82,13 @@ def test_log_records_and_points() -> None:
     }
 
 
+def test_a_metric_of_which_no_point_is_taken_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otelagent.viewer.ingest.metrics.MAX_ITEMS", 3)
+    batch = decode("metrics", metrics())
+    assert [one.name for one in batch.metrics] == ["orders"]
+    assert empty_response("metrics", batch).partial_success.rejected_data_points == 1
+
+
 def test_what_has_no_valid_id_is_left_out_and_told() -> None:
     traces = Traces()
     traces.span()

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otelagent.viewer.store import listing, overview, writer
 from otelagent.viewer.store.listing import TraceFilter
@@ -216,4 +217,77 @@ def test_nothing_that_is_there_has_lost_its_resource(tmp_path: Path) -> None:
             lost = f"SELECT count(*) FROM {table} WHERE resource NOT IN (SELECT id FROM resource)"
             assert store._connection.execute(lost).fetchone() == (0,), (step, table)
     assert 0 < len(services(store)) < 40
+    store.close()
+
+
+def test_what_is_given_up_in_part_keeps_its_resource(tmp_path: Path) -> None:
+    """Traces and log records of one request, of which the first go."""
+    store = Store(str(tmp_path / "traces.db"))
+    traces = Traces("traced")
+    for number in range(4):
+        traces.span(trace=T[number], start_us=1000 * number)
+    put_traces(store, traces)
+    put(store, "logs", logs("one", "two", "three", service="logging"))
+    store._writer.stop()
+    connection = store._connection
+    for count in (1, 2):
+        connection.execute("UPDATE trace SET arrived_s = 0 WHERE id <= ?", (count,))
+        connection.execute("UPDATE log SET arrived_s = 0 WHERE id <= ?", (count,))
+        Retention(3600.0, 2**40).prune(connection)
+        assert services(store) == ["logging", "traced"]
+    assert len(names(store)) == 2
+    assert len(store.read(overview.logs)["logs"]) == 1
+    store.close()
+
+
+def test_rows_that_begin_anew_keep_no_dead_service(tmp_path: Path) -> None:
+    path = str(tmp_path / "traces.db")
+    store = Store(path)
+    traces = Traces("dead")
+    for number in range(50):
+        traces.span(trace=T[number])
+    put_traces(store, traces)
+    put(store, "logs", logs("of no trace", service="dead"))
+    store.close()
+    connection = open_writer(path)
+    for table in ("trace", "log"):
+        connection.execute("UPDATE log SET arrived_s = ?", (2**40 if table == "trace" else 0,))
+        connection.execute("UPDATE trace SET arrived_s = 0")
+        Retention(3600.0, 2**40).prune(connection)
+        connection.close()
+        store = Store(path)
+        for number in range(20):
+            one = Traces("living")
+            one.span(trace=T[50 + number])
+            put_traces(store, one)
+        assert services(store) == (["dead", "living"] if table == "trace" else ["living"])
+        store.close()
+        connection = open_writer(path)
+    connection.close()
+
+
+def test_a_request_of_many_resources_holds_up_nobody(tmp_path: Path) -> None:
+    request = ExportTraceServiceRequest()
+    for number in range(40_000):
+        of_resource = request.resource_spans.add()
+        of_resource.resource.attributes.add(key="host.name").value.string_value = str(number)
+        span = of_resource.scope_spans.add().spans.add(name="x", span_id=b"s" * 8)
+        span.trace_id = number.to_bytes(16, "big", signed=False) if number else b"t" * 16
+    store = Store(str(tmp_path / "traces.db"))
+    put(store, "traces", request.SerializeToString())
+    assert store.status()["traces"] == 40_000
+    store.close()
+
+
+def test_a_reading_sees_one_moment(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "traces.db"), max_age_s=1e9)
+    put_traces(store, *many(10)[1])
+
+    def look(connection: sqlite3.Connection) -> tuple[int, int]:
+        before = connection.execute("SELECT count(*) FROM span").fetchone()[0]
+        put_traces(store, *many(10)[1])
+        return before, connection.execute("SELECT count(*) FROM span").fetchone()[0]
+
+    assert store.read(look) == (10, 10)
+    assert store.read(look) == (20, 20)
     store.close()

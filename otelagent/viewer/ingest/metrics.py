@@ -31,7 +31,8 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
             batch.reject("metrics without data")
             continue
         data = getattr(metric, kind)
-        if not data.data_points:
+        room = batch.room("data points", len(data.data_points), MAX_ITEMS - len(batch.points))
+        if not room:
             continue
         batch.metrics.append(
             Metric(
@@ -46,7 +47,6 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
             )
         )
         number = len(batch.metrics) - 1
-        room = batch.room("data points", len(data.data_points), MAX_ITEMS - len(batch.points))
         for point in islice(data.data_points, room):
             attributes, _ = attributes_of(point.attributes)
             value, distribution = _content(kind, point)

@@ -7,7 +7,6 @@ and never ends, or whose answer nobody reads.
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any, cast
 
 import h11
@@ -47,9 +46,12 @@ class Connection(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
     _lingering = False
     _begun = False
+    _active_s = 0.0
+    """When something came last, or an answer ended, by the loop's clock."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast(asyncio.Transport, _Transport(self, transport)))
+        self._active_s = self.loop.time()
         if len(self.connections) > MAX_CONNECTIONS and not self._make_room():
             transport.write(_FULL)
             transport.close()
@@ -58,21 +60,17 @@ class Connection(H11Protocol):
 
     def _make_room(self) -> bool:
         """Closes the connection that has been idle for longest; False if none has been for long enough."""
-        others = (one for one in self.connections if one is not self and isinstance(one, Connection))
-        idle = min(others, key=Connection._idle_since_s)
-        if idle._idle_since_s() > self.loop.time() - MADE_ROOM_S:
+        others = (one for one in cast(set[Connection], self.connections) if one is not self and one._idle())
+        longest = min(others, key=lambda one: one._active_s, default=self)
+        if longest is self or longest._active_s > self.loop.time() - MADE_ROOM_S:
             return False
-        idle.transport.close()
+        longest.transport.close()
         return True
 
-    def _idle_since_s(self) -> float:
-        """By the loop's clock; infinity while a request is under way, or its answer."""
-        if not self.transport.is_closing():
-            if self.timeout_keep_alive_task is not None:
-                return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
-            if self._waiting is not None and not self._begun:
-                return self._waiting.when() - REQUEST_S
-        return math.inf
+    def _idle(self) -> bool:
+        """Whether no request is under way, nor its answer."""
+        states = self.conn.our_state, self.conn.their_state
+        return states == (h11.IDLE, h11.IDLE) and not self.conn.trailing_data[0] and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
@@ -85,6 +83,7 @@ class Connection(H11Protocol):
         self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
+        self._active_s = self.loop.time()
         if not self._begun:
             self._begun = True
             for beginning, code in _BEGINNINGS.items():
@@ -92,6 +91,10 @@ class Connection(H11Protocol):
                     mistaken[code] = mistaken.get(code, 0) + 1
         if not self._lingering:
             super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self._active_s = self.loop.time()
+        super().on_response_complete()
 
     def handle_events(self) -> None:
         super().handle_events()

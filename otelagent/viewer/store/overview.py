@@ -223,7 +223,7 @@ def metrics(connection: sqlite3.Connection, service: str = "") -> list[dict[str,
 
 
 def _attribute(key: str) -> str:
-    return f"""json_extract(attributes, '$."{key}"')"""
+    return f"""nullif(json_extract(attributes, '$."{key}"'), '')"""
 
 
 def points(

@@ -66,6 +66,11 @@ _UNUSED_RESOURCE = (
     " AND NOT EXISTS (SELECT 1 FROM metric WHERE metric.resource = resource.id) RETURNING id"
 )
 _UNUSED_USE = "DELETE FROM resource_use WHERE id = ?"
+# The rows of an empty table begin at 1 again when the file is opened again.
+_NO_USE = tuple(
+    f"UPDATE resource_use SET last_{table} = 0 WHERE last_{table} > 0 AND NOT EXISTS (SELECT 1 FROM {table})"
+    for table in ("trace", "log")
+)
 # For a store without traces: when the oldest of what else there is came.
 _OLDEST_S = (
     "SELECT min(arrived_s) FROM (SELECT arrived_s FROM log ORDER BY id LIMIT 1)",
@@ -134,6 +139,8 @@ class Retention:
             connection.executemany(_UNUSED_METRIC, [(one,) for one in metrics])
             changes = connection.total_changes - before
             if changes:
+                for statement in _NO_USE:
+                    connection.execute(statement)
                 resources = _each(connection.execute(_UNUSED_RESOURCE, (2**63 - 1,)))
                 connection.executemany(_UNUSED_USE, [(one,) for one in resources])
             connection.execute("COMMIT")

@@ -90,12 +90,19 @@ class Store:
     def read(self, query: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """What a function of `listing`, `detail` or `overview` answers; waits for a free connection.
 
+        It sees the store of one moment: what is given up meanwhile is still there for it.
+
         :raises sqlite3.OperationalError: ``interrupted``, when it reads for longer than any of them should.
         """
         with self._reader() as connection:
             until_s = time.monotonic() + _READ_S
             connection.set_progress_handler(lambda: time.monotonic() > until_s, 100_000)
-            return query(connection, *arguments, **options)
+            connection.execute("BEGIN")
+            try:
+                return query(connection, *arguments, **options)
+            finally:
+                connection.set_progress_handler(None, 0)
+                connection.execute("ROLLBACK")
 
     def watch(self, listener: Callable[[Touched], object]) -> Callable[[], None]:
         """Has a function called, on the writer's thread, after each commit. Returns what ends that."""

@@ -162,8 +162,9 @@ class Tables:
             postings[operation].add(summary.row)
             rows.append((row, summary.row, span_id, parent, resources[resource], scopes[scope], operation, *one[7:]))
             row += 1
+        last = max(summary.row for summary in summaries.values())
         for used in {one[3] for one in spans}:
-            self._use(resources[used], trace=max(summary.row for summary in summaries.values()))
+            self._use(resources[used], trace=last)
         before = self._connection.total_changes
         insert(self._connection, "span", _SPAN, rows, "OR IGNORE")
         if self._connection.total_changes - before != len(rows):

@@ -29,7 +29,7 @@ export function grouped(metrics) {
 
 /** What tells the sources of a metric apart: the instance, the scope, or both; else their number, by who came first. @param {Metric[]} sources @returns {string[]} */
 export function sourceNames(sources) {
-  const ways = [(/** @type {Metric} */ one) => one.instance, (/** @type {Metric} */ one) => one.scope, (/** @type {Metric} */ one) => `${one.instance} ${one.scope}`];
+  const ways = [(/** @type {Metric} */ one) => one.instance, (/** @type {Metric} */ one) => one.scope, (/** @type {Metric} */ one) => `${one.instance} ${one.scope}`.trim()];
   const names = ways.map((way) => sources.map(way)).find((all) => all.every(Boolean) && new Set(all).size === all.length);
   return names ?? sources.map((_, at) => `source ${sources.length - at} of ${sources.length}`);
 }
