@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
+from otelagent.viewer.server.parameters import PARAMETERS
 from tests.viewer.requests import Traces, logs
 from tests.viewer.running import Viewer
 from tests.viewer.test_hostile import json_span, peak_mib
@@ -72,30 +73,9 @@ GARBAGE = [
     "../../etc/passwd",
     "<script>",
 ]
-PARAMETERS = {
-    "/api/traces": [
-        "service",
-        "operation",
-        "error",
-        "min_ms",
-        "max_ms",
-        "from",
-        "to",
-        "q",
-        "attr",
-        "limit",
-        "before",
-        "sort",
-    ],
-    "/api/logs": ["service", "severity", "q", "trace", "before", "limit"],
-    "/api/operations": ["service"],
-    "/api/map": ["from", "to"],
-    "/api/metrics": ["service"],
-    "/api/follow": [],
-}
 
 
-@pytest.mark.parametrize("path", PARAMETERS)
+@pytest.mark.parametrize("path", [path for path, names in PARAMETERS.items() if names and "{" not in path])
 def test_parameters_of_garbage(viewer: Viewer, path: str) -> None:
     for name in PARAMETERS[path]:
         for garbage in GARBAGE:
@@ -146,7 +126,7 @@ def test_an_id_is_digits_and_nothing_between(viewer: Viewer, between: str) -> No
 
 def test_more_conditions_than_there_may_be(viewer: Viewer) -> None:
     assert viewer.ask("/api/traces?" + "&".join(f"attr=k{number}=1" for number in range(500)))[0] == 400
-    assert viewer.ask("/api/traces?" + "&".join(f"x{number}=1" for number in range(5000)))[0] == 200
+    assert viewer.ask("/api/traces?" + "&".join(f"x{number}=1" for number in range(5000)))[0] == 400
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from otelagent.viewer.server.parameters import PARAMETERS
 from otelagent.viewer.store.detail import MAX_LOGS
 from tests.viewer.requests import Traces, logs, metrics
 from tests.viewer.running import Viewer
@@ -127,3 +129,37 @@ def test_an_import_that_breaks_off_says_what_was_taken(viewer: Viewer) -> None:
     status, body = viewer.ask("/api/import", b'{"resourceSpans": 1}\n')
     assert status == 400
     assert "imported" not in json.loads(body)["error"]["message"]
+
+
+ID = {"trace": "ab" * 16, "span": "cd" * 8, "metric:int": "1"}
+
+
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_a_parameter_that_there_is_not_is_refused_and_named(viewer: Viewer, path: str) -> None:
+    path, names = re.sub(r"{(.*?)}", lambda found: ID[found[1]], path), PARAMETERS[path]
+    body = b"" if path in ("/api/session", "/api/import") else None
+    for name in ("sevice", ""):
+        status, answer = viewer.ask(f"{path}?limit=1&{name}=shop" if "limit" in names else f"{path}?{name}=shop", body)
+        error = json.loads(answer)["error"]
+        assert (status, error["code"]) == (400, "unknown_parameter")
+        there = f"there is {', '.join(names)}" if names else "it has none"
+        assert error["message"] == f"{name!r} is no parameter of {path}: {there}"
+
+
+@pytest.mark.parametrize(("value", "failed"), [("1", 1), ("true", 1), ("0", 2), ("false", 2), ("", 2)])
+def test_errors_are_asked_for_or_not(viewer: Viewer, value: str, failed: int) -> None:
+    service = f"failing-{value}"
+    traces = Traces(service)
+    traces.span("good")
+    traces.span("bad", error=True)
+    viewer.send("traces", traces.body)
+    assert len(viewer.json(f"/api/traces?service={service}&error={value}")["traces"]) == failed
+    status, answer = viewer.ask("/api/traces?error=yes")
+    assert (status, json.loads(answer)["error"]["code"]) == (400, "bad_flag")
+
+
+def test_the_documentation_has_every_path_with_its_parameters() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "viewer.md").read_text()
+    rows = re.findall(r"^\| `(?:GET|POST) (/api/\S+)` \| (.*?) \|", text, re.MULTILINE)
+    told = {path: tuple(re.findall("`(.*?)`", names)) for path, names in rows}
+    assert told == {path.replace(":int", ""): names for path, names in PARAMETERS.items()}

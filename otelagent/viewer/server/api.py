@@ -23,6 +23,18 @@ from otelagent.viewer.server import share
 from otelagent.viewer.server.answers import Refused, refusal
 from otelagent.viewer.server.bodies import read_body
 from otelagent.viewer.server.checks import checks
+from otelagent.viewer.server.parameters import (
+    MAX_ID,
+    PARAMETERS,
+    between,
+    flag,
+    hexadecimal,
+    integer,
+    known,
+    limit,
+    log_position,
+    milliseconds,
+)
 from otelagent.viewer.store import detail, export, listing, overview
 
 if TYPE_CHECKING:
@@ -39,13 +51,11 @@ PAGE = Path(__file__).resolve().parent.parent / "page"
 
 _log = logging.getLogger(__name__)
 
-_MAX_LIMIT = 500
 _MAX_CONDITIONS = 16
 _MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _MAX_OBJECT_BYTES = 64 * 1024 * 1024
 """Of an import, read at once: some ten times as much in memory."""
 _MAX_NAMED = 20
-_MAX_ID = 2**63 - 1
 _SIGNAL_OF = {"resourceSpans": "traces", "resourceLogs": "logs", "resourceMetrics": "metrics"}
 
 
@@ -91,17 +101,20 @@ class Api:
             "/api/logs": self.logs,
             "/api/metrics": self.metrics,
             "/api/metrics/{metric:int}/points": self.points,
+            "/api/events": self.events,
+            "/api/follow": self.follow,
         }
-        routes = [Route(path, self._guarded(handler)) for path, handler in get.items()]
-        routes.append(Route("/api/session", self._guarded(self.session), methods=["POST"]))
-        routes.append(Route("/api/import", self._guarded(self.take), methods=["POST"]))
-        routes.append(Route("/api/events", self._guarded(self.events)))
-        routes.append(Route("/api/follow", self._guarded(self.follow)))
-        return routes
+        post = {"/api/session": self.session, "/api/import": self.take}
+        return [
+            Route(path, self._guarded(handler, PARAMETERS[path]), methods=[method])
+            for method, handlers in (("GET", get), ("POST", post))
+            for path, handler in handlers.items()
+        ]
 
-    def _guarded(self, handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def _guarded(self, handler: Callable[[Request], Any], parameters: tuple[str, ...]) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             try:
+                known(request.scope["path"], request.query_params, parameters)
                 found = await handler(request)
             except Refused as error:
                 refused = error
@@ -148,7 +161,7 @@ class Api:
         """The list; see `listing.traces` and `listing.slowest`."""
         asked = request.query_params
         sort = asked.get("sort", "") or "latest"
-        before = _integer(asked, "before")
+        before = integer(asked, "before")
         if sort not in ("latest", "slowest"):
             raise Refused(400, "bad_order", f"sort={sort[:40]!r} must be latest or slowest")
         if sort == "slowest" and before is not None:
@@ -164,19 +177,19 @@ class Api:
         wanted = listing.TraceFilter(
             service=asked.get("service", ""),
             operation=asked.get("operation", ""),
-            error=asked.get("error", "") in ("1", "true"),
-            min_ns=_milliseconds(asked, "min_ms"),
-            max_ns=_milliseconds(asked, "max_ms"),
-            from_ns=_integer(asked, "from"),
-            to_ns=_integer(asked, "to"),
+            error=flag(asked, "error"),
+            min_ns=milliseconds(asked, "min_ms"),
+            max_ns=milliseconds(asked, "max_ms"),
+            from_ns=integer(asked, "from"),
+            to_ns=integer(asked, "to"),
             # FTS5 takes a zero byte for the end of the query.
             text=asked.get("q", "").replace("\0", " ").strip(),
             attributes=attributes,
         )
         found: dict[str, Any] = (
-            await self._read(listing.slowest, wanted, _limit(asked))
+            await self._read(listing.slowest, wanted, limit(asked))
             if sort == "slowest"
-            else await self._read(listing.traces, wanted, _limit(asked), before)
+            else await self._read(listing.traces, wanted, limit(asked), before)
         )
         return found
 
@@ -227,7 +240,7 @@ class Api:
 
     async def map(self, request: Request) -> Any:
         """Who calls whom."""
-        return await self._read(overview.service_map, *_between(request.query_params))
+        return await self._read(overview.service_map, *between(request.query_params))
 
     async def logs(self, request: Request) -> Any:
         """Log records."""
@@ -236,11 +249,11 @@ class Api:
         return await self._read(
             overview.logs,
             service=asked.get("service", ""),
-            severity=_integer(asked, "severity") or 0,
+            severity=integer(asked, "severity") or 0,
             text=asked.get("q", ""),
-            trace_id=_hex(trace, 16, "trace") if trace else None,
-            before=_log_position(asked),
-            limit=_limit(asked),
+            trace_id=hexadecimal(trace, 16, "trace") if trace else None,
+            before=log_position(asked),
+            limit=limit(asked),
         )
 
     async def metrics(self, request: Request) -> Any:
@@ -249,8 +262,8 @@ class Api:
 
     async def points(self, request: Request) -> Any:
         """Of one metric."""
-        low, high = _between(request.query_params)
-        return {"series": await self._read(overview.points, min(request.path_params["metric"], _MAX_ID), low, high)}
+        low, high = between(request.query_params)
+        return {"series": await self._read(overview.points, min(request.path_params["metric"], MAX_ID), low, high)}
 
     async def take(self, request: Request) -> Any:
         """Imports OTLP/JSON: one object, or one a line as the exporter ``file`` writes them. Names the first traces."""
@@ -344,55 +357,4 @@ def _json(value: Any) -> Response:
 
 
 def _id(request: Request, name: str, size: int) -> bytes:
-    return _hex(request.path_params[name], size, name)
-
-
-def _hex(text: str, size: int, name: str) -> bytes:
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    # Python takes spaces between the digits too; the text becomes part of a header.
-    if len(found) != size or len(text) != 2 * size:
-        raise Refused(400, "bad_id", f"{name}={text[:64]!r} must be {2 * size} hexadecimal digits")
-    return found
-
-
-def _integer(asked: Mapping[str, str], name: str) -> int | None:
-    text = asked.get(name, "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or len(text) > 19:
-        raise Refused(400, "bad_number", f"{name}={text[:40]!r} must be a whole number")
-    return min(int(text), 2**63 - 1)
-
-
-def _log_position(asked: Mapping[str, str]) -> tuple[int, int]:
-    """Where a page of log records begins: `next` of the one before."""
-    text = asked.get("before", "").strip()
-    time, _, row = (text or f"{_MAX_ID}-{_MAX_ID}").partition("-")
-    if not all(one.isdecimal() and len(one) <= 19 for one in (time, row)):
-        raise Refused(400, "bad_number", f"before={text[:40]!r} must be what a page of log records has as next")
-    return min(int(time), _MAX_ID), min(int(row), _MAX_ID)
-
-
-def _between(asked: Mapping[str, str]) -> tuple[int, int]:
-    low, high = _integer(asked, "from"), _integer(asked, "to")
-    return low or 0, 2**63 - 1 if high is None else high
-
-
-def _milliseconds(asked: Mapping[str, str], name: str) -> int | None:
-    text = asked.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e12:
-        raise Refused(400, "bad_number", f"{name}={text[:40]!r} must be milliseconds")
-    return int(number * 1e6)
-
-
-def _limit(asked: Mapping[str, str]) -> int:
-    return max(1, min(_integer(asked, "limit") or 50, _MAX_LIMIT))
+    return hexadecimal(request.path_params[name], size, name)
