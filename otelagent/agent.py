@@ -97,7 +97,9 @@ class Agent:
         from otelagent.record import open_engine
         from otelagent.self_metrics import offer_self_metrics
         from otelagent.signal_path import SignalPath
+        from otelagent.standard_streams import keep_closed
 
+        keep_closed()
         config = self.config
         traces = SignalPath(config, "traces", self._resource)
         self.paths.append(traces)

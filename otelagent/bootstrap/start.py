@@ -53,8 +53,11 @@ def start(report: Callable[[str], None]) -> None:
         os.environ[ANNOUNCED] = "1"
         line = lifecycle.startup_line()
         if line and sys.stderr is not None:
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            try:
+                sys.stderr.write(line + "\n")
+                sys.stderr.flush()
+            except OSError:  # a full disk: what it runs without is this line
+                pass
 
 
 def with_bootstrap(pythonpath: str) -> str:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from otelagent.standard_streams import open_missing
+
 __all__ = ["main"]
 
 # name -> (module with `main(arguments) -> exit code`, what it is for)
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: without the program's name; the process's own by default.
     :returns: the exit code; 2 for a wrong command line.
     """
+    open_missing()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--version"]:
         from otelagent.version import VERSION

@@ -17,6 +17,7 @@ from otelagent.cli.options import UsageError, read_command_line
 from otelagent.config import load
 from otelagent.config.settings import EXPORTERS, OPTIONS_VARIABLE, REFUSED_VARIABLE, SETTINGS_BY_NAME, VIEWER_VARIABLE
 from otelagent.errors import ConfigError
+from otelagent.standard_streams import open_missing
 from otelagent.version import VERSION
 
 TYPE_CHECKING = False  # typing's own costs an import
@@ -38,6 +39,7 @@ def main() -> int:
     for name in ("SIGPIPE", "SIGXFSZ"):
         if hasattr(_signal, name):
             _signal.signal(getattr(_signal, name), _signal.SIG_DFL)
+    open_missing()
     try:
         line = read_command_line(sys.argv[1:])
     except UsageError as error:
@@ -125,8 +127,6 @@ def _untraced(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
     program = command[0]
     try:
         _execute(command, environ)
@@ -166,7 +166,10 @@ def _warn_of_isolation(command: Sequence[str]) -> None:
 
 
 def _say(message: str) -> None:
-    print(f"otelagent-run: {message}", file=sys.stderr, flush=True)
+    try:
+        print(f"otelagent-run: {message}", file=sys.stderr, flush=True)
+    except OSError:  # a full disk, a descriptor that is open for reading only: no reason not to run the command
+        pass
 
 
 def _refuse(message: str) -> int:
