@@ -49,6 +49,7 @@ def start(report: Callable[[str], None]) -> None:
         os.environ[REFUSED_VARIABLE] = str(error)
         report(f"{error}; the application runs without telemetry")
         return
+    _hand_on_name()
     if ANNOUNCED not in os.environ:
         os.environ[ANNOUNCED] = "1"
         line = lifecycle.startup_line()
@@ -58,6 +59,17 @@ def start(report: Callable[[str], None]) -> None:
                 sys.stderr.flush()
             except OSError:  # a full disk: what it runs without is this line
                 pass
+
+
+def _hand_on_name() -> None:
+    """Has the workers that this process spawns called as it is; other programs that it starts have their own names."""
+    from otelagent.record.program import PARENT_VARIABLE, program_name
+
+    name = program_name(sys.orig_argv, sys.argv, os.environ.get(PARENT_VARIABLE))
+    if name:
+        os.environ[PARENT_VARIABLE] = name
+    else:
+        os.environ.pop(PARENT_VARIABLE, None)
 
 
 def with_bootstrap(pythonpath: str) -> str:

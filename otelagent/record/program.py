@@ -6,7 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 
-__all__ = ["container_id", "program_name"]
+__all__ = ["PARENT_VARIABLE", "container_id", "program_name"]
+
+PARENT_VARIABLE = "OTELAGENT_INTERNAL_PROGRAM"
+"""The environment variable by which a process's workers know what their program is called."""
 
 # Patterns are compiled at their first use, which most processes never come to.
 # Of the interpreter's one-letter options, which may be written in one word (`-Im`), those that take an argument.
@@ -16,6 +19,9 @@ _OPTION_WITH_ARGUMENT = r"(?s)-[^cmWX]*([cmWX])(.*)"
 _CARRIERS = frozenset(
     {"gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "waitress", "celery", "flask"}
 )
+# A new interpreter that does its parent's work: a part of the same program.
+_WORKER_CODE = r"from (?:multiprocessing|billiard)\.(?:spawn|forkserver) import "
+_WORKER_MODULE = "loky.backend.popen_loky_posix"
 _APPLICATION = r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(\))?"
 _NOT_AN_APPLICATION = frozenset({"unix", "fd", "http", "https", "localhost"})
 
@@ -28,17 +34,20 @@ _IN_CGROUP = rf"(?m)/(?:[^/\n]*[-:])?({_HEX_ID})(?:\.scope)?$"
 _IN_MOUNTINFO = rf"/(?:overlay-)?containers/({_HEX_ID})/"
 
 
-def program_name(orig_argv: Sequence[str], argv: Sequence[str]) -> str | None:
+def program_name(orig_argv: Sequence[str], argv: Sequence[str], parent: str | None = None) -> str | None:
     """Names the program: what a user would call the service if asked.
 
     - `python app.py`, `python /srv/app/` → `app`; `__main__.py` is called after its folder
     - `python -m shop.web` → `shop.web`
     - a console script → its name; a known application server → the module of the application it was given, for example
       `gunicorn shop.wsgi:app` → `shop.wsgi`
-    - `python -c …`, an interactive interpreter → None, unless `argv[0]` names a script by now (a spawned child)
+    - a worker that multiprocessing has spawned (or billiard, loky) and its fork server → the program that they work for
+    - `python -c …`, an interactive interpreter → None
 
     :param orig_argv: `sys.orig_argv`: the interpreter's own arguments included.
-    :param argv: `sys.argv`, which an embedding server (uWSGI) or multiprocessing fills.
+    :param argv: `sys.argv`, which an embedding server (uWSGI) fills; multiprocessing does before it imports the
+        application.
+    :param parent: what the program is called that has started this process, if it has said so.
     """
     words = list(orig_argv[1:])
     while words:
@@ -53,14 +62,18 @@ def program_name(orig_argv: Sequence[str], argv: Sequence[str]) -> str | None:
         if option is None:
             continue
         letter, argument = option.groups()
-        if letter == "c":
-            break
         if not argument and words:
             argument = words.pop(0)
+        if letter == "c":
+            if parent and re.match(_WORKER_CODE, argument):
+                return parent
+            break
         if letter == "m":
+            if parent and argument.endswith(_WORKER_MODULE):
+                return parent
             return _carried(argument.removesuffix(".__main__"), words)
     if argv and argv[0] and not argv[0].startswith("-"):
-        return _script(argv[0])
+        return _carried(_script(argv[0]), argv[1:])
     return None
 
 

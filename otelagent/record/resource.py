@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from otelagent.record.program import container_id, program_name
+from otelagent.record.program import PARENT_VARIABLE, container_id, program_name
 from otelagent.version import VERSION
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ _OS_TYPES = {"sunos": "solaris", "hp-ux": "hpux", "dragonfly": "dragonflybsd"}
 
 def static_attributes(config: Config) -> dict[str, AttributeValue]:
     """The attributes that a fork child shares with its parent, the configured ones included."""
+    program = program_name(sys.orig_argv, getattr(sys, "argv", ()), os.environ.get(PARENT_VARIABLE))
     detected: dict[str, AttributeValue] = {
-        "service.name": program_name(sys.orig_argv, getattr(sys, "argv", ())) or UNKNOWN_SERVICE,
+        "service.name": program or UNKNOWN_SERVICE,
         **_telemetry(),
         **_runtime(),
         **_host_and_os(),

@@ -113,6 +113,9 @@ def test_equality_and_hash_agree_with_the_stock_class() -> None:
     assert merged.attributes["process.pid"] == os.getpid()
 
 
+SPAWNED = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)"
+
+
 @pytest.mark.parametrize(
     ("orig_argv", "argv", "name"),
     [
@@ -140,6 +143,7 @@ def test_equality_and_hash_agree_with_the_stock_class() -> None:
         (["python", "-"], ["-"], None),
         (["python"], [""], None),
         (["python", "-c", "spawn_main()", "--multiprocessing-fork"], ["/srv/app.py"], "app"),
+        (["python", "-c", SPAWNED, "--multiprocessing-fork"], ["/env/bin/uvicorn", "shop:app"], "shop"),
         ([], ["uwsgi"], "uwsgi"),
         ([], [], None),
         (["python", "-m"], [], None),
@@ -147,6 +151,26 @@ def test_equality_and_hash_agree_with_the_stock_class() -> None:
 )
 def test_program_name(orig_argv: list[str], argv: list[str], name: str | None) -> None:
     assert program_name(orig_argv, argv) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["-c", SPAWNED, "--multiprocessing-fork"], "shop.web"),
+        (["-s", "-W", "error", "-c", "from multiprocessing.forkserver import main; main(3, 4, [])"], "shop.web"),
+        (["-cfrom billiard.spawn import spawn_main; spawn_main()"], "shop.web"),
+        (["-m", "loky.backend.popen_loky_posix", "--process-name", "x"], "shop.web"),
+        (["-m", "joblib.externals.loky.backend.popen_loky_posix"], "shop.web"),
+        (["-m", "multiprocessing.spawn"], "multiprocessing.spawn"),
+        (["-c", "from multiprocessing import spawn"], None),
+        (["-c", "pass"], None),
+        (["other.py"], "other"),
+        (["-m", "other"], "other"),
+        ([], None),
+    ],
+)
+def test_only_a_worker_is_called_as_its_parent(words: list[str], name: str | None) -> None:
+    assert program_name(["python", *words], ["-c"], "shop.web") == name
 
 
 ID = "0123456789abcdef" * 4
