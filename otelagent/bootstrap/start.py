@@ -14,13 +14,16 @@ TYPE_CHECKING = False  # see otelagent.bootstrap.interpreter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ANNOUNCED", "DIRECTORY", "UNTRACED", "start", "with_bootstrap", "without_bootstrap"]
+__all__ = ["ANNOUNCED", "DIRECTORY", "PYTHON", "UNTRACED", "start", "with_bootstrap", "without_bootstrap"]
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pythonpath")
 """The directory whose ``sitecustomize`` starts otelagent."""
 
 ANNOUNCED = "OTELAGENT_INTERNAL_ANNOUNCED"
 """The environment variable by which a process's children know that the start line has been printed."""
+
+PYTHON = "OTELAGENT_INTERNAL_PYTHON"
+"""The environment variable with the interpreter of `otelagent-run`, which has otelagent, see `sitecustomize`."""
 
 UNTRACED = "OTELAGENT_INTERNAL_UNTRACED"
 """The environment variable with the line that told why a process runs untraced, see `sitecustomize`."""

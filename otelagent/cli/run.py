@@ -12,7 +12,7 @@ import os
 import sys
 
 from otelagent.bootstrap.interpreter import read_program
-from otelagent.bootstrap.start import ANNOUNCED, UNTRACED, with_bootstrap, without_bootstrap
+from otelagent.bootstrap.start import ANNOUNCED, PYTHON, UNTRACED, with_bootstrap, without_bootstrap
 from otelagent.cli.options import UsageError, read_command_line
 from otelagent.config import load
 from otelagent.config.settings import EXPORTERS, OPTIONS_VARIABLE, REFUSED_VARIABLE, SETTINGS_BY_NAME, VIEWER_VARIABLE
@@ -91,7 +91,12 @@ def traced_environment(environ: Mapping[str, str], values: Mapping[str, str]) ->
     options = sorted((inherited | set(values)) - {""})
     if options:
         result[OPTIONS_VARIABLE] = ",".join(options)
+    service = values.get("service_name", "")
+    if service.strip():
+        # All that other SDKs know of it: a MeterProvider of the application's own, a child of another language.
+        result[SETTINGS_BY_NAME["service_name"].otel[0]] = service
     result["PYTHONPATH"] = with_bootstrap(environ.get("PYTHONPATH", ""))
+    result[PYTHON] = sys.executable
     # What an otelagent-run around this one has said was about its own command.
     for name in (ANNOUNCED, UNTRACED, REFUSED_VARIABLE):
         result.pop(name, None)
@@ -112,6 +117,8 @@ def add_viewer(config: Config, environ: dict[str, str]) -> str:
     except KeyboardInterrupt:
         return "--ui: interrupted"
     environ[VIEWER_VARIABLE] = viewer.http
+    if config.console == "json" and config.quiet:
+        return ""  # whoever reads standard error takes JSON; `otelagent ui --status` tells the address
     _say(f"traces on {viewer.address}")
     for signal, exporter in EXPORTERS.items():
         if config.export(signal).exporter == "none" and config.sources[exporter].kind != "default":

@@ -134,3 +134,32 @@ def test_workers_of_uvicorn(tmp_path: Path, environ: dict[str, str], option: lis
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGKILL)
     assert set(services(tmp_path).values()) == {"shop"}
+
+
+BOTH = """
+import json
+import otelagent
+from opentelemetry.sdk.metrics import MeterProvider
+
+(row,) = (row for row in otelagent.status()["settings"] if row["name"] == "service_name")
+resource = MeterProvider()._sdk_config.resource
+print(json.dumps([otelagent.status()["service"], row["source"], resource.attributes["service.name"]]))
+"""
+
+
+def test_what_the_application_measures_itself_has_the_name_of_its_spans(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    (tmp_path / "both.py").write_text(BOTH)
+    given = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=attribute", "OTEL_SERVICE_NAME": "standard"}
+    for options, variables, service, source in (
+        (["--service-name=option"], {}, "option", "--service-name"),
+        (["--service-name=option"], given, "option", "--service-name"),
+        (["--service-name=option"], {"OTELAGENT_SERVICE_NAME": "own"}, "option", "--service-name"),
+        ([], given, "standard", "OTEL_SERVICE_NAME"),
+    ):
+        command = [*RUN, *options, sys.executable, "both.py"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**environ, **variables}, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert json.loads(done.stdout) == [service, source, service]

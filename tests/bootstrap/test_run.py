@@ -99,8 +99,26 @@ def test_options_reach_the_command_as_variables(bench: Workbench) -> None:
         ("OTELAGENT_CONTRIB", "false"),
         ("OTELAGENT_INTERNAL_ANNOUNCED", "1"),
         ("OTELAGENT_INTERNAL_OPTIONS", "contrib,service_name"),
+        ("OTELAGENT_INTERNAL_PYTHON", sys.executable),
         ("OTELAGENT_SERVICE_NAME", "shop"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "found"),
+    [
+        (["--service-name=shop"], {}, "shop"),
+        (["--service-name=shop"], {"OTEL_SERVICE_NAME": "other", "OTELAGENT_SERVICE_NAME": "more"}, "shop"),
+        (["--service-name="], {"OTEL_SERVICE_NAME": "other"}, "other"),
+        ([], {"OTEL_SERVICE_NAME": "other"}, "other"),
+        ([], {"OTELAGENT_SERVICE_NAME": "other"}, "None"),
+    ],
+)
+def test_the_name_that_is_an_option_is_other_sdks_too(
+    bench: Workbench, options: list[str], given: dict[str, str], found: str
+) -> None:
+    show = "import os; print(os.environ.get('OTEL_SERVICE_NAME'))"
+    assert bench.run(sys.executable, "-c", show, options=options, **given).stdout == f"{found}\n"
 
 
 def test_a_wrong_option_keeps_the_command_from_starting(bench: Workbench) -> None:

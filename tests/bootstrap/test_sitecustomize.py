@@ -127,8 +127,10 @@ def test_an_interpreter_without_otelagent(bench: Workbench) -> None:
     outcome = bench.run(other, "-c", SHOW_PATH, PYTHONPATH=bench.bootstrap, options=None)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert outcome.own_lines == [
-        f"otelagent: not installed for this interpreter; {other} (Python {version}) runs untraced"
+        f"otelagent: not installed for this interpreter; {other} (Python {version}) runs untraced; install it there"
     ]
+    launched = bench.run(other, "-c", SHOW_PATH, PYTHONPATH="")
+    assert launched.own_lines == [f"{outcome.own_lines[0]}, or run the application with {sys.executable}, which has it"]
     assert outcome.returncode == 0
     assert outcome.stdout == bench.run(other, "-c", SHOW_PATH, PYTHONPATH="", options=None).stdout
     quiet = bench.run(other, "-c", SHOW_PATH, PYTHONPATH=bench.bootstrap, OTELAGENT_QUIET="1", options=None)

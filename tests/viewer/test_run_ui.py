@@ -124,3 +124,14 @@ def test_what_will_not_be_there_is_told(tmp_path: Path) -> None:
     assert find() == []
     none = run(*command, OTEL_TRACES_EXPORTER="none")
     assert "no traces will be there: exporter is none (from OTEL_TRACES_EXPORTER)" in none.stderr
+
+
+def test_with_json_standard_error_is_json_alone(tmp_path: Path, viewer: Running) -> None:
+    command = program(tmp_path, WORK)
+    done = run("--console=json", "--logs-exporter=none", *command)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line != "nearly out of tea"]
+    assert [line["name"] for line in lines] == ["work"]
+    assert [one["name"] for one in ask(viewer, "/api/traces")["traces"]] == ["work"]
+    told = run("--console=json", "--no-quiet", *command)
+    assert f"otelagent-run: traces on {viewer.address}" in told.stderr

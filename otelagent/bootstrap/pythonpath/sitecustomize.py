@@ -40,7 +40,9 @@ def _start():
         from otelagent.bootstrap.start import start
     except ImportError as error:
         if error.name == "otelagent":
-            _report("not installed for this interpreter; " + where)
+            python = os.environ.get("OTELAGENT_INTERNAL_PYTHON", "")
+            other = python and ", or run the application with %s, which has it" % python  # noqa: UP031
+            _report("not installed for this interpreter; %s; install it there%s" % (where, other))  # noqa: UP031
         else:
             _report("cannot be loaded (%s); %s" % (error, where))  # noqa: UP031
         return
