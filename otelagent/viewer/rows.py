@@ -62,6 +62,7 @@ POINT = (
     "metric",  # position in `Batch.metrics`
     "attributes",  # JSON object
     "time_ns",
+    "since_ns",  # when it began to count; 0 for unknown
     "value",  # a number; None where `distribution` has it all
     "distribution",  # JSON object of a histogram, exponential histogram or summary; None for none
     "exemplars",  # JSON list, None for none

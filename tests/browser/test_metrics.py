@@ -154,3 +154,58 @@ def test_the_processes_of_a_service_are_one_row(
     expect(entry).to_contain_text(f"{len(sources)} sources")
     for source in told:
         expect(page.get_by_role("row", name=re.compile(f"{source} 3"))).to_have_count(1)
+
+
+def send_totals(viewer: Viewer, name: str, *points: tuple[int, int, int]) -> None:
+    """A counter and a histogram of one resource: since when they count and when that was, seconds ago, and how much."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    put(resource.resource.attributes, {"service.name": "metrics-bare"})
+    metrics = resource.scope_metrics.add().metrics
+    counter, sizes = metrics.add(name=f"{name}.calls").sum, metrics.add(name=f"{name}.sizes", unit="s").histogram
+    counter.is_monotonic = True
+    cumulative = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+    counter.aggregation_temporality = sizes.aggregation_temporality = cumulative
+    now_ns = time.time_ns()
+    for since_s, ago_s, total in points:
+        began, at = now_ns - since_s * 10**9 if since_s else 0, now_ns - ago_s * 10**9
+        counter.data_points.add(start_time_unix_nano=began, time_unix_nano=at, as_int=total)
+        sizes.data_points.add(
+            start_time_unix_nano=began, time_unix_nano=at, count=total, bucket_counts=[total, 0], explicit_bounds=[5.0]
+        )
+    viewer.send("metrics", request.SerializeToString())
+
+
+TOLD_APART = "Their points are told apart by the time since which they count"
+MIXED = "the totals of several are one series here, of which there is no rate"
+NO_RATE = ["\N{EN DASH} 4"]
+SENDERS: dict[str, tuple[list[tuple[int, int, int]], list[str], str]] = {
+    # As two processes send them whose resource names no instance.
+    "two": (
+        [(90, 40, 270_000), (80, 39, 5), (90, 30, 270_010), (80, 29, 6), (90, 20, 270_020), (80, 19, 7)],
+        ["1 3", "0.10 3"],
+        TOLD_APART,
+    ),
+    "again": ([(90, 40, 270_000), (90, 30, 270_010), (25, 20, 20)], ["2 3"], ""),
+    # A process that has become two, and says of both that they count since it began.
+    "forked": ([(90, 40, 270_000), (90, 39, 5), (90, 30, 270_010), (90, 29, 6)], NO_RATE, MIXED),
+    "since never": ([(0, 40, 270_000), (0, 39, 5), (0, 30, 270_010), (0, 29, 6)], NO_RATE, MIXED),
+    "fallen": ([(0, 40, 10), (0, 30, 30), (0, 20, 270)], ["24 3"], ""),
+}
+
+
+@pytest.mark.parametrize("name", SENDERS)
+def test_totals_of_several_processes_make_no_rate_that_never_was(name: str, page: Page, viewer: Viewer) -> None:
+    points, rates, note = SENDERS[name]
+    send_totals(viewer, name, *points)
+    for metric, shown in ((f"{name}.calls", "Per second"), (f"{name}.sizes", "Count per second")):
+        open_metric(page, viewer, metric)
+        page.get_by_role("combobox", name="Shown").select_option(shown)
+        rows = page.get_by_role("region", name="Series").get_by_role("rowgroup").last.get_by_role("row")
+        expect(rows).to_have_count(len(rates))
+        for rate in rates:
+            expect(rows.filter(has_text=re.compile(rate.replace(" ", r"(\.0+)?\s*") + "$"))).to_have_count(1)
+        for text in (TOLD_APART, MIXED):
+            expect(page.get_by_text(text)).to_have_count(int(text == note))
+    if note == TOLD_APART:
+        expect(rows.filter(has_text=re.compile(r"since \d\d:\d\d:\d\d"))).to_have_count(2)

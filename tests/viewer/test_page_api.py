@@ -61,7 +61,7 @@ def test_metrics_of_a_service_and_points_of_a_time(viewer: Viewer) -> None:
     assert (found["orders"]["monotonic"], found["orders"]["temporality"]) == (True, 2)
     points = f"metrics/{found['orders']['id']}/points"
     (series,) = viewer.json(f"/api/{points}?from={start_ns + 1}&to={start_ns + 1}")["series"]
-    assert series["points"] == [[str(start_ns + 1), 1, None, None]]
+    assert series["points"] == [[str(start_ns + 1), 1, None, None, "0"]]
 
 
 def test_an_import_names_its_traces(viewer: Viewer) -> None:

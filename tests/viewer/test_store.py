@@ -247,7 +247,7 @@ def test_a_quantile_that_is_no_number_is_still_json(store: Store) -> None:
     point = metric.summary.data_points.add(time_unix_nano=START_NS, count=1, sum=1.0)
     point.quantile_values.add(quantile=float("nan"), value=float("inf"))
     batch = decode("metrics", request.SerializeToString())
-    assert json.loads(batch.points[0][4], parse_constant=pytest.fail)["quantiles"] == [[None, None]]
+    assert json.loads(batch.points[0][5], parse_constant=pytest.fail)["quantiles"] == [[None, None]]
 
 
 def test_spans_of_great_depth_and_in_circles(store: Store) -> None:

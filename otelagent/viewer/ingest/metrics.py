@@ -14,6 +14,8 @@ from otelagent.viewer.rows import Batch, Metric
 __all__ = ["add_metrics"]
 
 _KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+_NO_RECORDED_VALUE = 1
+"""A flag of a point that says that there is none (OTLP, `DataPointFlags`)."""
 _MAX_BUCKETS = 1024
 _MAX_EXEMPLARS = 16
 
@@ -56,6 +58,7 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
                     number,
                     to_json(attributes),
                     min(point.time_unix_nano, MAX_INT64),
+                    min(point.start_time_unix_nano, MAX_INT64),
                     value,
                     to_json(distribution) if distribution is not None else None,
                     to_json(exemplars) if exemplars else None,
@@ -64,6 +67,8 @@ def add_metrics(batch: Batch, metrics: Iterable[Any], resource: int, scope: int)
 
 
 def _content(kind: str, point: Any) -> tuple[float | None, dict[str, Any] | None]:
+    if point.flags & _NO_RECORDED_VALUE:
+        return None, None
     if kind in ("gauge", "sum"):
         return _number(point), None
     known: dict[str, Any] = {"count": point.count, "sum": _finite(point.sum)}

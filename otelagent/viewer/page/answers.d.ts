@@ -179,12 +179,18 @@ export interface Exemplar {
   span: string;
 }
 
-export type Point = [string, number | null, Distribution | null, Exemplar[] | null];
+/** Its time, the value or the distribution, exemplars, and since when it counts; "0" for unknown. */
+export type Point = [string, number | null, Distribution | null, Exemplar[] | null, string];
 
 export interface Series {
   attributes: Attributes;
   /** Whether there are older points. */
   more: boolean;
+  /** Which it is of those who send a series of these attributes, from 0, and since when its last points count. */
+  sender: number;
+  since: string;
+  /** Whether it is of several that can't be told apart. */
+  mixed: boolean;
   points: Point[];
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from otelagent.viewer.store.listing import latest
 from otelagent.viewer.store.schema import rows_within
+from otelagent.viewer.store.senders import Point, Sender, senders
 from otelagent.viewer.store.words import lower
 
 __all__ = ["logs", "metrics", "operations", "points", "service_map", "services"]
@@ -21,6 +22,7 @@ _LOGS_S = 0.25
 _POINTS = 1_000
 _MAX_NAMES = 1_000
 """To choose from; any other is found by words."""
+_DELTA = 1
 _SERVER, _CLIENT, _PRODUCER, _CONSUMER = 2, 3, 4, 5
 
 
@@ -231,30 +233,39 @@ def points(
 ) -> list[dict[str, Any]]:
     """The series of a metric with their latest points, oldest first, at most 100 series of 1,000 points.
 
-    ``more`` says of a series that there are older ones; how many series there are is told by `metrics`.
+    What several send is a series for each ``sender``, see `senders`: ``since`` tells since when the last of its points
+    count, ``mixed`` whether they are of several all the same. ``more`` says that there are older points; how many
+    series there are is told by `metrics`.
     """
+    of_metric = "SELECT kind, temporality, monotonic FROM metric WHERE id = ?"
+    kind, temporality, monotonic = connection.execute(of_metric, (metric,)).fetchone() or ("", 0, 0)
+
+    def total(point: Point) -> float | None:
+        found: float | None = point[3]["count"] if point[3] else point[2] if monotonic else None
+        return found
+
     found = []
     for key, attributes in connection.execute(
         "SELECT id, attributes FROM series WHERE metric = ? LIMIT 100", (metric,)
     ):
         rows = connection.execute(
-            "SELECT time_ns, value, distribution, exemplars FROM point WHERE series = ? AND time_ns BETWEEN ? AND ?"
-            " ORDER BY time_ns DESC LIMIT ?",
-            (key, from_ns, to_ns, _POINTS + 1),
+            "SELECT iif(?, since_ns, 0), time_ns, value, distribution, exemplars FROM point WHERE series = ?"
+            " AND time_ns BETWEEN ? AND ? ORDER BY time_ns DESC LIMIT ?",
+            (kind != "gauge", key, from_ns, to_ns, _POINTS + 1),
         ).fetchall()
-        found.append(
-            {
-                "attributes": json.loads(attributes),
-                "more": len(rows) > _POINTS,
-                "points": [
-                    [
-                        str(time_ns),
-                        value,
-                        json.loads(more) if more else None,
-                        json.loads(examples) if examples else None,
-                    ]
-                    for time_ns, value, more, examples in reversed(rows[:_POINTS])
-                ],
-            }
-        )
+        latest = [
+            (since_ns, time_ns, value, json.loads(more) if more else None, json.loads(examples) if examples else None)
+            for since_ns, time_ns, value, more, examples in reversed(rows[:_POINTS])
+        ]
+        for number, sender in enumerate(senders(latest, delta=temporality == _DELTA, total=total) or [Sender(0)]):
+            found.append(
+                {
+                    "attributes": json.loads(attributes),
+                    "more": len(rows) > _POINTS,
+                    "sender": number,
+                    "since": str(sender.since_ns),
+                    "mixed": sender.mixed,
+                    "points": [[str(time_ns), *rest, str(since_ns)] for since_ns, time_ns, *rest in sender.points],
+                }
+            )
     return found

@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["VERSION", "WrongFile", "first_and_last", "open_reader", "open_writer", "rows_within"]
 
-VERSION = 6
+VERSION = 7
 """Of the schema, kept in the file's `user_version`."""
 
 # So that another program's database is never taken for one of ours (PRAGMA application_id).
@@ -92,8 +92,8 @@ CREATE TABLE series (
   id INTEGER PRIMARY KEY, metric INTEGER NOT NULL, attributes TEXT NOT NULL, UNIQUE (metric, attributes)
 ) STRICT;
 CREATE TABLE point (
-  series INTEGER NOT NULL, time_ns INTEGER NOT NULL, value ANY, distribution TEXT, exemplars TEXT,
-  arrived_s INTEGER NOT NULL, PRIMARY KEY (series, time_ns)
+  series INTEGER NOT NULL, time_ns INTEGER NOT NULL, since_ns INTEGER NOT NULL, value ANY, distribution TEXT,
+  exemplars TEXT, arrived_s INTEGER NOT NULL, PRIMARY KEY (series, time_ns, since_ns)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX point_arrived ON point (arrived_s);
 -- What can be searched by words: the names of operations, by their ids, and texts, whose rowid `words` explains.

@@ -67,7 +67,7 @@ _USE = (
     "INSERT INTO resource_use VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE"
     " SET last_trace = max(last_trace, excluded.last_trace), last_log = max(last_log, excluded.last_log)"
 )
-_POINT = ("series", "time_ns", "value", "distribution", "exemplars", "arrived_s")
+_POINT = ("series", "time_ns", "since_ns", "value", "distribution", "exemplars", "arrived_s")
 
 
 class Tables:

@@ -4,6 +4,7 @@
 /** @typedef {import("../answers.js").Point} Point */
 /** @typedef {import("../answers.js").Distribution} Distribution */
 /** @typedef {import("../answers.js").Metric} Metric */
+/** @typedef {import("../answers.js").Series} Series */
 /** @typedef {[number, number | null, string?]} Value seconds since the epoch; the value; `≤` or `>` where it is only a bound */
 /** @typedef {Metric & {ids: number[], sources: Metric[]}} MetricGroup one metric of a service, with what it is for each of its sources, and their ids */
 
@@ -50,47 +51,52 @@ export function measures({ kind, monotonic }) {
  * nothing yet where each series has only one.
  *
  * @param {Metric} metric
- * @param {{points: Point[]}[]} series
+ * @param {Series[]} series
  */
 export function usualMeasure(metric, series) {
   const all = measures(metric);
-  return all.find(([name]) => series.some((one) => valuesOf(metric, one.points, name).some(([, value]) => value !== null))) ?? all[0];
+  return all.find(([name]) => series.some((one) => valuesOf(metric, one, name).some(([, value]) => value !== null))) ?? all[0];
 }
 
 /**
  * A series as a chart has it. A cumulative point counts since its process began, so that what happened between two is
- * their difference; one that is smaller than the one before began anew.
+ * their difference, and all of it where the process has begun since the one before. What happened is not known where a
+ * total has fallen and nobody says since when it counts, or where those of several are mixed.
+ *
+ * Source: OpenTelemetry metrics data model, "Resets and Gaps".
  *
  * @param {Metric} metric
- * @param {Point[]} points
+ * @param {Series} series
  * @param {string} measure of `measures`
  * @returns {Value[]}
  */
-export function valuesOf(metric, points, measure) {
+export function valuesOf(metric, { points, mixed }, measure) {
   const delta = metric.temporality === DELTA;
+  const summary = metric.kind === "summary";
   /** @type {Value[]} */
   const found = [];
-  points.forEach((point, i) => {
+  let last = /** @type {Point | null} */ (null);
+  points.forEach((point) => {
     const at = seconds(point);
-    const before = i ? points[i - 1] : null;
-    const elapsed = before ? at - seconds(before) : 0;
-    const [, value, distribution] = point;
-    if (!distribution) {
-      if (measure !== "rate") found.push([at, value]);
-      else if (before && value !== null && elapsed > 0) {
-        const last = before[1] ?? 0;
-        found.push([at, (delta || value < last ? value : value - last) / elapsed]);
-      }
+    const [, value, distribution, , since] = point;
+    if (!distribution && value === null) return found.push([at, null]);
+    const before = last;
+    last = point;
+    if (!distribution && measure !== "rate") return found.push([at, value]);
+    if (summary && measure === "q") return found.push([at, distribution?.quantiles?.at(-1)?.[1] ?? null]);
+    if (summary && measure === "mean") return found.push([at, distribution && mean(distribution)]);
+    if (mixed) return;
+    const elapsed = delta && since !== "0" ? at - secondsOf(since) : before ? at - seconds(before) : 0;
+    const anew = before !== null && since !== before[4];
+    // One that counts since its own time has been counting for longer, and nobody knows since when.
+    const known = delta || !before || (anew ? since !== point[0] && since !== "0" : total(point) >= total(before));
+    if (!distribution || summary) {
+      const counted = delta || anew || !before ? 0 : total(before);
+      if ((delta || before) && known && elapsed > 0) found.push([at, (total(point) - counted) / elapsed]);
       return;
     }
-    if (metric.kind === "summary") {
-      if (measure === "q") found.push([at, distribution.quantiles?.at(-1)?.[1] ?? null]);
-      else if (measure === "mean") found.push([at, mean(distribution)]);
-      else if (before && elapsed > 0) found.push([at, Math.max(0, distribution.count - (before[2]?.count ?? 0)) / elapsed]);
-      return;
-    }
-    const during = delta || !before?.[2] ? distribution : difference(distribution, before[2]);
-    if (!delta && !before && points.length > 1) return;
+    const during = delta || anew || !before?.[2] ? distribution : difference(distribution, before[2]);
+    if (!known || (!delta && !before && points.length > 1)) return;
     if (measure === "rate") elapsed > 0 && found.push([at, during.count / elapsed]);
     else if (!during.count) found.push([at, null]);
     else if (measure === "mean") found.push([at, mean(during)]);
@@ -101,7 +107,17 @@ export function valuesOf(metric, points, measure) {
 
 /** @param {Point} point */
 function seconds(point) {
-  return Number(BigInt(point[0]) / 1000000n) / 1000;
+  return secondsOf(point[0]);
+}
+
+/** @param {string} ns */
+function secondsOf(ns) {
+  return Number(BigInt(ns) / 1000000n) / 1000;
+}
+
+/** What a point has counted. @param {Point} point */
+function total([, value, distribution]) {
+  return distribution ? distribution.count : (value ?? 0);
 }
 
 /** @param {Distribution} of */
@@ -111,7 +127,7 @@ function mean(of) {
 
 /** What came between two cumulative points. @param {Distribution} now @param {Distribution} before @returns {Distribution} */
 function difference(now, before) {
-  if (now.count < before.count || (now.scale ?? 0) > (before.scale ?? 0)) return now;
+  if ((now.scale ?? 0) > (before.scale ?? 0)) return now;
   const steps = (before.scale ?? 0) - (now.scale ?? 0);
   const less = (/** @type {number[] | undefined} */ a, /** @type {number[] | undefined} */ b, shift = 0) =>
     a?.map((one, i) => Math.max(0, one - (b?.[i + shift] ?? 0)));

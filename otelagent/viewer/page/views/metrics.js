@@ -2,7 +2,7 @@
 // Metrics by name, each with its series over time.
 import { html, useEffect, useMemo, useRef, useState, valueOf } from "../html.js";
 import uPlot from "../vendor/uplot.js";
-import { attributesText, clock, count, counted, date } from "../model/format.js";
+import { attributesText, clock, count, counted, date, moment } from "../model/format.js";
 import { grouped, measures, sourceNames, usualMeasure, valuesOf } from "../model/series.js";
 import { colour, painted, seriesColour } from "../colours.js";
 import { address, go, look, place, theme } from "../state.js";
@@ -62,11 +62,13 @@ function Metric({ metric }) {
   const { answer, error } = useAnswer(ids.map((id) => `metrics/${id}/points`), {}, { everyMs: 3000 });
   const points = /** @type {{series: import("../answers.js").Series[]}[] | null} */ (answer);
   const series = useMemo(() => points?.flatMap((one, source) => one.series.map((each) => ({ ...each, source }))), [points]);
+  const first = series?.filter((one) => !one.sender) ?? [];
   const measure = possible.find(([name]) => name === query.get("show"))?.[0] ?? usualMeasure(metric, series ?? [])[0];
   const sources = sourceNames(metric.sources);
-  const name = (/** @type {Series} */ one) => nameOf(one, sources);
+  const several = series?.some((one) => one.sender) ?? false;
+  const name = (/** @type {Series} */ one) => nameOf(one, sources, several, metric.temporality === 1);
   const lines = useMemo(
-    () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one.points, measure), number })).sort((a, b) => (last(b)?.[1] ?? -1) - (last(a)?.[1] ?? -1)),
+    () => (series ?? []).map((one, number) => ({ series: one, line: valuesOf(metric, one, measure), number })).sort((a, b) => (last(b)?.[1] ?? -1) - (last(a)?.[1] ?? -1)),
     [series, measure],
   );
   const examples = useMemo(() => examplesOf(series ?? []), [series]);
@@ -80,7 +82,9 @@ function Metric({ metric }) {
     ${series && html`<p class="axis dim">${unitText(metric.unit, measure)}</p><${Chart} lines=${lines.slice(0, MOST_LINES)} name=${name} unit=${unit} examples=${unit === metric.unit ? examples : []} />
       ${lines.length > MOST_LINES && html`<p class="note">The chart has the ${MOST_LINES} series with the highest last values of ${count(lines.length)}.</p>`}
       ${metric.ids.length > MOST_SOURCES && html`<p class="note">Here are the latest ${MOST_SOURCES} of its ${count(metric.ids.length)} sources.</p>`}
-      ${metric.series > series.length && html`<p class="note warn">Only ${count(series.length)} of its ${counted(metric.series, "series", "series")} are here.</p>`}
+      ${metric.series > first.length && html`<p class="note warn">Only ${count(first.length)} of its ${counted(metric.series, "series", "series")} are here.</p>`}
+      ${several && html`<p class="note">Several processes send this with the same resource. Their points are told apart by the time since which they count; a <code>service.instance.id</code> would name them.</p>`}
+      ${series.some((one) => one.mixed) && html`<p class="note warn">Several processes send this with the same resource, and the points don't say of which they are: the totals of several are one series here, of which there is no rate. Give each process a <code>service.instance.id</code>.</p>`}
       ${series.some((one) => one.more) && html`<p class="note">There are older points than those shown: of each series here are the latest 1,000.</p>`}
       ${metric.ids.length > 1 && html`<p class="dim small">A source is a process, or an instrumentation scope in it.</p>`}
       <div class="scroll" tabindex="0" role="region" aria-label="Series"><table class="plain"><caption class="sr">Series and their last values</caption><thead><tr><th scope="col">Series</th><th scope="col" class="num">Last</th><th scope="col" class="num">Points</th></tr></thead><tbody>
@@ -100,9 +104,10 @@ function single({ line }) {
   return line.filter(([, value]) => value !== null).length === 1;
 }
 
-/** @param {Series} one @param {string[]} sources of several each line says of which it is */
-function nameOf(one, sources) {
-  return [attributesText(one.attributes), sources.length > 1 && sources[one.source]].filter(Boolean).join("  ");
+/** @param {Series} one @param {string[]} sources of several each line says of which it is @param {boolean} several whether one source has several senders @param {boolean} delta */
+function nameOf(one, sources, several, delta) {
+  const sender = delta || one.since === "0" ? `sender ${one.sender + 1}` : `since ${moment(one.since)}`;
+  return [attributesText(one.attributes), sources.length > 1 && sources[one.source], several && sender].filter(Boolean).join("  ");
 }
 
 /** The latest exemplars that name a trace, each once. @param {Series[]} series */

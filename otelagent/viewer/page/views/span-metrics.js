@@ -48,7 +48,7 @@ function Spark({ metric, window, start, took }) {
   const unit = unitText(metric.unit, measure);
   const from = Number(BigInt(window[0]) / 1000n) / 1e6;
   const whole = Number(BigInt(window[1]) - BigInt(window[0])) / 1e9;
-  const lines = (series ?? []).map((one) => valuesOf(metric, one.points, measure)).filter((line) => line.some(([, value]) => value !== null));
+  const lines = (series ?? []).map((one) => valuesOf(metric, one, measure)).filter((line) => line.some(([, value]) => value !== null));
   const values = lines.flatMap((line) => line.flatMap(([, value]) => (value === null ? [] : [value])));
   const most = Math.max(...values, 0);
   const least = Math.min(...values, 0);
@@ -59,7 +59,7 @@ function Spark({ metric, window, start, took }) {
   const near = lines.map((line) => line.reduce((best, one) => (Math.abs(one[0] - when) < Math.abs(best[0] - when) ? one : best))).filter(([, value]) => value !== null);
   const highest = near.length ? near.reduce((best, one) => (Number(one[1]) > Number(best[1]) ? one : best)) : null;
   return html`<li><a href=${address(["metrics", String(metric.id)])}><b>${metric.name}</b></a><small>${measure === "rate" && unit ? unit : [title.toLowerCase(), unit].filter(Boolean).join(", ")}</small>
-    ${series && !lines.length && html`<p class="none">no points in this time</p>`}
+    ${series && !lines.length && html`<p class="none">${series.some((one) => one.mixed) ? "totals of several processes mix" : "no points in this time"}</p>`}
     ${lines.length > 0 && html`<div class="spark"><svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${metric.name} around the span: up to ${quantity(most, measure === "rate" ? "" : metric.unit)}`}>
       <rect x=${begin} y="0" width=${Math.max(1, (took / 1e9 / whole) * WIDTH)} height=${HEIGHT} class="now" />
       ${lines.slice(0, 12).map((line, number) => html`<path class=${line.length === 1 ? "point" : ""} style=${`stroke:${seriesColour(number)}`} d=${path(line, x, y)} />`)}</svg>
