@@ -10,14 +10,24 @@ from collections.abc import Iterator
 from otelagent.delivery import Accepted, Retryable
 from otelagent.delivery.signals import SIGNALS
 from otelagent.doctor.check import Check, Finding
+from otelagent.doctor.receiver import without_receiver
 from otelagent.doctor.synthetic import Sending
-from otelagent.doctor.target import Target
+from otelagent.doctor.target import REFUSED, Target
 
 __all__ = ["CHECKS", "ITEMS"]
 
 _TOLD_S, _WRONG_S = 5.0, 60.0
-_REFUSED = {"http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied"}
-_WRONG_PATH = {"http_404", "http_405", "redirect"}
+# What is done about an answer that says nothing of the endpoint, by its reason.
+_ADVICE = {
+    "timeout": "look at the server, which takes connections and doesn't answer; --timeout waits longer",
+    "grpc_deadline_exceeded": "look at the server, which takes connections and doesn't answer; --timeout waits longer",
+    "http_429": "the server limits what it takes: raise its limit, or send it less",
+    "grpc_resource_exhausted": "the server limits what it takes: raise its limit, or send it less",
+    "http_502": "what answers is a proxy: start the receiver behind it, or correct where it passes this on to",
+    "http_503": "the server isn't ready or has too much to do: see its log",
+    "http_504": "what answers is a proxy: look at the receiver behind it, which doesn't answer it",
+    "grpc_unavailable": "the server isn't ready or has too much to do: see its log",
+}
 _ITEMS = {"traces": "span", "logs": "log record", "metrics": "metric"}
 
 
@@ -28,24 +38,18 @@ def _path(target: Target) -> Iterator[Finding]:
     usual = SIGNALS[target.signal].path
     segments = place.path.rstrip("/")
     appended = "which is used as it is" if target.endpoint_is_whole else f"to which {usual} is appended"
-    if segments.count("/v1/") > 1 and segments.endswith(usual):
+    if segments.count("/v1/") > 1 and segments.endswith(usual) and not target.arrived:
         right = segments[: segments.index("/v1/")]
         advice = f"set {target.endpoint_to_set(path=right)}, {appended}"
         yield Finding("fail", f"the path is doubled: {place.path}", advice, str(place))
-    elif target.reason in _WRONG_PATH and place.reachable is not None:
-        detail = f"the answer to {place.path} is {target.reason.replace('http_', '')}"
-        if segments == usual:  # there is no more usual one
-            advice = f"set {target.to_set('endpoint')} to an OTLP receiver: this server takes nothing under {usual}"
-        else:
-            advice = f"set {target.endpoint_to_set(path='')}, {appended}"
-            if target.endpoint_is_whole:
-                advice += "; or to the whole path that the server has"
-        yield Finding("fail", f"{detail}: {target.message}" if target.message else detail, advice, str(place))
-    elif target.reason == "malformed_response":
-        advice = f"set {target.to_set('endpoint')} to an OTLP receiver: a web server, proxy or login page answers here"
-        yield Finding("fail", target.message, advice, str(place))
+    elif target.standing == "other path":
+        said = target.reason.removeprefix("http_") if target.reason.startswith("http_") else target.message
+        advice = f"set {target.endpoint_to_set(path=target.path_that_takes)}, {appended}"
+        yield Finding("fail", f"the answer to {place.path} is {said}", advice, str(place))
+    elif target.standing == "other protocol":
+        yield Finding("skip", "the protocol doesn't fit", about=str(place))
     else:
-        yield Finding("pass", place.path, about=str(place))
+        yield without_receiver(target) or Finding("pass", place.path, about=str(place))
 
 
 def _credentials(target: Target) -> Iterator[Finding]:
@@ -66,7 +70,7 @@ def _credentials(target: Target) -> Iterator[Finding]:
         if otlp.oauth2.token_url is not None:
             advice = "correct the oauth2_ settings, or the token endpoint; see docs/authentication.md"
         yield Finding("fail", target.message, advice, str(place))
-    elif target.reason in _REFUSED:
+    elif target.reason in REFUSED:
         if not used:
             header = target.to_set("headers", "" if otlp.headers else "authorization=Bearer%20…")
             header = f"add authorization=Bearer%20… to {header}" if otlp.headers else f"set {header}"
@@ -81,7 +85,8 @@ def _credentials(target: Target) -> Iterator[Finding]:
     elif target.arrived:
         yield Finding("pass", f"{shown}; the server takes it", about=str(place))
     else:
-        yield Finding("skip", "there was no answer that says so", about=str(place))
+        unsaid = Finding("skip", "there was no answer that says so", about=str(place))
+        yield without_receiver(target) or unsaid
 
 
 def _expired(path: str | None) -> str:
@@ -101,7 +106,12 @@ def _expired(path: str | None) -> str:
 
 def _clock(target: Target) -> Iterator[Finding]:
     place = target.place
-    if not target.answered or target.export.otlp.protocol == "grpc" or (ahead_s := place.ahead_s) is None:
+    if target.standing in ("unreachable", "tls", "none") and (skip := without_receiver(target)):
+        yield skip
+        return
+    over_http = target.answered and target.export.otlp.protocol != "grpc"
+    ahead_s = place.answer.ahead_s if over_http and place.answer is not None else None
+    if ahead_s is None:
         yield Finding("skip", "the server doesn't tell the time", about=str(place))
         return
     off_s = abs(ahead_s)
@@ -117,10 +127,11 @@ def _item(target: Target) -> Iterator[Finding]:
     if target.export.exporter == "console":
         yield Finding("skip", "exporter=console: the application prints it")
         return
-    yield _told(target.sending, target.signal, target.about)
+    yield _told(target, target.sending, target.signal)
 
 
-def _told(sending: Sending, signal: str, about: str) -> Finding:
+def _told(target: Target, sending: Sending, signal: str) -> Finding:
+    about = target.about
     item, result, ledger = _ITEMS[signal], sending.result, sending.ledger
     lost = ", ".join(f"{reason} {count}" for reason, count in {**ledger.rejected, **ledger.dropped}.items())
     books = f"ended {ledger.ended} = delivered {ledger.delivered} + lost {lost or 0}"
@@ -130,13 +141,20 @@ def _told(sending: Sending, signal: str, about: str) -> Finding:
         advice = "the server took the request and refused what is in it: see what it says"
         return Finding("fail", f"the {item} was refused: {result.message or 'without a reason'}", advice, about)
     if result is None:
-        return Finding(
-            "fail", f"the {item} had no answer in time", "see the checks above; --timeout waits longer", about
-        )
+        return Finding("fail", f"the {item} had no answer in time", _advice(target, "timeout"), about)
     what = "can't be delivered now" if isinstance(result, Retryable) else "was refused"
     said = f": {result.message}" if result.message else ""
     detail = f"the {item} {what}: {result.reason}{said} ({books})"
-    return Finding("fail", detail, "see the checks above that fail", about)
+    return Finding("fail", detail, _advice(target, result.reason), about)
+
+
+def _advice(target: Target, reason: str) -> str:
+    """What fails on the way, or else what the answer says."""
+    if target.failed:
+        return f"see above what fails: {', '.join(target.failed)}"
+    if target.export.exporter != "otlp":
+        return f"correct {target.to_set('file_path')}"
+    return _ADVICE.get(reason, "see what the server logs about it")
 
 
 def _span(target: Target) -> Iterator[Finding]:
@@ -161,7 +179,7 @@ def _metric(target: Target) -> Iterator[Finding]:
     if sending is None:
         yield Finding("skip", "the endpoint is the spans' own", about=target.about)
         return
-    finding = _told(sending, "metrics", target.about)
+    finding = _told(target, sending, "metrics")
     if finding.status == "fail":
         advice = "the agent exports no metrics itself; to send some, give the collector a metrics pipeline"
         finding = Finding("warn", finding.detail, advice, finding.about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otelagent.config import Config, load
-from otelagent.doctor import answer, application, check, ending, network, receiving, setup
+from otelagent.doctor import answer, application, check, ending, network, receiver, receiving, setup
 from otelagent.doctor.check import Check, Finding, Result
 from otelagent.doctor.observe import Observation
 from otelagent.doctor.setup import Setup
@@ -13,7 +13,7 @@ from otelagent.errors import ConfigError
 __all__ = ["all_checks", "examine_command", "examine_destinations", "examine_setup"]
 
 # Asked once for each place, however many signals go there.
-_PLACE = (*network.CHECKS, *answer.CHECKS)
+_PLACE = (*network.CHECKS, *receiver.CHECKS, *answer.CHECKS)
 
 
 def examine_setup(given: Setup) -> list[Result]:
@@ -31,11 +31,15 @@ def examine_destinations(given: Setup) -> list[Result]:
         return [Result(one, Finding("skip", f"nothing can be recorded: {error}")) for one in answer.ITEMS]
     found = targets(given.config, requests, given.environ, given.timeout_s)
     results: list[Result] = []
-    seen: set[tuple[object, ...]] = set()
+    failed: dict[tuple[object, ...], tuple[str, ...]] = {}
     for target in found:
-        if target.export.exporter == "otlp" and (key := _place(target)) not in seen:
-            seen.add(key)
-            results += check.run(_PLACE, target)
+        if target.export.exporter != "otlp":
+            continue
+        if (key := _place(target)) not in failed:
+            of_place = check.run(_PLACE, target)
+            results += of_place
+            failed[key] = tuple(one.check.title for one in of_place if one.status == "fail")
+        target.failed = failed[key]
     for one in answer.ITEMS:
         for target in found:
             results += check.run((one,), target)
@@ -67,4 +71,4 @@ def _place(target: Target) -> tuple[object, ...]:
 def all_checks() -> tuple[Check, ...]:
     """Every check there is, in the order in which they are told."""
     command = (*application.CHECKS, *ending.CHECKS)
-    return (*setup.CHECKS, *network.CHECKS, *answer.CHECKS, *answer.ITEMS, *command, *receiving.CHECKS)
+    return (*setup.CHECKS, *_PLACE, *answer.ITEMS, *command, *receiving.CHECKS)

@@ -6,7 +6,10 @@ import os
 import socket
 from pathlib import Path
 
-__all__ = ["who_listens"]
+__all__ = ["SOMEBODY", "who_listens"]
+
+SOMEBODY = "another program"
+"""One that can't be seen: another user's, or on another system."""
 
 _LISTEN = "0A"
 
@@ -25,7 +28,7 @@ def who_listens(port: int) -> str:
                 return f"{(process / 'comm').read_text().strip()} (process {process.name})"
             except OSError:  # gone meanwhile
                 continue
-    return "another program"
+    return SOMEBODY
 
 
 def _sockets(process: Path) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from otelagent.doctor.check import Check, Finding
+from otelagent.doctor.receiver import without_receiver
 from otelagent.doctor.target import Target
 
 __all__ = ["CHECKS"]
@@ -100,8 +101,10 @@ def _scheme(target: Target) -> Iterator[Finding]:
     elif not place.tls and place.speaks_tls:
         advice = f"set {target.endpoint_to_set(str(place).replace('http', 'https', 1))}"
         yield Finding("fail", f"port {place.port} speaks TLS, and the endpoint is http", advice, str(place))
-    else:
+    elif place.tls or place.speaks_http1 or place.speaks_http2:
         yield Finding("pass", "TLS" if place.tls else "plaintext", about=str(place))
+    else:
+        yield Finding("skip", "it says nothing that would tell", about=str(place))
 
 
 def _certificate(target: Target) -> Iterator[Finding]:
@@ -150,29 +153,17 @@ def _client_certificate(target: Target) -> Iterator[Finding]:
 
 def _protocol(target: Target) -> Iterator[Finding]:
     place, protocol = target.place, target.export.otlp.protocol
-    grpc = protocol == "grpc"
-    if place.reachable is None:
+    if target.standing == "unreachable":
         yield from _protocol_by_port(target)
-    elif target.arrived:
-        yield Finding("pass", f"port {place.port} takes {protocol}", about=str(place))
-    elif not target.answered and place.tls is not place.speaks_tls:
-        yield Finding("skip", "http and https don't fit the port", about=str(place))
-    elif grpc and (not place.speaks_http2 or "looks like HTTP" in target.message):
+    elif target.standing == "other protocol" and protocol == "grpc":
         advice = f"set {target.to_set('protocol', 'http/protobuf')}, or use the collector's gRPC port, usually 4317"
-        yield Finding("fail", f"port {place.port} speaks no gRPC{_but(place.speaks_http1, 'HTTP')}", advice, str(place))
-    elif not grpc and not place.speaks_http1:
+        yield Finding("fail", f"port {place.port} speaks no gRPC, but HTTP", advice, str(place))
+    elif target.standing == "other protocol":
         advice = f"set {target.to_set('protocol', 'grpc')}, or use the collector's OTLP/HTTP port, usually 4318"
-        spoken = _but(place.speaks_http2, "HTTP/2, as gRPC has it")
-        yield Finding("fail", f"port {place.port} doesn't answer HTTP/1.1{spoken}", advice, str(place))
-    elif target.reason == "http_415":
-        advice = f"set {target.to_set('endpoint')} to an OTLP receiver; this one doesn't take OTLP protobuf"
-        yield Finding("fail", f"the answer is 415: {target.message}", advice, str(place))
+        detail = f"port {place.port} doesn't answer HTTP/1.1, but HTTP/2, as gRPC has it"
+        yield Finding("fail", detail, advice, str(place))
     else:
-        yield Finding("pass", f"port {place.port} answers {protocol}", about=str(place))
-
-
-def _but(spoken: bool, what: str) -> str:
-    return f", but {what}" if spoken else ""
+        yield without_receiver(target) or Finding("pass", f"port {place.port} takes {protocol}", about=str(place))
 
 
 def _protocol_by_port(target: Target) -> Iterator[Finding]:

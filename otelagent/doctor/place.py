@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -13,15 +15,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from otelagent.doctor.listeners import SOMEBODY, who_listens
 from otelagent.struct import struct
 
 if TYPE_CHECKING:
     from otelagent.config.model import Otlp
 
-__all__ = ["Handshake", "Place"]
+__all__ = ["Answer", "Handshake", "Place"]
 
 # A client's preface and an empty SETTINGS frame; the server answers with a SETTINGS frame (RFC 9113 section 3.4).
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.I)
+_MAX_PAGE_BYTES = 64 * 1024
+_MAX_SHOWN = 60
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
@@ -37,6 +43,22 @@ class Handshake:
     tls: bool
     problem: str = ""
     code: int = 0
+
+
+@struct(frozen=True)
+class Answer:
+    """What an HTTP server tells of itself.
+
+    :ivar server: by its header.
+    :ivar title: of the page that it answers, empty for none.
+    :ivar location: where it redirects to, empty for nowhere.
+    :ivar ahead_s: how far this machine's clock is ahead of the server's, in seconds; None if it doesn't tell the time.
+    """
+
+    server: str
+    title: str
+    location: str
+    ahead_s: float | None
 
 
 class Place:
@@ -157,8 +179,31 @@ class Place:
         return len(answer) >= 9 and answer[3] == 4 and answer[5:9] == b"\0\0\0\0"
 
     @cached_property
-    def ahead_s(self) -> float | None:
-        """How far this machine's clock is ahead of the server's, in seconds; None if it doesn't tell the time."""
+    def answer(self) -> Answer | None:
+        """What an empty request for the path is answered; None if that is no HTTP."""
+        return self._ask("POST")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this machine's loopback."""
+        return self.reachable is not None and _is_loopback(self.reachable)
+
+    @cached_property
+    def page_title(self) -> str:
+        """Of what is at ``/``; empty where no page is."""
+        page = self._ask("GET", "/") if self.answer is not None else None
+        return "" if page is None else page.title
+
+    @cached_property
+    def who(self) -> str:
+        """What answers, as far as it can be known: by what it says of itself, and of this machine the program."""
+        parts = [self.answer.server if self.answer is not None else ""]
+        parts.append(f"“{self.page_title}”" if self.page_title else "")
+        if self.is_here:
+            parts.append(who_listens(self.port))
+        return ", ".join(part for part in parts if part not in ("", SOMEBODY))
+
+    def _ask(self, method: str, path: str = "") -> Answer | None:
         connection: http.client.HTTPConnection
         if self.tls:
             connection = http.client.HTTPSConnection(
@@ -168,11 +213,19 @@ class Place:
             connection = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
         try:
             before_s = time.time()
-            connection.request("POST", self.path, b"", {"content-type": "application/x-protobuf"})
-            date = connection.getresponse().getheader("date")
+            connection.request(method, path or self.path, b"", {"content-type": "application/x-protobuf"})
+            response = connection.getresponse()
             now_s = (before_s + time.time()) / 2
-            # It has whole seconds.
-            return None if date is None else now_s - parsedate_to_datetime(date).timestamp() - 0.5
+            title = _TITLE.search(response.read(_MAX_PAGE_BYTES).decode("utf-8", "replace"))
+            date = response.getheader("date")
+            # Of an error's page the title is the error's.
+            return Answer(
+                _shown(response.getheader("server") or ""),
+                _shown(html.unescape(title[1])) if title and response.status == 200 else "",
+                response.getheader("location") or "",
+                # It has whole seconds.
+                None if date is None else now_s - parsedate_to_datetime(date).timestamp() - 0.5,
+            )
         except (OSError, http.client.HTTPException, ValueError, TypeError):
             return None
         finally:
@@ -215,6 +268,11 @@ def _anything(protocols: tuple[str, ...] = ()) -> ssl.SSLContext:
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context
+
+
+def _shown(text: str) -> str:
+    """A server's words, which are anyone's: one line, and short."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:_MAX_SHOWN]
 
 
 def _is_loopback(address: str) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from otelagent.config.settings import SETTINGS_BY_NAME
-from otelagent.delivery import Accepted, open_transport
+from otelagent.delivery import Accepted, Payload, Rejected, Result, open_transport
 from otelagent.delivery.signals import SIGNALS
 from otelagent.doctor.place import Place
 from otelagent.doctor.synthetic import Sending, send
@@ -16,11 +16,21 @@ from otelagent.doctor.wording import setting_text
 
 if TYPE_CHECKING:
     from otelagent.config import Config
-    from otelagent.config.model import Export
+    from otelagent.config.model import Export, Otlp
 
-__all__ = ["Target", "targets"]
+__all__ = ["REFUSED", "Standing", "Target", "targets"]
+
+Standing = Literal["taken", "unreachable", "tls", "other path", "other protocol", "none", "unknown"]
+"""What answers at a destination: it takes OTLP as it is sent, it isn't reached, TLS fails, it takes OTLP under another
+path or by another protocol, it is no receiver, or it says nothing that would tell."""
+
+REFUSED = frozenset({"http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied"})
+"""The answers to credentials. Anything may stand behind them."""
 
 _NO_OTLP = ("redirect", "malformed_response")
+# Answers of receivers, too: to a request that is late or too large, or to one too many.
+_RECEIVERS_TOO = frozenset({"http_400", "http_401", "http_403", "http_408", "http_413", "http_429"})
+_NO_ANSWER = frozenset({"grpc_unavailable", "grpc_deadline_exceeded", "grpc_unknown", "grpc_internal"})
 
 
 class Target:
@@ -29,6 +39,7 @@ class Target:
     :param name: the destination's, empty for the main one.
     :param requests: what is sent, by signal.
     :param timeout_s: for each step.
+    :ivar failed: the titles of the checks of its way that have failed.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class Target:
         self.name = name
         self.environ = environ
         self.timeout_s = timeout_s
+        self.failed: tuple[str, ...] = ()
         self._requests = requests
         self.export: Export = config.export(signal, name)
         self.place = Place(self.export.otlp, timeout_s)
@@ -105,14 +117,72 @@ class Target:
     @property
     def answered(self) -> bool:
         """Whether what answered is of the endpoint's scheme. Servers with TLS answer HTTP with 400, and no other."""
-        said = self.reason.startswith(("http_", *_NO_OTLP, "grpc_unauthenticated", "grpc_permission_denied"))
-        return self.arrived or (said and self.reason != "http_400")
+        said = self.reason.startswith(("http_", "grpc_", *_NO_OTLP))
+        return self.arrived or (said and self.reason not in _NO_ANSWER and self.reason != "http_400")
 
     @property
     def message(self) -> str:
         """What there is to say about it."""
         result = self.sending.result
         return "" if result is None else result.message
+
+    @cached_property
+    def standing(self) -> Standing:
+        """What answers there. Where it doesn't take the item, it is tried whether it would elsewhere."""
+        place, reason = self.place, self.reason
+        if self.arrived:
+            return "taken"
+        if place.reachable is None:
+            return "unreachable"
+        if not self.answered and (place.tls is not place.speaks_tls or (place.tls and place.handshake.problem)):
+            return "tls"
+        if reason in REFUSED or reason == "credentials":
+            return "unknown"
+        if self.export.otlp.protocol == "grpc":
+            if place.speaks_http2 and reason != "grpc_unimplemented" and "looks like HTTP" not in self.message:
+                return "unknown"
+            return "none" if self.path_that_takes is None else "other protocol"
+        if not place.speaks_http1:
+            return "other protocol" if place.speaks_http2 and self._takes_grpc() else "none"
+        refused = reason.startswith("http_4") and reason not in _RECEIVERS_TOO
+        if not refused and reason not in (*_NO_OTLP, "http_501", "http_505"):
+            return "unknown"
+        return "none" if self.path_that_takes is None else "other path"
+
+    @cached_property
+    def path_that_takes(self) -> str | None:
+        """What comes before the signal's path where the item is taken by HTTP; None if that isn't found."""
+        usual = SIGNALS[self.signal].path
+        over_http = self.export.otlp.protocol != "grpc"
+        for path in dict.fromkeys((self.place.path.partition("/v1/")[0].rstrip("/"), "")):
+            if over_http and path + usual == self.place.path:
+                continue
+            result = self._try("http/protobuf", str(self.place) + path + usual)
+            if isinstance(result, Accepted) or result.reason in REFUSED:
+                return path
+        return None
+
+    def _takes_grpc(self) -> bool:
+        """Whether nothing speaks against gRPC. Without grpcio it can't be tried."""
+        result = self._try("grpc", str(self.place))
+        return isinstance(result, Accepted) or result.reason != "grpc_unimplemented"
+
+    def _try(self, protocol: str, endpoint: str) -> Result:
+        from otelagent.delivery.transports.grpc import GrpcTransport
+        from otelagent.delivery.transports.http import HttpTransport
+
+        otlp = self._changed(endpoint=endpoint, protocol=protocol)
+        transport = (GrpcTransport if protocol == "grpc" else HttpTransport)(otlp, self.signal)
+        try:
+            return transport.send(Payload(self.signal, self._requests[self.signal], 1), self.timeout_s)
+        except Exception as error:
+            return Rejected("internal_error", type(error).__name__)
+        finally:
+            transport.close()
+
+    def _changed(self, **values: str) -> Otlp:
+        otlp = self.export.otlp
+        return type(otlp)(**{**vars(otlp), **values})
 
     def send_metric(self) -> Sending | None:
         """A metric to the same place; None where its address is the spans' alone."""
@@ -126,8 +196,12 @@ class Target:
         if not url.path.endswith("/v1/traces"):
             return None
         endpoint = url._replace(path=url.path.removesuffix("traces") + "metrics").geturl()
-        changed = type(otlp)(**{**vars(otlp), "endpoint": endpoint})
-        return send(HttpTransport(changed, "metrics"), "metrics", self._requests["metrics"], self.timeout_s)
+        return send(
+            HttpTransport(self._changed(endpoint=endpoint), "metrics"),
+            "metrics",
+            self._requests["metrics"],
+            self.timeout_s,
+        )
 
 
 def targets(

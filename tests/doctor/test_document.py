@@ -47,14 +47,19 @@ SHOWN = {
         "test_http_to_a_grpc_port",
         "test_grpc_to_an_http_port",
         "test_the_other_protocols_port_where_nothing_answers",
-        "test_a_server_that_takes_no_protobuf",
         "test_the_collectors_other_port",
+    ),
+    "receiver": (
+        "test_a_web_server_is_no_receiver",
+        "test_an_application_is_no_receiver",
+        "test_the_page_of_something_that_shows_traces",
+        "test_a_port_that_speaks_neither_http_nor_grpc",
+        "test_a_grpc_server_that_takes_no_otlp",
     ),
     "path": (
         "test_a_doubled_path",
         "test_a_wrong_path_and_what_the_variable_in_force_takes",
         "test_a_path_that_the_server_has_not",
-        "test_a_web_page_answers",
         "test_a_doubled_path_at_the_collector",
     ),
     "credentials": (

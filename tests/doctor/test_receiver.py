@@ -1,0 +1,184 @@
+"""What listens there is something else than an OTLP receiver, and the same with one."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from otelagent.doctor.listeners import who_listens
+from otelagent.doctor.receiver import CHECKS
+from tests.delivery.harness import FaultServer
+from tests.doctor.harness import Report, doctor
+from tests.support import free_port, wait_until
+from tests.viewer.running import Viewer
+
+TAKES: dict[str, Any] = {"status": 200}
+PROTOCOLS = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+UNTOLD = ("protocol", "path", "credentials", "clock", "metric")
+
+
+@contextmanager
+def running(*command: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A program, from when it takes connections."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: who_listens(port), 60)
+            yield process
+        finally:
+            process.kill()
+
+
+def assert_no_receiver(report: Report) -> None:
+    """Only that fails, what depends on it is not passed, and the advice on the span leads to it."""
+    assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"receiver", "span"}
+    assert not [name for name in UNTOLD if report.status(name) not in ("skip", "")]
+    (span,) = report.of("span")
+    assert span["advice"] == "see above what fails: An OTLP receiver answers"
+    assert report.code == 1
+
+
+@PROTOCOLS
+def test_a_web_server_is_no_receiver(protocol: str, tmp_path: Path) -> None:
+    port = free_port()
+    words = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path))
+    options = (f"--endpoint=http://localhost:{port}", f"--protocol={protocol}")
+    with running(*words, port=port) as server:
+        report = doctor(*options)
+    assert_no_receiver(report)
+    said = report.said("receiver")
+    assert "SimpleHTTP" in said
+    assert "“Directory listing for /”" in said
+    if sys.platform == "linux":
+        assert f"(process {server.pid})" in said
+    assert protocol == "grpc" or "501" in said
+    assert "start one here instead" in said
+    with FaultServer("grpc" if protocol == "grpc" else "http", {} if protocol == "grpc" else TAKES, port=port):
+        report = doctor(*options)
+    assert report.status("receiver") == report.status("protocol") == report.status("span") == "pass"
+
+
+def test_an_application_is_no_receiver(tmp_path: Path) -> None:
+    port = free_port()
+    program = tmp_path / "shop.py"
+    program.write_text(f"from flask import Flask\napp = Flask('shop')\napp.run(port={port})\n")
+    with running(sys.executable, str(program), port=port):
+        # The variable that is in force is the one to set, and another path is not advised.
+        for variable in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTELAGENT_ENDPOINT"):
+            report = doctor(given={variable: f"http://127.0.0.1:{port}"})
+            assert_no_receiver(report)
+            assert "answers 404 to /v1/traces" in report.said("receiver")
+            assert f"set {variable} to where an OTLP receiver listens" in report.said("receiver")
+    with Viewer() as viewer:
+        report = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=viewer.base)
+        assert report.status("receiver") == report.status("path") == report.status("span") == "pass"
+
+
+@pytest.mark.parametrize("status", [404, 405, 415, 501])
+def test_what_no_receiver_answers(status: int) -> None:
+    with FaultServer("http", {"status": status, "headers": {"server": "nginx/1.29\x1b[31m"}}) as server:
+        for path in ("", "/otlp"):
+            report = doctor(f"--endpoint=http://127.0.0.1:{server.port}{path}")
+            assert_no_receiver(report)
+            assert f"answers {status} to {path}/v1/traces" in report.said("receiver")
+            assert "nginx/1.29" in report.said("receiver")
+            assert "\x1b" not in report.said("receiver")
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Jaeger UI", "set --endpoint=http://127.0.0.1:4318, where it takes OTLP; Jaeger: this is its page"),
+        ("Prometheus Time Series", "set --endpoint to where an OTLP receiver listens; Prometheus: it takes metrics"),
+        ("Zipkin", "Zipkin: it takes its own format alone"),
+        ("Grafana", "such as Tempo, does"),
+        ("Sign in", "or start one here instead"),
+    ],
+)
+def test_the_page_of_something_that_shows_traces(title: str, said: str) -> None:
+    """It answers everything with its page, as those do that find out in the browser what was asked for."""
+    body = f"<!doctype html><html><head><title>{title}</title>".encode()
+    page = {"status": 200, "headers": {"content-type": "text/html"}, "body": body.hex()}
+    with FaultServer("http", page) as server:
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
+        assert_no_receiver(report)
+        assert f"“{title}”" in report.said("receiver")
+        assert "text/html" in report.said("receiver")
+        assert said in report.said("receiver")
+        server.begin(TAKES)
+        assert doctor(f"--endpoint=http://127.0.0.1:{server.port}").status("receiver") == "pass"
+
+
+def test_a_usual_port_where_no_page_tells() -> None:
+    place = SimpleNamespace(port=9411, page_title="", who="", path="/v1/traces")
+    target = SimpleNamespace(
+        place=place, standing="none", reason="http_404", to_set=lambda name: "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+    (finding,) = CHECKS[0].find(target)
+    assert "port 9411 is usually Zipkin's" in finding.advice
+
+
+def test_a_redirect_to_https() -> None:
+    with FaultServer("http", {"status": 308, "headers": {"location": "https://127.0.0.1/v1/traces"}}) as server:
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
+    assert_no_receiver(report)
+    assert "set --endpoint=https://127.0.0.1, which is where it redirects to" in report.said("receiver")
+
+
+@PROTOCOLS
+def test_a_port_that_speaks_neither_http_nor_grpc(protocol: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        report = doctor(f"--endpoint=http://127.0.0.1:{port}", f"--protocol={protocol}", "--timeout=1")
+    assert_no_receiver(report)
+    assert report.status("scheme") == "skip"
+    assert "neither HTTP nor gRPC" in report.said("receiver")
+    with FaultServer("grpc" if protocol == "grpc" else "http", {} if protocol == "grpc" else TAKES) as server:
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}", f"--protocol={protocol}")
+        assert report.status("receiver") == report.status("scheme") == "pass"
+
+
+@PROTOCOLS
+def test_a_grpc_server_that_takes_no_otlp(protocol: str) -> None:
+    with FaultServer("grpc", {"code": "UNIMPLEMENTED"}) as server:
+        options = (f"--endpoint=http://127.0.0.1:{server.port}", f"--protocol={protocol}")
+        report = doctor(*options)
+        assert_no_receiver(report)
+        assert "speaks gRPC, and takes no OTLP" in report.said("receiver")
+        server.begin({})
+        assert doctor(options[0], "--protocol=grpc").status("receiver") == "pass"
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_what_nothing_answers_is_not_passed(host: str, protocol: str) -> None:
+    report = doctor(f"--endpoint=http://{host}:{free_port()}", f"--protocol={protocol}", "--logs-exporter=otlp")
+    failed = "dns" if host.startswith("no") else "connect"
+    assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {failed, "span", "log_record"}
+    for name in ("scheme", "receiver", *UNTOLD):
+        assert report.status(name) in ("skip", ""), name
+    title = report.of(failed)[0]["title"]
+    assert {one["advice"] for name in ("span", "log_record") for one in report.of(name)} == {
+        f"see above what fails: {title}"
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(502, "what answers is a proxy"), (503, "see its log"), (500, "see what the server logs")]
+)
+def test_an_answer_that_says_nothing_of_the_endpoint(status: int, advice: str) -> None:
+    with FaultServer("http", {"status": status}) as server:
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
+        assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"span"}
+        assert [report.status(name) for name in ("receiver", "protocol", "path")] == ["skip"] * 3
+        assert advice in report.said("span")
+        server.begin(TAKES)
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
+        assert [report.status(name) for name in ("receiver", "protocol", "path", "span")] == ["pass"] * 4
