@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from otelagent.cli.options import UsageError, read_command_line
 from otelagent.cli.progress import ProgressBar
+from otelagent.config.mask import MASK, display
+from otelagent.config.settings import EXPORTERS, SETTINGS_BY_NAME
 from otelagent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ __all__ = ["main"]
 USAGE = """\
 usage: otelagent spool list|replay|verify|purge [options] [KEY…]
 
-  list     what waits, by service and destination, and which process wrote it
+  list     what waits, by service and destination, which process wrote it, and the commands that send it there now
   replay   sends what dead processes have left to the configured destinations, to each what was for it; with a KEY that
            was for none of them, to the main one
   verify   reads every record that waits and checks it; exit code 1 if one is damaged
@@ -90,7 +93,11 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         from otelagent.config import load
 
-        config = load(dict(options.settings), os.environ)
+        settings: dict[str, object] = dict(options.settings)
+        if name == "replay" and options.keys:
+            # What is in a spool goes nowhere else, whatever applications are told to do with what is new.
+            settings |= dict.fromkeys(EXPORTERS.values(), "otlp")
+        config = load(settings, os.environ)
         from otelagent.delivery.delivery import spool_directory
 
         directory = spool_directory(config.spool.directory)
@@ -143,12 +150,54 @@ def _list(options: _Options, config: Config, directory: str) -> int:
             print("  nothing")
     if not found:
         print("nothing waits")
-    elif any(one.left_items for one in found):
+    elif commands := _commands(found, options, config):
         print(
-            "\nThe next process of a service sends what is left to the same destination; otelagent spool replay does"
-            " it now.\nWhere that was wrong, otelagent spool replay KEY sends it to the one that is set."
+            "\nThe next process of a service sends what is left to the same destination. This sends it now:\n",
+            *(f"  {command}" for command in commands),
+            "\nWhere that was wrong, otelagent spool replay KEY sends it to the one that is set.",
+            sep="\n",
         )
     return 0
+
+
+def _commands(found: Sequence[KeySurvey], options: _Options, config: Config) -> list[str]:
+    """What has to be typed for all that is left to be sent where it was for.
+
+    What isn't known has to be filled in at ``...``: headers that say which tenant's it is, the user and the password of
+    an address.
+    """
+    from otelagent.delivery.spool.place import key_of
+
+    given = {name: display(SETTINGS_BY_NAME[name].kind, value) for name, value in options.settings.items()}
+    # Where to and with which credentials is another destination's.
+    kept = {name: value for name, value in given.items() if "otlp." not in SETTINGS_BY_NAME[name].path}
+    commands: dict[str, list[str]] = {}
+    for one in found:
+        if not one.left_items:
+            continue
+        if _destination_of(one, config) is not None:
+            commands.setdefault(_command(given), [])
+            continue
+        own, before = dict(kept), ""
+        signal, destination = one.about.get("signal", "traces"), one.about.get("destination", MASK)
+        base, protocol = destination.removesuffix(f"/v1/{signal}"), one.about.get("protocol", config.otlp.protocol)
+        if base == destination and protocol != "grpc":
+            # No signal's usual path: the only variable that is used as it is.
+            variable = SETTINGS_BY_NAME["endpoint" if signal == "traces" else f"{signal}_endpoint"].otel[0]
+            before = f"{variable}={shlex.quote(destination)} "
+        else:
+            own["endpoint"] = base
+        if protocol != config.otlp.protocol:
+            own["protocol"] = protocol
+        if one.about and key_of(one.about) != one.key:
+            own["headers"] = MASK
+        commands.setdefault(before + _command(own), []).append(one.key)
+    return [" ".join((command, *keys)).replace(MASK, "...") for command, keys in commands.items()]
+
+
+def _command(settings: Mapping[str, str]) -> str:
+    given = (f"{SETTINGS_BY_NAME[name].option}={value}" for name, value in settings.items())
+    return shlex.join(("otelagent", "spool", "replay", *given))
 
 
 def _verify(options: _Options, config: Config, directory: str) -> int:
@@ -196,7 +245,7 @@ def _purge(options: _Options, config: Config, directory: str) -> int:
 
 
 def _replay(options: _Options, config: Config, directory: str) -> int:
-    found = _survey(options, directory)
+    found = every = _survey(options, directory)
     if not options.keys:
         found = [one for one in found if _destination_of(one, config) is not None]
     results = [_replay_key(one, config, directory) for one in found]
@@ -208,7 +257,9 @@ def _replay(options: _Options, config: Config, directory: str) -> int:
             lost = f"; {result['lost']:,} lost" if result["lost"] else ""
             print(f"{one.key}: delivered {result['delivered']:,} of {result['items']:,} items{lost}{left}")
         if not found:
-            print("nothing waits for what is configured; otelagent spool list shows the rest, replay KEY sends it")
+            print("nothing waits for what is configured")
+            if commands := _commands(every, options, config):
+                print("this sends what waits for others:", *(f"  {command}" for command in commands), sep="\n")
     return int(any(result["left"] or result["lost"] for result in results))
 
 

@@ -45,10 +45,10 @@ class Disk:
     def accepted(self, payload: Payload) -> None:
         """The destination has taken it; the spool doesn't know yet."""
 
-    def append(self, body: bytes, items: int = 1) -> bool:
+    def append(self, body: bytes, items: int = 1, signal: str = "traces") -> bool:
         """Whether the disk took it."""
         self.ledger.ended(items)
-        stored = self.spool.append(Payload("traces", body, items)).name == "STORED"
+        stored = self.spool.append(Payload(signal, body, items)).name == "STORED"
         if stored:
             self.ledger.spooled(items)
         else:

@@ -32,10 +32,12 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]
     return code, json.loads(out)
 
 
-def spool_for(directory: Path, endpoint: str, **settings: str) -> Disk:
+def spool_for(
+    directory: Path, endpoint: str, signal: str = "traces", environ: dict[str, str] | None = None, **settings: str
+) -> Disk:
     """A spool as an application with these settings has it."""
-    config = load({"endpoint": endpoint, "service_name": "shop", **settings}, {})
-    identity = spool_identity(config, "traces", static_attributes(config))
+    config = load({"endpoint": endpoint or None, "service_name": "shop", **settings}, environ or {})
+    identity = spool_identity(config, signal, static_attributes(config))
     disk = Disk(directory, key=key_of(identity))
     about = {name: value for name, value in identity.items() if not name.startswith("header ")}
     object.__setattr__(disk.spool.place, "about", about)
@@ -50,7 +52,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fill(disk: Disk, records: int = 3, items: int = 2, *, die: bool = True) -> None:
     for _ in range(records):
-        assert disk.append(payload(items).body, items)
+        assert disk.append(payload(items).body, items, disk.spool.place.about["signal"])
     if die:
         disk.die()
 
@@ -149,6 +151,65 @@ def test_replay_of_a_key_goes_where_it_is_told(directory: Path, capsys: pytest.C
     assert code == 1
     [key] = told["keys"]
     assert (key["delivered"], key["lost"], key["left"]) == (2, 4, 0)
+
+
+def typed(shown: str) -> list[str]:
+    """The commands that are shown, as they are typed."""
+    return [line.strip() for line in shown.splitlines() if "otelagent spool replay" in line and line.startswith("  ")]
+
+
+def test_list_shows_the_commands_that_send_what_waits(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        FaultServer("http", {"status": 200}) as other,
+        FaultServer("http", {"status": 200}) as odd,
+        FaultServer("grpc", {"status": 200}) as rpc,
+    ):
+        there, path, grpc = (f"http://127.0.0.1:{one.port}" for one in (other, odd, rpc))
+        traces = spool_for(directory, there)
+        logs = spool_for(directory, there, signal="logs")
+        odd_path = spool_for(directory, "", environ={"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{path}/in;gest"})
+        by_grpc = spool_for(directory, grpc, protocol="grpc")
+        for disk in (traces, logs, odd_path, by_grpc):
+            fill(disk)
+        _, shown, _ = run(capsys, "list", f"--spool-directory={directory}")
+        commands = typed(shown)
+        prefix = f"otelagent spool replay --spool-directory={directory}"
+        keys = [disk.spool.place.key for disk in (traces, logs, odd_path, by_grpc)]
+        assert sorted(commands) == sorted(
+            [
+                f"{prefix} --endpoint={there} {' '.join(sorted(keys[:2]))}",
+                f"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT='{path}/in;gest' {prefix} {keys[2]}",
+                f"{prefix} --endpoint={grpc} --protocol=grpc {keys[3]}",
+            ]
+        )
+        _, nothing, _ = run(capsys, "replay", f"--spool-directory={directory}")
+        assert nothing.startswith("nothing waits for what is configured\n")
+        assert typed(nothing) == commands
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
+        environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environ["PATH"]
+        for command in commands:
+            subprocess.run(["sh", "-c", command], env=environ, stdout=subprocess.DEVNULL, timeout=60, check=True)
+        assert [len(server.stop()) for server in (other, odd, rpc)] == [6, 3, 3]
+    _, told = run_json(capsys, "list")
+    assert [key["items"] for key in told["keys"]] == [0] * 4
+    _, shown, _ = run(capsys, "list")
+    assert typed(shown) == []
+
+
+def test_what_is_configured_needs_no_key_and_a_tenant_its_headers(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(spool_for(directory, "http://there:4318"))
+    tenant = spool_for(directory, "http://there:4318", headers="x-scope-orgid=blue")
+    fill(tenant)
+    _, shown, _ = run(capsys, "list", "--endpoint=http://there:4318", "--bearer-token-file=/token")
+    assert typed(shown) == [
+        "otelagent spool replay --endpoint=http://there:4318 --bearer-token-file=/token",
+        f"otelagent spool replay --endpoint=http://there:4318 '--headers=...' {tenant.spool.place.key}",
+    ]
+    _, shown, _ = run(capsys, "list", "--endpoint=http://there:4318", "--headers=x-scope-orgid=blue,api-key=hidden")
+    assert "otelagent spool replay --endpoint=http://there:4318 '--headers=...'" in typed(shown)
+    assert "hidden" not in shown
 
 
 def test_replay_to_a_dead_collector_leaves_everything(
