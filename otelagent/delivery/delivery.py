@@ -31,10 +31,8 @@ _CREDENTIALS = ("auth", "cookie", "key", "token", "secret", "passw", "credential
 
 _FILE_SETTINGS: Mapping[str, str] = {"traces": "file", "logs": "logs_file"}
 
-# What the terminal is behind with holds nobody up.
-_TERMINAL_LIMITS = Limits(queue_max_bytes=8 * 1024 * 1024, try_timeout_s=1.0, flush_timeout_s=1.0)
-# Whoever reads again finds the rest at once.
-_TERMINAL_RETRIES = RetryPolicy(initial_s=0.1, max_s=0.1)
+# What is shown waits for whoever reads it, as long as it takes.
+_TERMINAL_LIMITS = Limits(queue_max_bytes=8 * 1024 * 1024, try_timeout_s=math.inf)
 
 # (exporter, OTLP protocol or "") -> module of `transports`, its class, and what the class is made from. The module is
 # imported when it is chosen; what it needs of other libraries, it imports at the first send.
@@ -76,24 +74,23 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
     :raises ValueError: see `open_transport`.
     """
     export = config.export(ledger.signal, name)
-    limits, retries = _TERMINAL_LIMITS, _TERMINAL_RETRIES
+    limits = _TERMINAL_LIMITS
     if export.exporter != "terminal":
-        retries = RetryPolicy(
-            initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000
-        )
         limits = Limits(
             queue_max_bytes=config.queue.max_bytes,
             try_timeout_s=export.otlp.timeout_ms / 1000,
             export_bytes_per_s=config.queue.export_max_bytes_per_s or math.inf,
             replay_bytes_per_s=config.spool.replay_bytes_per_s,
         )
+    transport = open_transport(config, ledger.signal, name)
     return Destination(
-        open_transport(config, ledger.signal, name),
+        transport,
         {ledger.signal: ledger},
-        retries,
+        RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
         limits,
         spool=spool_at(config, ledger.signal, spool, name),
         silent=export.exporter == "terminal",
+        stalled=getattr(transport, "stalled", None),
     )
 
 

@@ -30,6 +30,8 @@ THREAD_NAME = "otelagent-export"
 
 # What an ended thread gets to close its connections when shutdown's deadline is already over.
 _CLOSING_GRACE_S = 0.05
+# How often a flush that waits asks whether it waits in vain.
+_LOOK_S = 0.25
 # The share of shutdown's time that is kept for putting on disk what could not be sent, and the most it comes to.
 _SPOOLING_SHARE = 0.25
 _SPOOLING_S = 0.5
@@ -44,14 +46,12 @@ class Limits:
     :param export_bytes_per_s: bytes sent a second, on the average; infinity for no limit.
     :param replay_bytes_per_s: bytes sent from the spool a second, on the average, so that what comes back after an
         outage floods neither the collector nor the way of what is new.
-    :param flush_timeout_s: seconds that a flush waits at most, whatever its deadline.
     """
 
     queue_max_bytes: int = 64 * 1024 * 1024
     try_timeout_s: float = 10.0
     export_bytes_per_s: float = math.inf
     replay_bytes_per_s: float = 1024 * 1024
-    flush_timeout_s: float = math.inf
 
 
 @struct(frozen=True)
@@ -78,6 +78,8 @@ class Destination:
     :param policy: how long to wait between tries.
     :param spool: None to keep everything in memory.
     :param silent: whether failures are only counted: the log may go to the very place that fails.
+    :param stalled: says whether the try that is under way gets on no more, though it may yet: a flush doesn't wait for
+        it, nor does a shutdown.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Destination:
         spool: SpoolAt | None = None,
         *,
         silent: bool = False,
+        stalled: Callable[[], bool] | None = None,
     ) -> None:
         self._transport = transport
         self._ledgers = dict(ledgers)
@@ -98,6 +101,7 @@ class Destination:
         self._clock = clock
         self._spool = spool
         self._silent = silent
+        self._stalled = stalled or (lambda: False)
         self._closed = False
         self._start_empty()
 
@@ -257,7 +261,8 @@ class Destination:
             if not self._sending_inline:
                 self._transport.close()
         elif not thread.is_current:
-            thread.join(max(_CLOSING_GRACE_S, left_s(deadline_s, self._clock())))
+            left = 0.0 if self._stalled() else left_s(deadline_s, self._clock())
+            thread.join(max(_CLOSING_GRACE_S, left))
 
     def after_fork_in_child(self) -> None:
         """Starts over in a fork's child: what waited is the parent's to deliver, in memory and on disk, and its threads
@@ -303,19 +308,17 @@ class Destination:
                 self._changed.notify_all()
 
     def _wait_or_send(self, target: int, deadline_s: float) -> bool:
-        deadline_s = min(deadline_s, self._clock() + self._limits.flush_timeout_s)
-
         def arrived() -> bool:
             on_disk = self._spooling.own_items() if self._spooling is not None else 0
             return self._queue.emptied(target) and not on_disk
 
         def over() -> bool:
             late = not left_s(deadline_s, self._clock()) or self._pace.server_wait_until_s > deadline_s
-            return late or arrived() or self._left_to_disk(target)
+            return late or arrived() or self._stalled() or self._left_to_disk(target)
 
         with self._changed:
             while not over() and (self._sending_inline or self._start_thread()):
-                self._changed.wait(left_s(deadline_s, self._clock()))
+                self._changed.wait(min(left_s(deadline_s, self._clock()), _LOOK_S))
             if over():
                 return arrived()
             self._sending_inline = True

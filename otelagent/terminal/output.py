@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from otelagent.terminal.view import Style
 from otelagent.threads import Thread
@@ -19,8 +21,9 @@ _COLUMNS = 120
 _MIN_COLUMNS = 40
 # Writes up to this are whole in a pipe (POSIX, PIPE_BUF of Linux): smaller texts go together, a larger one goes alone.
 _PIPE_BYTES = 4096
-# How long a reader may take to make room for more.
-_PATIENCE_MS = 500
+# How long a reader may take to make room for more, where nobody has the time to wait for it.
+_STALLED_S = 1.0
+_LOOK_S = 0.25
 # Signals that a write could raise in the application: of a pipe without reader, of a terminal that another job has.
 _SIGNALS = ("SIGPIPE", "SIGTTOU")
 
@@ -32,7 +35,11 @@ class Output:
     A write happens in a thread of its own, so that one that hangs (a pager that reads no more, Ctrl-S) holds up nobody.
     """
 
-    def __init__(self, descriptor: int = _STDERR) -> None:
+    def __init__(self, descriptor: int = _STDERR, problem: Callable[[], str] = lambda: "") -> None:
+        """
+        :param problem: says, before each write, why the descriptor must be left alone, a token; empty if it needn't.
+        """
+        self._problem = problem
         self._descriptor = descriptor
         self._writing: tuple[Thread, _Write] | None = None
 
@@ -56,39 +63,47 @@ class Output:
         except OSError:
             return False
 
-    def write(self, texts: Sequence[str], timeout_s: float) -> str | None:
+    def write(self, texts: Sequence[str], timeout_s: float) -> str:
         """Writes texts, each with one write at most, so that those of several processes don't mix.
 
-        Not to be called before what was written earlier has ended.
-
-        :param timeout_s: how long to wait for its end, seconds.
-        :returns: why it could not be done, a token; empty if it was; None if it hasn't ended, see `wait`.
+        :param timeout_s: how long to wait for its end, seconds, and then no longer than it gets on; infinity for as
+            long as it takes. What hasn't ended then goes on, and nothing else is written before its end.
+        :returns: why it could not be done, a token; empty if it was.
         """
+        if not self._ended(timeout_s):
+            return "terminal_blocked"
         encoding = self._encoding()
-        task = _Write(self._descriptor, _together([text.encode(encoding, "backslashreplace") for text in texts]))
+        pieces = _together([text.encode(encoding, "backslashreplace") for text in texts])
+        task = _Write(self._descriptor, pieces, self._problem)
         thread = Thread(task.run, "otelagent-terminal")
+        self._writing = thread, task
         try:
             thread.start()
         except RuntimeError:
             # The interpreter ends, or there can be no more threads: this one writes, if it won't have to wait.
             task.run_at_once()
-            return task.problem
-        self._writing = thread, task
-        return self.wait(timeout_s)
+        return task.problem if self._ended(timeout_s) else "terminal_blocked"
 
-    def wait(self, timeout_s: float) -> str | None:
-        """Waits for the end of what is being written.
+    def stalled(self) -> bool:
+        """Whether something is being written and hasn't got on for a second."""
+        if (writing := self._writing) is None:
+            return False
+        thread, task = writing
+        return thread.is_alive() and time.monotonic() - task.moved_s > _STALLED_S
 
-        :returns: what `write` does.
-        """
+    def _ended(self, timeout_s: float) -> bool:
+        """Waits for the end of what is being written."""
         if self._writing is None:
-            return ""
-        thread, task = self._writing
-        thread.join(timeout_s)
-        if thread.is_alive():
-            return None
+            return True
+        thread, _ = self._writing
+        until_s = time.monotonic() + timeout_s
+        while thread.is_alive():
+            left = until_s - time.monotonic()
+            if left <= 0 or (left < math.inf and self.stalled()):
+                return False
+            thread.join(min(left, _LOOK_S))
         self._writing = None
-        return task.problem
+        return True
 
     def after_fork_in_child(self) -> None:
         """The thread of a write that hangs is the parent's."""
@@ -110,54 +125,61 @@ class Output:
 class _Write:
     """One or several writes to a descriptor.
 
+    :param forbidden: see `Output`.
     :ivar problem: why they could not be done; empty if they were.
+    :ivar moved_s: when something was written last, by the monotonic clock.
     """
 
-    def __init__(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+    def __init__(self, descriptor: int, pieces: Sequence[bytes], forbidden: Callable[[], str]) -> None:
         self._descriptor = descriptor
         self._pieces = pieces
+        self._forbidden = forbidden
         self.problem = ""
+        self.moved_s = time.monotonic()
 
     def run(self) -> None:
         """Writes, in a thread that ends with it: signals that it causes wait in there, and go with it."""
         blocked = {getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)}
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-        self._write()
+        self._write(math.inf)
 
     def run_at_once(self) -> None:
         """Writes in the caller's thread, no more at a time than a pipe takes that takes anything: it never hangs."""
         whole = b"".join(self._pieces)
         for start in range(0, len(whole), _PIPE_BYTES):
-            if not self._ready(_PATIENCE_MS):
-                self.problem = self.problem or "terminal_blocked"
+            if not self._ready(_STALLED_S):
                 return
             self._pieces = [whole[start : start + _PIPE_BYTES]]
-            self._write()
+            self._write(_STALLED_S)
             if self.problem:
                 return
 
-    def _write(self) -> None:
+    def _write(self, patience_s: float) -> None:
         try:
             for piece in self._pieces:
                 rest = memoryview(piece)
                 while rest:
+                    self.problem = self._forbidden()
+                    if self.problem:
+                        return
                     try:
                         rest = rest[os.write(self._descriptor, rest) :]
+                        self.moved_s = time.monotonic()
                     except BlockingIOError:  # Somebody has made it so for all that have it.
-                        if not self._ready(_PATIENCE_MS):
-                            self.problem = self.problem or "terminal_blocked"
+                        if not self._ready(patience_s):
                             return
         except OSError:
             self.problem = "terminal_closed"
 
-    def _ready(self, timeout_ms: int) -> bool:
+    def _ready(self, patience_s: float) -> bool:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
-        events = [event for _, event in poll.poll(timeout_ms)]
+        events = [event for _, event in poll.poll(None if patience_s == math.inf else patience_s * 1000)]
         if any(event & (select.POLLERR | select.POLLNVAL | select.POLLHUP) for event in events):
             self.problem = "terminal_closed"
-            return False
-        return bool(events)
+        elif not events:
+            self.problem = "terminal_blocked"
+        return not self.problem
 
 
 def _together(pieces: Sequence[bytes]) -> list[bytes]:

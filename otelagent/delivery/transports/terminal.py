@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from otelagent.delivery.payload import Payload
-from otelagent.delivery.result import Accepted, Rejected, Result, Retryable
+from otelagent.delivery.result import Accepted, Rejected, Result
 from otelagent.fork_gate import whole_imports
 
 if TYPE_CHECKING:
@@ -22,13 +22,12 @@ _PROBLEMS = {
     "terminal_closed": "standard error is closed",
     "terminal_replaced": "standard error has become another file",
 }
-_BLOCKED = Retryable("terminal_blocked", message=_PROBLEMS["terminal_blocked"])
 
 
 class TerminalTransport:
     """Shows what ends on standard error. What it has taken counts as delivered, be it shown now or with its root.
 
-    While nobody reads there, what comes waits for its turn, as it does for a server.
+    While nobody reads there, a try goes on for as long as it may, and what comes waits for its turn.
 
     :param mode: ``lines``, ``tree`` or ``json``.
     """
@@ -37,8 +36,6 @@ class TerminalTransport:
         self._mode = mode
         self._traces: LocalTraces | None = None
         self._output: Output | None = None
-        # What is being written, and hasn't been for as long as a try may take.
-        self._unfinished: Payload | None = None
         self._inherited = b""
         self._place = _Place()
 
@@ -54,28 +51,18 @@ class TerminalTransport:
             from otelagent.terminal import LocalTraces, Output, read_request, show
 
         self._traces = self._traces or LocalTraces(self._inherited)
-        self._output = self._output or Output()
-        if self._unfinished is not None:
-            problem = self._output.wait(timeout_s)
-            if problem is None:
-                return _BLOCKED
-            if self._unfinished is payload:
-                return self._ended(problem)
-            self._unfinished = None  # given up meanwhile, to make room
+        self._output = self._output or Output(problem=self._place.problem)
         try:
             spans = read_request(payload.body)
         except DecodeError:
             return Rejected("encode_error", "the payload is no OTLP request")
         texts = show(self._mode, self._traces.take(spans), self._output.style())
-        problem = (self._place.problem() or self._output.write(texts, timeout_s)) if texts else ""
-        if problem is None:
-            self._unfinished = payload
-            return _BLOCKED
-        return self._ended(problem)
-
-    def _ended(self, problem: str) -> Result:
-        self._unfinished = None
+        problem = self._output.write(texts, timeout_s) if texts else ""
         return Rejected(problem, _PROBLEMS[problem]) if problem else Accepted()
+
+    def stalled(self) -> bool:
+        """Whether nobody has read for a second what is being written."""
+        return self._output is not None and self._output.stalled()
 
     def close(self) -> None:
         """Standard error is the application's and stays open."""
@@ -84,7 +71,7 @@ class TerminalTransport:
         """What waits for its root is the parent's, and so is the span in which it has forked."""
         from opentelemetry.trace import get_current_span  # there since the agent has started
 
-        self._traces = self._unfinished = None
+        self._traces = None
         span_id = get_current_span().get_span_context().span_id
         self._inherited = span_id.to_bytes(8, "big") if span_id else b""
         self._place.after_fork_in_child()

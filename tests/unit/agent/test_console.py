@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 import textwrap
 import time
 from pathlib import Path
@@ -281,19 +282,23 @@ def test_a_reader_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
     source = """
-        import otelagent, time
+        import os, otelagent
         otelagent.init()
         for number in range(5):
             with otelagent.span(f"before {number}"):
                 pass
-        def error():
-            return otelagent.status()["delivery"]["traces:console"]["last_error"] or {}
-        while error().get("reason") != "terminal_blocked":
-            time.sleep(0.01)
+        assert not otelagent.flush(60)  # ends when nobody has read for a second
         with otelagent.span("while nobody reads"):
             pass
+        child = os.fork()
+        if not child:
+            with otelagent.span("of a child"):
+                pass
         print("blocked", flush=True)
-        assert otelagent.flush(60)
+        while not otelagent.flush(60):
+            pass
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
     """
     reader, writer = os.pipe()
     fill_pipe(writer)
@@ -311,7 +316,32 @@ def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
             lines = written.read().lstrip("\0").splitlines()
         assert process.wait(PATIENCE_S) == 0
     found = [match["name"] for line in lines if (match := LINE.fullmatch(line))]
-    assert found == [*(f"before {number}" for number in range(5)), "while nobody reads"]
+    assert sorted(found) == [*(f"before {number}" for number in range(5)), "of a child", "while nobody reads"]
+
+
+def test_a_reader_that_reads_slowly_misses_nothing(tmp_path: Path) -> None:
+    source = """
+        import otelagent
+        otelagent.init(batch_max_export_batch_size=50)
+        for number in range(2_000):
+            with otelagent.span(f"number {number}", {"text": "x" * 100}):
+                pass
+        assert otelagent.shutdown(60)
+    """
+    with subprocess.Popen(
+        program(tmp_path, source),
+        env=environment(tmp_path, OTELAGENT_CONSOLE="json", OTELAGENT_QUIET="true"),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        written = b""
+        while read := process.stderr.read(20_000):
+            written += read
+            time.sleep(0.08)
+        assert process.wait(PATIENCE_S) == 0
+    found = [json.loads(line)["name"] for line in written.splitlines()]
+    assert found == [f"number {number}" for number in range(2_000)]
 
 
 def test_a_file_that_the_application_has_in_its_place_is_not_written_to(tmp_path: Path) -> None:

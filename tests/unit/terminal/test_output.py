@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from otelagent import threads
 from otelagent.terminal import Output
-from tests.support import fill_pipe
+from tests.support import fill_pipe, wait_until
 
 PATIENCE_S = 30.0
 AT_ONCE_S = 0.2
@@ -59,12 +60,41 @@ def test_what_hangs_goes_on_when_its_reader_does(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     fill_pipe(writer)
     output = Output(writer)
-    assert output.write(["first\n"], AT_ONCE_S) is None
-    assert output.wait(AT_ONCE_S) is None
+    assert output.write(["first\n"], AT_ONCE_S) == "terminal_blocked"
+    assert output.write(["never\n"], AT_ONCE_S) == "terminal_blocked"
+    wait_until(output.stalled)
     read = os.read(reader, 2**20)
-    assert output.wait(PATIENCE_S) == ""
+    wait_until(lambda: not output.stalled())
     assert output.write(["second\n"], PATIENCE_S) == ""
+    assert not output.stalled()
     assert (read + os.read(reader, 2**20)).strip(b"\0") == b"first\nsecond\n"
+
+
+def test_a_slow_reader_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    texts = [f"{number} {'x' * 3000}\n" for number in range(100)]
+    read = b""
+
+    def write() -> None:
+        wrote.append(Output(writer).write(texts, PATIENCE_S))
+
+    wrote: list[str] = []
+    thread = threads.Thread(write, "writer")
+    thread.start()
+    while len(read) < sum(map(len, texts)):
+        time.sleep(0.02)
+        read += os.read(reader, 4096)
+    thread.join(PATIENCE_S)
+    assert wrote == [""]
+    assert read.decode() == "".join(texts)
+
+
+def test_a_descriptor_that_becomes_something_else_meanwhile_is_left_alone(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    problems = ["", "", "terminal_replaced"]
+    output = Output(writer, problem=lambda: problems.pop(0))
+    assert output.write([f"{number} {'x' * 4000}\n" for number in range(5)], PATIENCE_S) == "terminal_replaced"
+    assert len(os.read(reader, 2**20)) == 2 * 4003
 
 
 def test_without_threads_a_reader_that_waits_is_not_waited_for(pipe: tuple[int, int]) -> None:
