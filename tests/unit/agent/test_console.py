@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 import textwrap
 import time
 from pathlib import Path
