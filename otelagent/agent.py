@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from otelagent.running_spans import RunningSpans
     from otelagent.signal_path import SignalPath
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "idle_status"]
 
 _Provider = TypeVar("_Provider")
 Lifecycle = Literal["INIT", "RUNNING", "PAUSED", "STOPPED", "DISABLED"]
@@ -331,17 +331,9 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """See `otelagent.status`."""
-        return {
-            "version": VERSION,
-            "state": self.state,
-            "reason": self.reason,
-            "pid": os.getpid(),
+        status = idle_status(self.state, self.reason) | {
             "service": self.service,
             "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
-            "destinations": {key: where for path in self.paths for key, where in path.describe().items()},
-            "delivery": {key: state for path in self.paths for key, state in path.status().items()},
-            "ledger": {key: ledger.snapshot().to_dict() for path in self.paths for key, ledger in path.ledgers.items()},
-            "untaken": {path.signal: path.untaken for path in self.paths},
             "instrumentations": [
                 {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
                 for state in (self.catalogue.states() if self.catalogue is not None else ())
@@ -352,6 +344,37 @@ class Agent:
             "handles_sigterm": self.watch is not None and self.watch.handles_sigterm,
             "warnings": list(self.warnings),
         }
+        if not self.paths:
+            return status
+        return status | {
+            "destinations": {key: where for path in self.paths for key, where in path.describe().items()},
+            "delivery": {key: state for path in self.paths for key, state in path.status().items()},
+            "ledger": {key: ledger.snapshot().to_dict() for path in self.paths for key, ledger in path.ledgers.items()},
+            "untaken": {path.signal: path.untaken for path in self.paths},
+        }
+
+
+def idle_status(state: Lifecycle, reason: str) -> dict[str, Any]:
+    """What `otelagent.status` says where nothing is recorded: all its keys, and books without an entry."""
+    from otelagent.delivery import Ledger
+    from otelagent.record.resource import UNKNOWN_SERVICE
+
+    return {
+        "version": VERSION,
+        "state": state,
+        "reason": reason,
+        "pid": os.getpid(),
+        "service": UNKNOWN_SERVICE,
+        "engine": None,
+        "destinations": {"traces": f"nowhere, {reason}"},
+        "delivery": {"traces": None},
+        "ledger": {"traces": Ledger("traces").snapshot().to_dict()},
+        "untaken": {"traces": 0},
+        "instrumentations": [],
+        "settings": [],
+        "handles_sigterm": False,
+        "warnings": [],
+    }
 
 
 def _switch() -> Switch:

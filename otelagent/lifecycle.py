@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from otelagent.agent import Agent
+from otelagent.agent import Agent, idle_status
 from otelagent.config import Config, load
 from otelagent.config.load import KEYWORD
 from otelagent.config.settings import REFUSED_VARIABLE
@@ -199,7 +199,7 @@ def resume() -> None:
 def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
-    Keys: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``; ``DISABLED`` where it is switched
+    Keys, the same in every state: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``; ``DISABLED`` where it is switched
     off), ``reason``, ``pid``, ``service``, ``engine``, ``destinations``, ``delivery`` (the
     circuit breaker, the spool and ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays
     when all is well again) and ``ledger`` (ended, adopted, sampled_out, filtered, delivered, rejected and dropped by
@@ -213,7 +213,7 @@ def status() -> dict[str, Any]:
     if agent is None:
         refused = os.environ.get(REFUSED_VARIABLE)
         reason = _refusal or refused or "init() has not been called"
-        return {"version": VERSION, "state": "DISABLED" if refused else "INIT", "reason": reason, "pid": os.getpid()}
+        return idle_status("DISABLED" if refused else "INIT", reason)
     return agent.status()
 
 

@@ -61,7 +61,7 @@ def _started(seen: Observation) -> Iterator[Finding]:
             advice = f"set {setting_text(process.sources, 'service_name')}" if nameless else ""
             detail = f'service "{service}", engine {engine}'
             yield Finding("warn" if nameless else "pass", detail, advice, process.title)
-        elif process.last("started").get("forked") and status.get("ledger"):
+        elif process.last("started").get("forked") and status.get("engine"):
             yield Finding("pass", "forked from a process with an agent, has one of its own", about=process.title)
         elif state == "INIT" and seen.as_is:
             advice = "call otelagent.init() there, or run it without --as-is"

@@ -14,7 +14,7 @@ __all__ = ["CHECKS"]
 
 def _exit(seen: Observation) -> Iterator[Finding]:
     for process in seen.processes:
-        if process.last("without_agent") or not process.status.get("ledger"):
+        if process.last("without_agent") or not process.status.get("engine"):
             continue
         yield _exit_of(process, seen.agents)
 

@@ -44,7 +44,7 @@ class Observation:
     @property
     def agents(self) -> tuple[Process, ...]:
         """Those in which an agent ran."""
-        return tuple(process for process in self.processes if process.status.get("ledger"))
+        return tuple(process for process in self.processes if process.status.get("engine"))
 
 
 def observe(

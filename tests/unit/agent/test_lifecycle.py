@@ -76,6 +76,45 @@ def test_without_init_everything_is_harmless(tmp_path: Path) -> None:
     assert outcome.spans == []
 
 
+def test_status_has_the_same_keys_in_every_state(tmp_path: Path) -> None:
+    outcome = run_program(
+        tmp_path,
+        program("""
+    found = [otelagent.status()]
+    otelagent.init()
+    found.append(otelagent.status())
+    otelagent.pause()
+    found.append(otelagent.status())
+    otelagent.shutdown()
+    found.append(otelagent.status())
+    print(json.dumps(found))
+    """),
+    )
+    assert outcome.code == 0, outcome.err
+    off = run_program(
+        tmp_path, program("otelagent.init()\nprint(json.dumps([otelagent.status()]))"), OTEL_SDK_DISABLED="true"
+    )
+    wrong = run_program(
+        tmp_path,
+        program("""
+    try:
+        otelagent.init(sampler="sometimes")
+    except otelagent.ConfigError:
+        print(json.dumps([otelagent.status()]))
+    """),
+    )
+    found = [*outcome.json, *off.json, *wrong.json]
+    assert [one["state"] for one in found] == ["INIT", "RUNNING", "PAUSED", "STOPPED", "DISABLED", "INIT"]
+    shape = [(key, type(value)) for key, value in found[1].items() if key != "engine"]
+    for one in found:
+        assert [(key, type(value)) for key, value in one.items() if key != "engine"] == shape
+        assert list(one["ledger"]["traces"]) == list(found[1]["ledger"]["traces"])
+        assert one["ledger"]["traces"]["balanced"]
+        assert list(one["destinations"]) == list(one["delivery"]) == list(one["untaken"]) == ["traces"]
+    assert [one["engine"] is None for one in found] == [True, False, False, False, True, True]
+    assert found[0]["destinations"] == {"traces": "nowhere, init() has not been called"}
+
+
 def test_tracers_made_before_init_record_after_it(tmp_path: Path) -> None:
     outcome = run_program(
         tmp_path,
