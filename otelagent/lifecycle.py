@@ -199,14 +199,15 @@ def resume() -> None:
 def status() -> dict[str, Any]:
     """What the agent is doing, as plain JSON values.
 
-    Keys, the same in every state: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``; ``DISABLED`` where it is switched
-    off), ``reason``, ``pid``, ``service``, ``engine``, ``destinations``, ``delivery`` (the
-    circuit breaker, the spool and ``last_error``, the last try that failed: ``reason``, ``message``, ``when``; it stays
-    when all is well again) and ``ledger`` (ended, adopted, sampled_out, filtered, delivered, rejected and dropped by
-    reason, spooled, queued, balanced), each by signal (``traces``), or by signal and name for a destination beside the
-    main one (``traces:<name>``), ``untaken`` (by signal the items that no destination's routes took, which each ledger
-    has among its ``filtered``), ``instrumentations`` (each with state and reason), ``settings`` (each with value
-    and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM itself, see `otelagent.process`),
+    Keys, the same in every state: ``version``, ``state`` (``INIT``, ``RUNNING``, ``PAUSED``, ``STOPPED``; ``DISABLED``
+    where it is switched off), ``reason``, ``pid``, ``service``, ``engine`` (``None`` where nothing is recorded),
+    ``destinations``, ``delivery`` (the circuit breaker, the spool and ``last_error``, the last try that failed:
+    ``reason``, ``message``, ``when``; it stays when all is well again) and ``ledger`` (ended, adopted, sampled_out,
+    filtered, delivered, rejected and dropped by reason, spooled, queued, balanced), each by signal (``traces``), or by
+    signal and name for a destination beside the main one (``traces:<name>``), ``untaken`` (by signal the items that no
+    destination's routes took, which each ledger has among its ``filtered``), ``instrumentations`` (each with state and
+    reason), ``settings`` (each with value and source), ``handles_sigterm`` (whether the agent delivers on SIGTERM
+    itself, see `otelagent.process`),
     ``warnings``. Secrets are masked.
     """
     agent = _agent

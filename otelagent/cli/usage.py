@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from textwrap import fill
 
@@ -80,7 +81,7 @@ def help_text() -> str:
 
 
 def _option(setting: Setting) -> str:
-    default = setting.default_text.replace("`", "") or display(setting.kind, setting.default)
+    default = _plain(setting.default_text) or display(setting.kind, setting.default)
     if setting.unit and setting.default is not None:
         default += f" {setting.unit}"
     variables = ", ".join((setting.variable, *setting.otel))
@@ -88,10 +89,15 @@ def _option(setting: Setting) -> str:
     return "\n".join(
         (
             f"  {setting.option}{_metavariable(setting)}",
-            _indented(setting.help.replace("`", "") + choices),
+            _indented(_plain(setting.help) + choices),
             _indented(f"[default: {default}; {variables}]"),
         )
     )
+
+
+def _plain(markdown: str) -> str:
+    """A text of the table as a terminal shows it: a link as its title."""
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown.replace("`", ""))
 
 
 def _metavariable(setting: Setting) -> str:

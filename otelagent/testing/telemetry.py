@@ -204,7 +204,7 @@ class Telemetry:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {len(self)} spans>"
+        return f"<{type(self).__name__}: {len(self)} span{'s' if len(self) != 1 else ''}>"
 
 
 def _in_event_loop() -> bool:

@@ -77,6 +77,11 @@ def test_the_help_fits_a_terminal() -> None:
     assert [line for line in help_text().splitlines() if len(line) > 127] == []
 
 
+def test_the_help_is_plain_text() -> None:
+    assert "see docs/terminal.md. One of: off" in " ".join(help_text().split())
+    assert "](" not in help_text()
+
+
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_and_version(bench: Workbench, option: str) -> None:
     shown = bench.run(option, options=[])

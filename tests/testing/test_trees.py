@@ -180,3 +180,12 @@ assert "pytest" not in sys.modules
 """
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
     subprocess.run([sys.executable, "-W", "error", "-c", program], env=environ, check=True, timeout=60)
+
+
+def test_what_a_failed_assertion_shows_counts_its_spans() -> None:
+    one, two = span("one", 1), span("two", 2)
+    assert [repr(Made(*spans)) for spans in ((), (one,), (one, two))] == [
+        "<Made: 0 spans>",
+        "<Made: 1 span>",
+        "<Made: 2 spans>",
+    ]
