@@ -82,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("otelagent").setLevel(logging.CRITICAL + 1)
     from otelagent.config import load
     from otelagent.doctor.examine import examine_command, examine_destinations, examine_setup
+    from otelagent.doctor.faults import faults
     from otelagent.doctor.report import as_json, as_text
     from otelagent.doctor.setup import Setup
 
@@ -93,12 +94,14 @@ def main(arguments: Sequence[str]) -> int:
                 print(f"otelagent doctor: {problem}", file=sys.stderr)
                 return 2
             config = load({}, environ)
-        setup = Setup(config, None, environ, options.command, options.timeout_s, options.as_is)
-    except ConfigError as error:
-        setup = Setup(None, error, environ, options.command, options.timeout_s, options.as_is)
+        setup = Setup(config, (), config.warnings, environ, options.command, options.timeout_s)
+    except ConfigError:
+        setup = Setup(None, *faults(environ), environ, options.command, options.timeout_s)
     results = [*examine_setup(setup), *examine_destinations(setup)]
     rows: list[dict[str, Any]] = []
-    if options.command and setup.config is not None:
+    if options.command and setup.config is None:
+        results += examine_command(None)
+    elif options.command:
         from otelagent.doctor.application import ledger
         from otelagent.doctor.observe import observe
 
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         except OSError as error:
             print(f"otelagent doctor: {options.command[0]}: {error.strerror or error}", file=sys.stderr)
             return 2
-        results += examine_command(seen)
+        results += examine_command(seen, results)
         rows = ledger(seen)
     if options.json or options.json_file:
         settings = [] if setup.config is None else setup.config.describe()

@@ -24,13 +24,10 @@ _ISOLATED = {
 
 
 def _command(seen: Observation) -> Iterator[Finding]:
-    name = os.path.basename(seen.command[0])
-    if name.rstrip("t").rstrip("0123456789.") in ("python", "pypy"):
-        for flag in read_program(seen.command[1:]).flags:
-            if flag in _ISOLATED:
-                advice = f"leave out -{flag}, or call otelagent.init() in the application"
-                yield Finding("fail", f"python -{flag} {_ISOLATED[flag]}, by which otelagent comes in", advice)
-                return
+    if flag := _isolation(seen):
+        advice = f"leave out -{flag}, or call otelagent.init() in the application"
+        yield Finding("fail", f"python -{flag} {_ISOLATED[flag]}, by which otelagent comes in", advice)
+        return
     how = f", ended by {seen.stopped}" if seen.stopped else ""
     if seen.stopped == "SIGKILL":
         advice = "find out what keeps it: what is killed delivers nothing"
@@ -42,9 +39,18 @@ def _command(seen: Observation) -> Iterator[Finding]:
         yield Finding("pass", f"it ran for {seen.seconds:.1f} s{how}")
 
 
+def _isolation(seen: Observation) -> str:
+    """The flag of the command that keeps the agent out; empty for none."""
+    if os.path.basename(seen.command[0]).rstrip("t").rstrip("0123456789.") not in ("python", "pypy"):
+        return ""
+    return next((flag for flag in read_program(seen.command[1:]).flags if flag in _ISOLATED), "")
+
+
 def _started(seen: Observation) -> Iterator[Finding]:
     if not seen.processes:
-        advice = "see the check above; else the command starts no Python, or without its environment (sudo, env -i)"
+        advice = "name a command that starts Python, with the environment it is given (no sudo, no env -i)"
+        if _isolation(seen):
+            advice = "see above what fails: The command runs"
         yield Finding("fail", "no Python process of it met otelagent", advice)
         return
     for process in seen.processes:
@@ -59,7 +65,8 @@ def _started(seen: Observation) -> Iterator[Finding]:
             service = str(status.get("service"))
             nameless = service.startswith("unknown_service")
             advice = f"set {setting_text(process.sources, 'service_name')}" if nameless else ""
-            detail = f'service "{service}", engine {engine}'
+            origin = "" if nameless or process.sources.get("service_name") != "default" else " (after its program)"
+            detail = f'service "{service}"{origin}, engine {engine}'
             yield Finding("warn" if nameless else "pass", detail, advice, process.title)
         elif process.last("started").get("forked") and status.get("engine"):
             yield Finding("pass", "forked from a process with an agent, has one of its own", about=process.title)
@@ -223,7 +230,10 @@ def _spans(seen: Observation) -> Iterator[Finding]:
         advice = "see which libraries are instrumented, and whether anything was asked of them"
         yield Finding("warn", "no span was started", advice)
     elif not sampled:
-        yield Finding("fail", f"none of {count_text(started, 'span')} was sampled", "see the sampler and the callers")
+        advice = f"set {setting_text(seen.agents[0].sources, 'sampler', 'parentbased_always_on')}"
+        if sum(process.total("unsampled_parent") for process in seen.agents):
+            advice = "see below what fails: Callers sample"
+        yield Finding("fail", f"none of {count_text(started, 'span')} was sampled", advice)
     else:
         were = "was" if sampled == 1 else "were"
         yield Finding("pass", f"{sampled:,} of {count_text(started, 'span')} {were} sampled")

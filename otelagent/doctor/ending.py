@@ -16,12 +16,12 @@ def _exit(seen: Observation) -> Iterator[Finding]:
     for process in seen.processes:
         if process.last("without_agent") or not process.status.get("engine"):
             continue
-        yield _exit_of(process, seen.agents)
+        yield _exit_of(process, seen)
 
 
-def _exit_of(process: Process, others: Sequence[Process]) -> Finding:
+def _exit_of(process: Process, seen: Observation) -> Finding:
     closed, os_exit = process.last("closed"), process.last("os_exit")
-    waiting = _left_behind(process, others)
+    waiting = _left_behind(process, seen.agents)
     if not closed and waiting <= 0:
         answered = process.answered()
         had = (
@@ -36,9 +36,10 @@ def _exit_of(process: Process, others: Sequence[Process]) -> Finding:
         advice = "end it by SIGTERM and leave it time (a longer grace period, no OOM): what is killed delivers nothing"
         detail = f"killed, or it still runs: {_undelivered(waiting)}"
         return Finding("fail", detail, advice, process.title)
-    if not closed["delivered_all"]:
-        timeout = setting_text(process.sources, "exit_timeout_ms")
-        advice = f"raise {timeout}, or see why the destination doesn't take it; what is on disk is sent later"
+    spooled, late = _not_in_time(process)
+    if not closed["delivered_all"] and (spooled or late):  # what was refused isn't a matter of the end
+        advice = _see(seen) or f"raise {setting_text(process.sources, 'exit_timeout_ms')}"
+        advice += "; what is on disk is sent later" if spooled else ""
         return Finding("warn", "not everything was delivered when it ended", advice, process.title)
     open_spans = process.total("sampled") - _ended(process)
     if open_spans > 0:
@@ -48,7 +49,19 @@ def _exit_of(process: Process, others: Sequence[Process]) -> Finding:
         were = "was" if open_spans == 1 else "were"
         detail = f"{count_text(open_spans, 'span')} {were} open when it ended{where}"
         return Finding("warn", detail, advice, process.title)
-    return Finding("pass", "ended with everything delivered", about=process.title)
+    return Finding("pass", "ended with nothing left to deliver", about=process.title)
+
+
+def _not_in_time(process: Process) -> tuple[int, int]:
+    """How many items the disk has, and how many are lost or wait because time was up."""
+    books = process.status["ledger"].values()
+    late = sum(one["queued"] + one["dropped"].get("shutdown", 0) for one in books)
+    return sum(one["spooled"] for one in books), late
+
+
+def _see(seen: Observation) -> str:
+    """Where the destination's checks have said it already; empty if they all passed."""
+    return f"see above what fails: {', '.join(seen.failed)}" if seen.failed else ""
 
 
 def _undelivered(spans: int) -> str:
@@ -101,7 +114,8 @@ def _delivery(seen: Observation) -> Iterator[Finding]:
         yield Finding("fail", f"the books don't balance: {', '.join(unbalanced)}", "tell the maintainers")
     if lost:
         shown = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
-        yield Finding("fail", f"lost: {shown}{said}", "see what fails of the destination's checks")
+        advice = _see(seen) or "the doctor's own span was taken: what differs is in the reason and the error"
+        yield Finding("fail", f"lost: {shown}{said}", advice)
     if left := totals["spooled"] + totals["queued"]:
         advice = (
             "the service's next process sends what waits to the same destination; where that was wrong, "
@@ -111,7 +125,9 @@ def _delivery(seen: Observation) -> Iterator[Finding]:
         yield Finding("warn", f"{count_text(left, 'item')} {wait} for the destination{said}", advice)
     if left_behind:
         detail = f"{count_text(totals['delivered'], 'item')} delivered; {_undelivered(left_behind)}"
-        yield Finding("fail", detail, "see how the processes end")
+        yield Finding("fail", detail, "see above how the processes end")
+    elif not lost and not left and not totals["delivered"]:
+        yield Finding("skip", "there was nothing to deliver")
     elif not lost and not left:
         yield Finding("pass", f"{count_text(totals['delivered'], 'item')} delivered, none lost")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from otelagent.config import Config, load
 from otelagent.doctor import answer, application, check, ending, network, receiver, receiving, setup
 from otelagent.doctor.check import Check, Finding, Result
@@ -14,6 +17,7 @@ __all__ = ["all_checks", "examine_command", "examine_destinations", "examine_set
 
 # Asked once for each place, however many signals go there.
 _PLACE = (*network.CHECKS, *receiver.CHECKS, *answer.CHECKS)
+_COMMAND = (*application.CHECKS, *ending.CHECKS)
 
 
 def examine_setup(given: Setup) -> list[Result]:
@@ -46,9 +50,15 @@ def examine_destinations(given: Setup) -> list[Result]:
     return results
 
 
-def examine_command(seen: Observation) -> list[Result]:
-    """A command that has run."""
-    return check.run((*application.CHECKS, *ending.CHECKS), seen)
+def examine_command(seen: Observation | None, before: Sequence[Result] = ()) -> list[Result]:
+    """A command that has run; None for one that hasn't, for its settings are wrong.
+
+    :param before: what came of the other checks.
+    """
+    if seen is None:
+        return [Result(one, Finding("skip", "the command isn't run: the settings are wrong")) for one in _COMMAND]
+    failed = (one.check.title for one in before if one.check.needs == "destination" and one.status == "fail")
+    return check.run(_COMMAND, replace(seen, failed=tuple(dict.fromkeys(failed))))
 
 
 def destination_requests(given: Setup) -> dict[str, bytes]:
@@ -70,5 +80,4 @@ def _place(target: Target) -> tuple[object, ...]:
 
 def all_checks() -> tuple[Check, ...]:
     """Every check there is, in the order in which they are told."""
-    command = (*application.CHECKS, *ending.CHECKS)
-    return (*setup.CHECKS, *_PLACE, *answer.ITEMS, *command, *receiving.CHECKS)
+    return (*setup.CHECKS, *_PLACE, *answer.ITEMS, *_COMMAND, *receiving.CHECKS)

@@ -32,6 +32,7 @@ class Observation:
     :ivar processes: the Python processes that it was made of.
     :ivar as_is: whether it ran without otelagent-run.
     :ivar seconds: how long it ran.
+    :ivar failed: the titles of the checks of its destinations that have failed.
     """
 
     command: tuple[str, ...]
@@ -40,6 +41,7 @@ class Observation:
     processes: tuple[Process, ...]
     as_is: bool
     seconds: float
+    failed: tuple[str, ...] = ()
 
     @property
     def agents(self) -> tuple[Process, ...]:

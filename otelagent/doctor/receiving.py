@@ -96,7 +96,7 @@ def _received(seen: Receiving) -> Iterator[Finding]:
         advice = "look at the sender's OTEL_TRACES_EXPORTER and sampler: they may switch spans off"
         yield Finding("warn", f"{came} came, and no span", advice)
     elif any(count for code, count in seen.refused.items() if code != "no_token"):
-        yield Finding("fail", "requests came, and none could be taken", "see the checks below that fail")
+        yield Finding("fail", "requests came, and none could be taken", "see the checks below that don't pass")
     else:
         advice = f"start a program with it: otelagent-run --endpoint={seen.http} python app.py"
         yield Finding("warn", "nothing has come yet", advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from otelagent.config import Config
 from otelagent.doctor.check import Check, Finding
@@ -20,19 +20,19 @@ class Setup:
     """What an application that is started now would be given.
 
     :ivar config: the settings; None where they are wrong.
-    :ivar error: why they are.
+    :ivar errors: why they are.
+    :ivar warnings: what of them is ignored or looks wrong.
     :ivar environ: the environment, the options among it.
     :ivar command: to be run, empty for none.
     :ivar timeout_s: for each thing that is tried.
-    :ivar as_is: whether the command runs without otelagent-run, so that its `init` may set more.
     """
 
     config: Config | None
-    error: ConfigError | None
+    errors: Sequence[ConfigError]
+    warnings: Sequence[str]
     environ: Mapping[str, str]
     command: tuple[str, ...] = ()
     timeout_s: float = 5.0
-    as_is: bool = False
 
     def given(self) -> list[tuple[str, str, str]]:
         """The settings that aren't the defaults: name, value as it may be shown, source."""
@@ -43,16 +43,17 @@ class Setup:
 
 
 def _settings(setup: Setup) -> Iterator[Finding]:
-    if setup.config is None:
-        assert setup.error is not None
-        hint = setup.error.hint
-        detail = str(setup.error).removesuffix(f"; {hint}") if hint else str(setup.error)
-        yield Finding("fail", detail, hint or "correct the value or take it out: nothing is traced with it")
-        return
     given = ", ".join(f"{name}={value} ({source})" for name, value, source in setup.given())
-    yield Finding("pass", given or "all are the defaults")
-    for warning in setup.config.warnings:
-        yield Finding("warn", warning, "a value that is ignored, or that looks wrong: correct it where it was set")
+    for error in setup.errors:
+        detail = str(error).removesuffix(f"; {error.hint}") if error.hint else str(error)
+        yield Finding("fail", detail, error.hint or "correct the value or take it out: nothing is traced with it")
+    for left, warning in enumerate(setup.warnings, 1 - len(setup.warnings)):
+        # Told with the last: nothing passes beside what is wrong.
+        more = f"; in force: {given}" if given and not left else ""
+        advice = "a value that is ignored, or that looks wrong: correct it where it was set"
+        yield Finding("warn", warning + more, advice)
+    if not setup.errors and not setup.warnings:
+        yield Finding("pass", given or "all are the defaults")
 
 
 def _enabled(setup: Setup) -> Iterator[Finding]:
@@ -86,8 +87,8 @@ def _service_name(setup: Setup) -> Iterator[Finding]:
         yield Finding("pass", f"{name} ({source})")
     elif source.kind != "default":
         yield Finding("warn", f"{source} says {name!r}: that is what backends show for no name", advice)
-    elif setup.as_is and setup.command:
-        yield Finding("skip", "none is set outside the application; what its init() sets is below")
+    elif setup.command:
+        yield Finding("skip", "none is set outside the application; what it is called is below")
     else:
         detail = "none is set: it is called after its program, or unknown_service:python where that has no name"
         yield Finding("warn", detail, advice)

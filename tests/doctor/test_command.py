@@ -156,9 +156,22 @@ def test_a_name_that_the_application_gives(endpoint: str) -> None:
     assert 'service "early"' in report.of("started")[0]["detail"]
     assert report.json["counts"]["warn"] == 0
     # Without --as-is the agent runs before that line, which changes nothing.
-    assert doctor(endpoint, command=command, OTEL_SERVICE_NAME="").status("service_name") == "warn"
+    assert doctor(endpoint, command=command, OTEL_SERVICE_NAME="").status("started") == "warn"
     nameless = doctor(endpoint, "--as-is", command=(sys.executable, "-c", init.format("")), OTEL_SERVICE_NAME="")
     assert nameless.status("started") == "warn"
+
+
+def test_a_name_after_the_program_is_told_as_it_is_and_not_missed(endpoint: str, tmp_path: Path) -> None:
+    program = tmp_path / "shop.py"
+    program.write_text(f"import time\n{WORK}print('made', flush=True)\ntime.sleep(60)\n")
+    command = (sys.executable, str(program))
+    report = doctor(endpoint, "--for=3", command=command, OTEL_SERVICE_NAME="")
+    assert report.json["counts"]["warn"] == report.json["counts"]["fail"] == 0, report
+    assert report.status("service_name") == "skip"
+    (started,) = report.of("started")
+    assert started["status"] == "pass"
+    assert 'service "shop" (after its program)' in started["detail"]
+    assert "unknown_service" not in str(report.json["checks"])
 
 
 def test_advice_names_the_argument_of_init(examine: Examine) -> None:
@@ -254,6 +267,8 @@ def test_the_application_sets_a_provider_too(examine: Examine) -> None:
 def test_no_span_is_sampled(sampler: str, status: str, examine: Examine) -> None:
     report = examine(WORK, f"--sampler={sampler}")
     assert report.status("spans") == status
+    assert ("set --sampler=parentbased_always_on" in report.said("spans")) is (status == "fail")
+    assert report.status("delivery") == ("skip" if status == "fail" else "pass")
     (row,) = report.json["ledger"]
     assert (row["started"], row["sampled"]) == (1, int(status == "pass"))
 
@@ -323,11 +338,37 @@ def test_what_waits_on_disk_and_what_is_lost(examine: Examine, tmp_path: Path) -
         assert "to the same destination" in waits.said("delivery")
         assert "spool list" in waits.said("delivery")
         assert "spool replay" in waits.said("delivery")
+        assert "what is on disk is sent later" in waits.said("exit")
         lost = examine(WORK, *away, "--no-spool")
+        assert lost.status("exit") == "warn"
         assert lost.status("delivery") == "fail"
         assert "1 dropped shutdown" in lost.said("delivery")
         server.begin(TAKES)
         assert examine(WORK, f"--endpoint={server.endpoint}").status("delivery") == "pass"
+
+
+def test_what_is_lost_leads_to_what_fails(examine: Examine) -> None:
+    with FaultServer("http", {"status": 404}) as server:
+        lost = examine(WORK, f"--endpoint={server.endpoint}")
+        assert lost.status("delivery") == "fail"
+        assert "see above what fails: An OTLP receiver answers, A span arrives" in lost.said("delivery")
+        # The doctor's own span is taken, and the program's is not.
+        server.begin(TAKES, TAKES, TAKES, {"status": 400})
+        lost = examine(WORK, f"--endpoint={server.endpoint}")
+        assert (lost.status("span"), lost.status("delivery")) == ("pass", "fail")
+        assert "see above" not in lost.said("delivery")
+        assert lost.of("exit")[0]["detail"] == "ended with nothing left to deliver"
+        assert "1 rejected http_400" in lost.said("delivery")
+        server.begin(TAKES)
+        assert examine(WORK, f"--endpoint={server.endpoint}").status("delivery") == "pass"
+
+
+def test_a_command_is_not_run_with_wrong_settings(examine: Examine) -> None:
+    report = examine("print('ran')", "--timeout-ms=soon")
+    assert not report.out
+    assert report.code == 1
+    assert {one["detail"] for one in report.of("command")} == {"the command isn't run: the settings are wrong"}
+    assert examine("print('ran')", "--timeout-ms=1000").out == "ran\n"
 
 
 FLASK = """

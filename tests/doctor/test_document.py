@@ -20,7 +20,11 @@ TITLES = {
 # Which tests show a check failing, and passing after its advice: names in the files beside this one and of the real
 # collector's.
 SHOWN = {
-    "settings": ("test_a_wrong_setting_and_where_it_came_from", "test_a_setting_that_is_ignored"),
+    "settings": (
+        "test_a_wrong_setting_and_where_it_came_from",
+        "test_a_setting_that_is_ignored",
+        "test_all_that_is_wrong_is_told_at_once",
+    ),
     "enabled": ("test_switched_off",),
     "service_name": ("test_no_name",),
     "sampler": ("test_a_sampler_that_leaves_out_all",),
@@ -78,6 +82,7 @@ SHOWN = {
         "test_nobody_calls_init",
         "test_a_process_without_a_name",
         "test_a_name_that_the_application_gives",
+        "test_a_name_after_the_program_is_told_as_it_is_and_not_missed",
     ),
     "imports": ("test_a_library_set_up_before_the_agent",),
     "instrumented": (
@@ -95,7 +100,7 @@ SHOWN = {
         "test_the_process_is_killed",
         "test_a_span_in_a_daemon_thread",
     ),
-    "delivery": ("test_what_waits_on_disk_and_what_is_lost",),
+    "delivery": ("test_what_waits_on_disk_and_what_is_lost", "test_what_is_lost_leads_to_what_fails"),
     "viewer_received": ("test_nothing_has_come_and_then_it_has",),
     "viewer_port": (
         "test_the_standard_port_is_another_programs",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from otelagent.doctor.faults import faults
 from otelagent.doctor.wording import setting_text
 from tests.doctor.harness import clean_environ, doctor
 
@@ -48,6 +49,59 @@ def test_a_setting_that_is_ignored() -> None:
     assert report.status("settings") == "warn"
     assert "OTEL_BSP_SCHEDULE_DELAY" in report.said("settings")
     assert doctor(FILE, OTEL_BSP_SCHEDULE_DELAY="100").status("settings") == "pass"
+
+
+def test_a_typo_is_told_and_nothing_of_the_settings_passes_beside_it() -> None:
+    report = doctor(FILE, OTEL_TRACES_SAMPLER="always_of")
+    assert [one["status"] for one in report.of("settings")] == ["warn"]
+    assert "OTEL_TRACES_SAMPLER='always_of' ignored" in report.said("settings")
+    assert "always_off" in report.said("settings")
+    # What is given all the same is there.
+    assert "exporter=file (--exporter)" in report.said("settings")
+    assert [one["status"] for one in doctor(FILE, OTEL_TRACES_SAMPLER="always_on").of("settings")] == ["pass"]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    wrong = {
+        "OTEL_TRACES_SAMPLER": "always_of",
+        "OTELAGENT_TIMEOUT_MS": "soon",
+        "OTELAGENT_ENDPONT": "http://127.0.0.1:1",
+        "OTEL_BSP_SCHEDULE_DELAY": "never",
+    }
+    report = doctor("--retry-max-backoff-ms=long", given=wrong)
+    assert [one["status"] for one in report.of("settings")] == ["fail"] * 3 + ["warn"] * 2
+    for name in (*wrong, "--retry-max-backoff-ms", "OTELAGENT_ENDPOINT?"):
+        assert name in report.said("settings")
+    right = {"OTEL_TRACES_SAMPLER": "always_on", "OTELAGENT_TIMEOUT_MS": "1000", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    report = doctor(FILE, "--retry-max-backoff-ms=1000", given=right)
+    assert [one["status"] for one in report.of("settings")] == ["pass"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        # The argument's sampler is there, and mistyped: that there is none is no mistake of its own.
+        ({"OTELAGENT_SAMPLER": "traceidratoi", "OTELAGENT_SAMPLER_ARG": "0.5"}, ["OTELAGENT_SAMPLER"]),
+        ({"OTELAGENT_SAMPLER": "traceidratoi", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, ["OTELAGENT_SAMPLER"]),
+        (
+            {"OTELAGENT_SAMPLER": "traceidratoi", "OTELAGENT_SAMPLER_ARG": "half"},
+            ["OTELAGENT_SAMPLER", "OTELAGENT_SAMPLER_ARG"],
+        ),
+        (
+            {"OTELAGENT_CLIENT_CERTIFICATE": "/none.pem", "OTELAGENT_CLIENT_KEY": __file__},
+            ["OTELAGENT_CLIENT_CERTIFICATE"],
+        ),
+        ({"OTELAGENT_CLIENT_KEY": __file__}, ["OTELAGENT_CLIENT_KEY"]),
+        (
+            {"OTELAGENT_DESTINATIONS": '{"copy": {"endpont": "x"}}', "OTELAGENT_ENDPOINT": "localhost:4318"},
+            ["OTELAGENT_DESTINATIONS", "OTELAGENT_ENDPOINT"],
+        ),
+    ],
+)
+def test_what_follows_from_another_mistake_is_not_told(given: dict[str, str], told: list[str]) -> None:
+    errors, warnings = faults(given)
+    assert sorted(error.source for error in errors) == told
+    assert not warnings
 
 
 def test_secrets_are_not_shown() -> None:
