@@ -19,6 +19,7 @@ from otelagent.bootstrap.interpreter import read_program
 from otelagent.doctor.journal import Journal
 from otelagent.forks import at_fork
 from otelagent.import_hooks import when_imported
+from otelagent.standard_streams import keep_closed
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -38,6 +39,7 @@ def install(directory: str) -> None:
     program = read_program(sys.orig_argv[1:])
     if program.is_installer or program.is_helper:
         return
+    keep_closed()
     journal = Journal(directory)
     _begin(journal)
 

@@ -150,3 +150,21 @@ def test_no_file_of_ours_is_one_of_the_applications_streams(tmp_path: Path, engi
         assert [closed[int(descriptor)] for descriptor in which] == [True] * len(which)
         assert not open_in_child
         assert (ledger["spooled"], ledger["balanced"]) == (1, True)
+
+
+def test_nor_is_one_of_the_doctors(tmp_path: Path) -> None:
+    (tmp_path / "application.py").write_text(
+        "import os\nopen('seen', 'w').write(' '.join(os.readlink(f'/proc/self/fd/{which}') for which in (0, 1, 2)))"
+    )
+    doctor = [sys.executable, "-m", "otelagent", "doctor", "--exporter=none", "--", sys.executable, "application.py"]
+    for which in ("02", "012"):
+        subprocess.run(
+            without(which, *doctor),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            timeout=100,
+            env=environment(),
+            check=False,
+        )
+        assert (tmp_path / "seen").read_text() == "/dev/null /dev/null /dev/null"
+        (tmp_path / "seen").unlink()

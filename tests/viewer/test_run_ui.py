@@ -135,3 +135,12 @@ def test_with_json_standard_error_is_json_alone(tmp_path: Path, viewer: Running)
     assert [one["name"] for one in ask(viewer, "/api/traces")["traces"]] == ["work"]
     told = run("--console=json", "--no-quiet", *command)
     assert f"otelagent-run: traces on {viewer.address}" in told.stderr
+
+
+def test_without_a_stream_to_tell_it_the_command_runs_and_is_shown(tmp_path: Path, viewer: Running) -> None:
+    for closed in ("2>&-", "0<&- 1>&- 2>&-"):
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", *RUN, *program(tmp_path, WORK)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(), check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.stdout == "") == ("1>&-" in closed)
+    assert [one["name"] for one in ask(viewer, "/api/traces")["traces"]] == ["work", "work"]
