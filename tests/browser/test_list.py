@@ -336,3 +336,27 @@ def test_one_trace_alone_has_an_axis_of_its_own_time(own: Viewer, new_context: C
     expect(page).to_have_url(re.compile("from=.*to="))
     chosen = parse_qs(page.url.partition("?")[2])
     assert int(chosen["to"][0]) - int(chosen["from"][0]) < 60 * 10**9
+
+
+CUT = """() => {
+  const ruler = document.createElement("canvas").getContext("2d");
+  return [...document.querySelectorAll("input[placeholder]")].filter(one => one.offsetWidth).filter(one => {
+    const { font, paddingLeft, paddingRight } = getComputedStyle(one);
+    ruler.font = font;
+    const room = one.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+    return ruler.measureText(one.placeholder).width > room;
+  }).map(one => one.placeholder);
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_no_hint_is_cut(width: int, page: Page, viewer: Viewer, filtered: str) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(f"{viewer.base}/#/traces?service={filtered}")
+    if width < 760:
+        page.get_by_role("button", name="Filters").click()
+    expect(page.get_by_label("Attribute", exact=True)).to_be_visible()
+    assert page.evaluate(CUT) == []
+    page.goto(f"{viewer.base}/#/logs")
+    expect(page.get_by_label("Text", exact=True)).to_be_visible()
+    assert page.evaluate(CUT) == []

@@ -88,3 +88,9 @@ def test_a_record_tells_its_exception_and_logger_before_all_else(
     expect(record.get_by_role("button")).to_have_text("shop · attempt=1")
     record.get_by_role("button").click()
     expect(record).to_contain_text("exception.stacktrace")
+
+
+def test_colours_of_a_terminal_are_left_out(page: Page, viewer: Viewer) -> None:
+    viewer.send("logs", logs("\x1b[35m\x1b[1mGET /items\x1b[0m 500", service="logs-coloured", start_ns=time.time_ns()))
+    page.goto(f"{viewer.base}/#/logs?service=logs-coloured")
+    expect(lines(page).get_by_text("GET /items 500", exact=True)).to_be_visible()

@@ -209,3 +209,44 @@ def test_totals_of_several_processes_make_no_rate_that_never_was(name: str, page
             expect(page.get_by_text(text)).to_have_count(int(text == note))
     if note == TOLD_APART:
         expect(rows.filter(has_text=re.compile(r"since \d\d:\d\d:\d\d"))).to_have_count(2)
+
+
+def test_large_numbers_can_be_read(page: Page, viewer: Viewer) -> None:
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    put(resource.resource.attributes, {"service.name": "metrics-large"})
+    metrics = resource.scope_metrics.add().metrics
+    for value in (26_666.4, 123_456_789_012.5, 99_999.0, 1_234.5, 9.87654):
+        gauge = metrics.add(name=f"large.{value}.").gauge
+        for seconds in (10, 0):
+            gauge.data_points.add(time_unix_nano=time.time_ns() - seconds * 10**9, as_double=value)
+    viewer.send("metrics", request.SerializeToString())
+    for value, told in (
+        (26_666.4, "26,666"),
+        (123_456_789_012.5, "123,456,789,013"),
+        (99_999.0, "99,999"),
+        (1_234.5, "1,235"),
+        (9.87654, "9.88"),
+    ):
+        open_metric(page, viewer, f"large.{value}.")
+        expect(page.get_by_role("row").last.get_by_role("cell").nth(1)).to_have_text(told)
+
+
+@pytest.mark.parametrize(
+    ("description", "monotonic", "told"),
+    [("", True, "Cumulative sum, unit order"), ("How many wait.", False, "Cumulative sum, up and down, unit order")],
+)
+def test_a_metric_says_what_it_is(description: str, monotonic: bool, told: str, page: Page, viewer: Viewer) -> None:
+    request = ExportMetricsServiceRequest()
+    name = f"what.{monotonic}"
+    metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name=name, unit="{order}")
+    metric.description = description
+    metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+    metric.sum.is_monotonic = monotonic
+    metric.sum.data_points.add(time_unix_nano=time.time_ns(), as_int=3)
+    viewer.send("metrics", request.SerializeToString())
+    open_metric(page, viewer, name)
+    expect(page.get_by_text(told, exact=True)).to_be_visible()
+    expect(page.get_by_text("No description")).to_have_count(0)
+    if description:
+        expect(page.get_by_text(description, exact=True)).to_be_visible()

@@ -28,10 +28,10 @@ export function duration(ns) {
   return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
-/** Three significant digits. @param {number} value */
+/** Three significant digits, and of a large number all before the point. @param {number} value */
 export function digits(value) {
   const size = Math.abs(value);
-  return size >= 99.95 ? value.toFixed(0) : size >= 9.995 ? value.toFixed(1) : value.toFixed(2);
+  return size >= 99.95 ? count(Math.round(value)) : size >= 9.995 ? value.toFixed(1) : value.toFixed(2);
 }
 
 /** @param {number} value */
@@ -118,12 +118,18 @@ export function valueText(value) {
   return [JSON.stringify(value, null, 2), "json"];
 }
 
-/** Attributes in one line, but for stack traces. @param {import("../answers.js").Attributes} attributes */
+/** Attributes in one line, but for stack traces; where in the code it was comes last. @param {import("../answers.js").Attributes} attributes */
 export function attributesText(attributes) {
   return Object.entries(attributes)
     .filter(([key]) => key !== "exception.stacktrace")
-    .map(([key, value]) => `${key}=${valueText(value)[0]}`)
+    .sort(([a], [b]) => Number(a.startsWith("code.")) - Number(b.startsWith("code.")))
+    .map(([key, value]) => `${key}=${colourless(valueText(value)[0])}`)
     .join("  ");
+}
+
+/** A text without the colours of a terminal, which are noise here. @param {string} text */
+export function colourless(text) {
+  return text.replace(/\x1b\[[0-9;]*m/g, "");
 }
 
 /** What was raised, `ValueError: no such card`; empty if nothing was. @param {import("../answers.js").Attributes} attributes */

@@ -4,9 +4,9 @@
 /**
  * @param {string[]} nodes
  * @param {{from: string, to: string}[]} edges
- * @param {{width: number, height: number, gapX: number, gapY: number}} size
+ * @param {{width: number, height: number, gapX: number, gapY: number, top: number}} size
  */
-export function layout(nodes, edges, { width, height, gapX, gapY }) {
+export function layout(nodes, edges, { width, height, gapX, gapY, top }) {
   const forward = acyclic(nodes, edges);
   /** @type {Map<string, number>} */
   const layer = new Map(nodes.map((node) => [node, 0]));
@@ -39,30 +39,30 @@ export function layout(nodes, edges, { width, height, gapX, gapY }) {
   const places = new Map();
   layers.forEach((level, column) =>
     level.forEach((node, at) => {
-      places.set(node, { x: 10 + column * (width + gapX), y: 10 + (at + (most - level.length) / 2) * (height + gapY) });
+      places.set(node, { x: 10 + column * (width + gapX), y: top + (at + (most - level.length) / 2) * (height + gapY) });
     }),
   );
-  return { places, width: layers.length * (width + gapX) - gapX + 10, height: most * (height + gapY) - gapY + 10 };
+  return { places, width: layers.length * (width + gapX) - gapX + 10, height: most * (height + gapY) - gapY + top };
 }
 
 /** @typedef {[number, number, number, number, number, number, number, number]} Curve a cubic Bézier curve: its begin, two handles, its end */
 /** @typedef {{x: number, y: number, width: number, height: number}} Rectangle */
+/** @typedef {{x: number, y: number}} Spot the middle of a text */
 
 /** Parts of a line where its text may stand, the best first. */
 const PARTS = [0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8];
 
 /**
- * Places for the middles of the lines' texts, where they lie on no box and on no other text; null where there is none.
+ * Places for the lines' texts, where they lie on no box and on no other text; null where there is none.
  *
- * @param {{line: Curve, width: number, height: number}[]} texts
+ * @param {{line: Curve, spot: Spot | null, width: number, height: number}[]} texts at its spot, or else along its line
  * @param {Rectangle[]} boxes
- * @returns {({x: number, y: number} | null)[]}
+ * @returns {(Spot | null)[]}
  */
 export function spots(texts, boxes) {
   const taken = [...boxes];
-  return texts.map(({ line, width, height }) => {
-    for (const part of PARTS) {
-      const { x, y } = along(line, part);
+  return texts.map(({ line, spot, width, height }) => {
+    for (const { x, y } of spot ? [spot] : PARTS.map((part) => along(line, part))) {
       const place = { x: x - width / 2, y: y - height / 2, width, height };
       if (place.x < 0 || place.y < 0 || taken.some((one) => overlap(one, place))) continue;
       taken.push(place);

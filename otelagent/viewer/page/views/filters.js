@@ -53,7 +53,7 @@ export function Filters({ asked, mark }) {
     </select></label>
     <label class="grow">Words<input type="search" placeholder="Names, logs, errors  ( / )" value=${asked.q ?? ""} onInput=${(/** @type {Event} */ e) => set({ q: valueOf(e) }, true)} /></label>
     <button class=${`more toggle ${many ? "on" : ""}`} aria-expanded=${open} onClick=${() => setOpen(!open)}><${Icon} name="filter" />${many ? `Filters: ${many}` : "Filters"}</button>
-    <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3, key~part" autocomplete="off" spellcheck=${false} title="key=value, key!=value, key>3, key<=3, key~part of the text, or key alone; Enter adds it" /></label></form>
+    <form onSubmit=${add}><label>Attribute<input name="attribute" placeholder="key=value, key>3" autocomplete="off" spellcheck=${false} title="key=value, key!=value, key>3, key<=3, key~part of the text, or key alone; Enter adds it" /></label></form>
     <fieldset class="between"><legend>Duration, ms</legend>
       <${Milliseconds} hint="from" label="At least, ms" value=${asked.min_ms ?? ""} onSet=${(/** @type {string} */ min_ms) => set({ min_ms })} />
       <${Milliseconds} hint="to" label="At most, ms" value=${asked.max_ms ?? ""} onSet=${(/** @type {string} */ max_ms) => set({ max_ms })} /></fieldset>

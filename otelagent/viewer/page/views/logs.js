@@ -2,7 +2,7 @@
 // Log records of every service, the latest first.
 import { html, useState, valueOf } from "../html.js";
 import { ask } from "../api.js";
-import { attributesText, counted, date, exceptionText, level, moment } from "../model/format.js";
+import { attributesText, colourless, counted, date, exceptionText, level, moment } from "../model/format.js";
 import { colour } from "../colours.js";
 import { address, go, place, tell } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
@@ -69,7 +69,7 @@ function Line({ one }) {
   return html`<li class=${`log ${level(one.severity)}`}>
     <time title=${date(one.time).toISOString()}>${moment(one.time)}</time><span class="severity">${one.severity_text || level(one.severity) || "–"}</span>
     <span class="service"><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></span>
-    <div class="body">${one.event && html`<b>${one.event} </b>`}${one.body}
+    <div class="body">${one.event && html`<b>${one.event} </b>`}${colourless(one.body)}
       ${raised && html`<p class="raised">${raised}</p>`}
       ${has ? html`<button class="more" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "Hide attributes" : [one.scope, rest || "exception"].filter(Boolean).join(" · ")}</button>` : one.scope && html`<small class="more">${one.scope}</small>`}
       <${Dropped} number=${one.dropped} />

@@ -11,9 +11,13 @@ import { Problem, useAnswer, Waiting } from "./answer.js";
 /** @typedef {import("../answers.js").MapEdge} Edge */
 /** @typedef {import("../answers.js").MapNode} Node */
 
-const SIZE = { width: 184, height: 52, gapX: 124, gapY: 26 };
+const SIZE = { width: 184, height: 52, gapX: 124, gapY: 30 };
+/** Above a box, for the line of a service that calls itself and its numbers. */
+const LOOP = 24;
 const NAME_PX = SIZE.width - 34;
 const TEXT_PX = 14;
+/** Of an arrow: the line ends where it begins, or a thick one would cover its point. */
+const TIP = 9;
 /** Lines that have their numbers beside them; of more, they would lie on each other. */
 const MOST_TOLD = 30;
 
@@ -36,30 +40,36 @@ function Picture({ nodes, edges }) {
   const linked = new Set(edges.flatMap((one) => [one.from, one.to]));
   const alone = nodes.filter((one) => !linked.has(one.service));
   const drawn = nodes.filter((one) => linked.has(one.service));
-  const plan = layout(drawn.map((one) => one.service), edges, SIZE);
+  const itself = edges.some((one) => one.from === one.to);
+  const plan = layout(drawn.map((one) => one.service), edges, { ...SIZE, top: itself ? 10 + LOOP : 10 });
   const at = (/** @type {string} */ name) => /** @type {{x: number, y: number}} */ (plan.places.get(name));
   const most = Math.max(1, ...edges.map((one) => one.calls));
   const told = edges.length <= MOST_TOLD ? edges.map((one) => `${short(one.calls)} · ${duration(one.p95)}`) : [];
-  const itself = edges.some((one) => one.from === one.to);
   const lines = edges.map((one) => curve(at(one.from), at(one.to)));
+  const widths = told.map((text) => widthOf(text, "11px") + 8);
   const texts = spots(
-    told.map((text, i) => ({ line: lines[i], width: widthOf(text, "11px") + 6, height: TEXT_PX })),
+    told.map((_, i) => ({ line: lines[i], spot: beside(edges[i], at(edges[i].from), widths[i]), width: widths[i], height: TEXT_PX })),
     drawn.map((one) => ({ ...at(one.service), width: SIZE.width, height: SIZE.height })),
   );
-  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + (itself ? SIZE.gapX : 12)} height=${plan.height + (itself ? 44 : 12)} role="group" aria-label="Who calls whom; the table below has the same">
-    <defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="9" markerHeight="9" orient="auto"><path class="arrow" d="M0 0 8 4 0 8Z" /></marker></defs>
+  return html`${drawn.length > 0 && html`<div class="canvas" tabindex="0" role="region" aria-label="Service map"><svg width=${plan.width + 12} height=${plan.height + 12} role="group" aria-label="Who calls whom; the table below has the same">
+    <defs>${["arrow", "failing-arrow"].map((id) => html`<marker id=${id} viewBox="0 0 8 8" refX="0" refY="4" markerUnits="userSpaceOnUse" markerWidth=${TIP} markerHeight=${TIP + 1} preserveAspectRatio="none" orient="auto"><path class=${id} d="M0 0 8 4 0 8Z" /></marker>`)}</defs>
     ${edges.map((edge, i) => html`<${Line} key=${`${edge.from}→${edge.to}`} edge=${edge} line=${lines[i]} width=${1 + (2.5 * edge.calls) / most} />`)}
-    ${texts.map((spot, i) => spot && html`<text x=${spot.x} y=${spot.y + 4} text-anchor="middle">${told[i]}</text>`)}
+    ${texts.map((spot, i) => spot && html`<rect class="under" x=${spot.x - widths[i] / 2} y=${spot.y - TEXT_PX / 2} width=${widths[i]} height=${TEXT_PX} /><text x=${spot.x} y=${spot.y + 4} text-anchor="middle">${told[i]}</text>`)}
     ${drawn.map((node) => html`<${Box} key=${node.service} node=${node} place=${at(node.service)} />`)}
   </svg></div><p class="dim small">A dashed box sends no spans of its own: it is known from those who call it. On the lines: calls, and the time that 95 of 100 take at most.</p>`}
     ${alone.length > 0 && html`<p class="alone"><span class="dim">Neither calling nor called:</span>${alone.map((one) => html`<a class="chip" href=${address(["traces"], { service: one.service })}><i class="dot" style=${`background:${colour(one.service)}`}></i><span>${one.service}</span></a>`)}</p>`}`;
 }
 
+/** Where the numbers of a call of itself stand: on the box, beside its line. @param {Edge} edge @param {{x: number, y: number}} from @param {number} width */
+function beside(edge, { x, y }, width) {
+  return edge.from === edge.to ? { x: x + SIZE.width - 52 - width / 2, y: y - 10 } : null;
+}
+
 /** From the right side of one box to the left side of another. @param {{x: number, y: number}} a @param {{x: number, y: number}} b @returns {import("../model/graph.js").Curve} */
 function curve(a, b) {
-  // A call of itself goes around a corner of the box: behind it, it would not be seen.
-  if (a === b) return [a.x + SIZE.width, a.y + SIZE.height / 2, a.x + SIZE.width + 60, a.y + SIZE.height / 2, a.x + SIZE.width - 20, a.y + SIZE.height + 48, a.x + SIZE.width - 40, a.y + SIZE.height];
-  const [x1, y1, x2, y2] = [a.x + SIZE.width, a.y + SIZE.height / 2, b.x, b.y + SIZE.height / 2];
+  // A call of itself stands on its box, where no other line goes.
+  if (a === b) return [a.x + SIZE.width - 12, a.y, a.x + SIZE.width - 8, a.y - LOOP - 2, a.x + SIZE.width - 44, a.y - LOOP - 2, a.x + SIZE.width - 42, a.y - TIP];
+  const [x1, y1, x2, y2] = [a.x + SIZE.width, a.y + SIZE.height / 2, b.x - TIP, b.y + SIZE.height / 2];
   const bend = x2 <= x1 ? 70 : (x2 - x1) / 2;
   return [x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2];
 }
@@ -83,7 +93,7 @@ function fitting(name) {
 
 /** @param {{edge: Edge, line: import("../model/graph.js").Curve, width: number}} properties */
 function Line({ edge, line: [x1, y1, ...to], width }) {
-  return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${`M${x1} ${y1}C${to.join(" ")}`} style=${`stroke-width:${width}`} marker-end="url(#arrow)" />
+  return html`<g class=${edge.errors ? "failing" : ""}><path class="call" d=${`M${x1} ${y1}C${to.join(" ")}`} style=${`stroke-width:${width}`} marker-end=${`url(#${edge.errors ? "failing-arrow" : "arrow"})`} />
     <title>${`${edge.from} → ${edge.to}: ${counted(edge.calls, "call")}, ${count(edge.errors)} failed, median ${duration(edge.p50)}, 95 % within ${duration(edge.p95)}`}</title></g>`;
 }
 

@@ -9,7 +9,7 @@ import { address, go, look, place, theme } from "../state.js";
 import { Problem, useAnswer, Waiting } from "./answer.js";
 import { Command } from "./empty.js";
 import { clockAxis, Plot, style } from "./plot.js";
-import { quantity, told, unitText } from "./quantity.js";
+import { brief, quantity, told, unitText } from "./quantity.js";
 
 /** @typedef {import("../answers.js").Metric} MetricInfo */
 /** @typedef {import("../model/series.js").MetricGroup} MetricGroup */
@@ -76,7 +76,8 @@ function Metric({ metric }) {
   return html`<section class="metric">
     <div class="head"><h2>${metric.name}</h2><span class="service"><i class="dot" style=${`background:${colour(metric.service)}`}></i>${metric.service}</span><span class="grow"></span>
       ${possible.length > 1 && html`<label class="inline"><span class="sr">Shown</span><select value=${measure} onChange=${(/** @type {Event} */ e) => go(["metrics", String(metric.id)], { show: valueOf(e) }, true)}>${possible.map(([name, title]) => html`<option value=${name} selected=${name === measure}>${title}</option>`)}</select></label>`}</div>
-    <p class="dim">${metric.description || "No description."} <small>${metric.kind.replace(/_/g, " ")}${metric.temporality ? (metric.temporality === 1 ? ", delta" : ", cumulative") : ""}${metric.unit && `, unit ${metric.unit}`}</small></p>
+    ${metric.description && html`<p>${metric.description}</p>`}
+    <p class="kind">${kindText(metric)}</p>
     <${Problem} error=${error} />
     ${!series && !error && html`<${Waiting} />`}
     ${series && html`<p class="axis dim">${unitText(metric.unit, measure)}</p><${Chart} lines=${lines.slice(0, MOST_LINES)} name=${name} unit=${unit} examples=${unit === metric.unit ? examples : []} />
@@ -104,10 +105,16 @@ function single({ line }) {
   return line.filter(([, value]) => value !== null).length === 1;
 }
 
+/** Cumulative sum, up and down, unit request. @param {MetricInfo} metric */
+function kindText({ kind, temporality, monotonic, unit }) {
+  const what = `${["", "delta ", "cumulative "][temporality] ?? ""}${kind.replace(/_/g, " ")}`;
+  return [what[0].toUpperCase() + what.slice(1), kind === "sum" && !monotonic && "up and down", unit && `unit ${unit.replace(/[{}]/g, "")}`].filter(Boolean).join(", ");
+}
+
 /** @param {Series} one @param {string[]} sources of several each line says of which it is @param {boolean} several whether one source has several senders @param {boolean} delta */
 function nameOf(one, sources, several, delta) {
   const sender = delta || one.since === "0" ? `sender ${one.sender + 1}` : `since ${moment(one.since)}`;
-  return [attributesText(one.attributes), sources.length > 1 && sources[one.source], several && sender].filter(Boolean).join("  ");
+  return [attributesText(one.attributes), sources.length > 1 && sources[one.source], several && sender].filter(Boolean).join(" · ");
 }
 
 /** The latest exemplars that name a trace, each once. @param {Series[]} series */
@@ -136,7 +143,7 @@ function Chart({ lines, name, unit, examples }) {
     const plot = new Plot(element, 260, uPlot.join(tables), {
       cursor: { drag: { x: true, y: false, dist: 6 }, points: { size: 7 } },
       scales: { x: { time: true }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [Math.min(0, low ?? 0), (high ?? 1) * 1.08 || 1] } },
-      axes: [clockAxis(axis), { ...axis, size: 74, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((one) => quantity(one, unit)) }],
+      axes: [clockAxis(axis), { ...axis, size: 74, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((one) => brief(one, unit)) }],
       series: [{}, ...inks.map((stroke, i) => ({ stroke, width: 1.5, spanGaps: true, points: { show: single(drawn[i]), size: 7, fill: stroke } })), ...marks],
       hooks: {
         setCursor: [(/** @type {any} */ chart) => {

@@ -7,7 +7,7 @@ export class Plot {
   /** @param {HTMLElement} box @param {number} height pixels @param {unknown[]} data @param {object} options of uPlot */
   constructor(box, height, data, options) {
     const width = () => Math.max(80, box.clientWidth);
-    this.chart = new uPlot({ width: width(), height, legend: { show: false }, padding: [8, 12, 0, 0], ...options }, data, box);
+    this.chart = new uPlot({ width: width(), height, legend: { show: false }, padding: [8, 30, 0, 0], ...options }, data, box);
     this.resize = new ResizeObserver(() => this.chart.setSize({ width: width(), height }));
     this.resize.observe(box);
   }
@@ -31,7 +31,7 @@ export function clockAxis(axis) {
   return {
     ...axis,
     size: 24,
-    space: 84,
+    space: 74,
     values: (/** @type {any} */ _, /** @type {number[]} */ values) => {
       // Ticks that are closer than a second need its parts.
       const fine = values.length > 1 && values[1] - values[0] < 1;

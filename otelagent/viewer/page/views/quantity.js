@@ -1,5 +1,5 @@
 // @ts-check
-import { bytes, count, digits, duration } from "../model/format.js";
+import { bytes, count, digits, duration, short } from "../model/format.js";
 
 const SECONDS = /** @type {Record<string, number>} */ ({ s: 1e9, ms: 1e6, us: 1e3, ns: 1 });
 
@@ -8,10 +8,15 @@ export function quantity(value, unit) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (SECONDS[unit]) return duration(value * SECONDS[unit]);
   if (unit === "By") return bytes(value);
-  const text = Number.isInteger(value) ? count(value) : Math.abs(value) >= 1e5 ? count(Math.round(value)) : Math.abs(value) < 0.01 ? value.toPrecision(2) : digits(value);
+  const text = Number.isInteger(value) ? count(value) : Math.abs(value) < 0.01 ? value.toPrecision(2) : digits(value);
   if (unit === "1" || !unit) return text;
   if (unit === "%") return `${text} %`;
   return text;
+}
+
+/** The same beside an axis, where it has to be short. @param {number} value @param {string} unit */
+export function brief(value, unit) {
+  return value === 0 ? "0" : Math.abs(value) >= 1e5 && !SECONDS[unit] && unit !== "By" ? short(value) : quantity(value, unit);
 }
 
 /** A value with its sign, where it is only a bound. @param {import("../model/series.js").Value | null} value @param {string} unit */

@@ -2,7 +2,7 @@
 // One span with everything that is known of it.
 import { html, useState, valueOf } from "../html.js";
 import { embedded } from "../api.js";
-import { count, date, duration, KINDS, level, moment } from "../model/format.js";
+import { KINDS, colourless, count, date, duration, level, moment } from "../model/format.js";
 import { sql } from "../model/sql.js";
 import { colour } from "../colours.js";
 import { address, copy } from "../state.js";
@@ -135,7 +135,7 @@ function SpanLogs({ one }) {
   if (!one.logs.length) return html`<p class="none">No log records have come for this span.</p>`;
   return html`${one.logs.map(
     (log) => html`<div class=${`log ${level(log.severity)}`}><p class="line"><span class="severity">${log.text || level(log.severity) || "–"}</span><time title=${date(log.time).toISOString()}>${offset(log.time, one.start)}</time></p>
-      <p class="body">${log.body}</p>
+      <p class="body">${colourless(log.body)}</p>
       ${Object.keys(log.attributes).length > 0 && html`<details><summary>Attributes <small>${Object.keys(log.attributes).length}</small></summary><${AttributeList} of=${log.attributes} /></details>`}</div>`,
   )}${one.truncated.includes("logs") && html`<p class="note warn">The span has more log records than the ${count(one.logs.length)} that are shown.</p>`}
   ${!embedded && html`<p><a href=${address(["logs"], { trace: one.trace })}>All of this trace</a> · <a href=${address(["logs"], { service: one.resource.service })}>all of ${one.resource.service}</a></p>`}`;

@@ -2,7 +2,7 @@
 // The log records of a trace, in the order of their time, each with its span.
 import { html, useState, valueOf } from "../html.js";
 import { embedded } from "../api.js";
-import { counted, duration, level } from "../model/format.js";
+import { colourless, counted, duration, level } from "../model/format.js";
 import { colour } from "../colours.js";
 import { address } from "../state.js";
 
@@ -22,7 +22,7 @@ export function TraceLogs({ trace, only, onReveal }) {
       ([span, at, severity, body, key]) => html`<li key=${key} class=${`log ${level(severity)} ${span === only ? "chosen" : ""}`}>
         <time>${duration(at)}</time><span class="severity">${level(severity) || "–"}</span>
         ${span >= 0 ? html`<button class="link" onClick=${() => onReveal(span)}><i class="dot" style=${`background:${colour(trace.service(span))}`}></i>${trace.name(span)}</button>` : html`<span class="dim">no span</span>`}
-        <span class="body">${body}</span></li>`,
+        <span class="body">${colourless(body)}</span></li>`,
     )}</ol>
     ${!shown.length && html`<p class="none">No log record is like that.</p>`}
     ${shown.length > MOST && html`<p class="note">${counted(shown.length - MOST, "more")}: narrow the search</p>`}
