@@ -83,7 +83,7 @@ def _credentials(target: Target) -> Iterator[Finding]:
         code = target.reason.replace("http_", "").replace("grpc_", "")
         yield Finding("fail", f"the server refuses with {code}; credentials: {shown}", advice, str(place))
     elif target.arrived:
-        yield Finding("pass", f"{shown}; the server takes it", about=str(place))
+        yield Finding("pass", f"the server takes {shown}" if used else "the server wants none", about=str(place))
     else:
         unsaid = Finding("skip", "there was no answer that says so", about=str(place))
         yield without_receiver(target) or unsaid
@@ -151,9 +151,9 @@ def _told(target: Target, sending: Sending, signal: str) -> Finding:
 def _advice(target: Target, reason: str) -> str:
     """What fails on the way, or else what the answer says."""
     if target.failed:
-        return f"see above what fails: {', '.join(target.failed)}"
+        return f"see what fails: {', '.join(target.failed)}"
     if target.export.exporter != "otlp":
-        return f"correct {target.to_set('file_path')}"
+        return f"correct {target.to_set('file')}"
     return _ADVICE.get(reason, "see what the server logs about it")
 
 

@@ -16,6 +16,9 @@ from otelagent.doctor.wording import count_text, setting_text
 __all__ = ["CHECKS", "ledger"]
 
 _SERVERS = {"uvicorn", "gunicorn", "werkzeug", "wsgiref"}
+_AFTER_ITS_END = "find out first why the command ended: The command runs"
+# What only carries the context on.
+_WITHOUT_SPANS = {"concurrent.futures", "logging", "threading"}
 _ISOLATED = {
     "I": "isolates Python from its environment",
     "E": "has Python ignore its environment",
@@ -50,7 +53,7 @@ def _started(seen: Observation) -> Iterator[Finding]:
     if not seen.processes:
         advice = "name a command that starts Python, with the environment it is given (no sudo, no env -i)"
         if _isolation(seen):
-            advice = "see above what fails: The command runs"
+            advice = "see what fails: The command runs"
         yield Finding("fail", "no Python process of it met otelagent", advice)
         return
     for process in seen.processes:
@@ -74,7 +77,9 @@ def _started(seen: Observation) -> Iterator[Finding]:
             advice = "call otelagent.init() there, or run it without --as-is"
             yield Finding("fail", "otelagent.init() was never called", advice, process.title)
         else:
-            yield Finding("fail", reason or "the agent didn't start", "correct what the reason names", process.title)
+            switched_off = seen.failed.get("enabled")
+            advice = f"see what fails: {switched_off}" if switched_off else "correct what the reason names"
+            yield Finding("fail", reason or "the agent didn't start", advice, process.title)
 
 
 def _imports(seen: Observation) -> Iterator[Finding]:
@@ -145,6 +150,8 @@ def _not_instrumented(name: str, state: str, reason: str, sources: Mapping[str, 
 
 def _provider(seen: Observation) -> Iterator[Finding]:
     for process in seen.processes:
+        if not process.status.get("ledger"):  # of which another check tells
+            continue
         others = [one for one in process.facts("provider") if not one["by_agent"]]
         for one in others:
             where = f"{one['type']} is set at {one['where']}"
@@ -183,17 +190,22 @@ def _workers(seen: Observation) -> Iterator[Finding]:
             yield Finding("warn", detail, "see why where the agent starts")
         else:
             yield Finding("pass", detail)
-    elif seen.processes and not uwsgi:
+    elif seen.agents and not uwsgi:
         yield Finding("pass", "one Python process")
 
 
-def _traffic(seen: Observation) -> Iterator[Finding]:
-    servers = {
+def _servers(seen: Observation) -> set[str]:
+    """The servers that are instrumented."""
+    return {
         one["name"]
         for process in seen.agents
         for one in process.status["instrumentations"]
         if one["state"] == "applied" and one["name"] in _SERVERS
     }
+
+
+def _traffic(seen: Observation) -> Iterator[Finding]:
+    servers = _servers(seen)
     if not servers:
         return
     requests = sum(process.total("server") for process in seen.agents)
@@ -202,6 +214,8 @@ def _traffic(seen: Observation) -> Iterator[Finding]:
         yield Finding("pass", f"{count_text(requests, 'request')} {has} reached the server")
     else:
         advice = "send one while it runs; look at the port, the host (0.0.0.0 in a container) and excluded_urls"
+        if seen.code and not seen.stopped:
+            advice = _AFTER_ITS_END
         yield Finding("warn", f"no request has reached the server ({', '.join(sorted(servers))})", advice)
 
 
@@ -227,16 +241,32 @@ def _spans(seen: Observation) -> Iterator[Finding]:
     started = sum(process.total("started") for process in seen.agents)
     sampled = sum(process.total("sampled") for process in seen.agents)
     if not started:
-        advice = "see which libraries are instrumented, and whether anything was asked of them"
-        yield Finding("warn", "no span was started", advice)
+        yield Finding("warn", "no span was started", _advice_on_no_span(seen))
     elif not sampled:
         advice = f"set {setting_text(seen.agents[0].sources, 'sampler', 'parentbased_always_on')}"
+        if title := seen.failed.get("sampler"):
+            advice = f"see what fails: {title}"
         if sum(process.total("unsampled_parent") for process in seen.agents):
-            advice = "see below what fails: Callers sample"
+            advice = "see what fails: Callers sample"
         yield Finding("fail", f"none of {count_text(started, 'span')} was sampled", advice)
     else:
         were = "was" if sampled == 1 else "were"
         yield Finding("pass", f"{sampled:,} of {count_text(started, 'span')} {were} sampled")
+
+
+def _advice_on_no_span(seen: Observation) -> str:
+    if seen.code and not seen.stopped:
+        return _AFTER_ITS_END
+    if servers := _servers(seen):
+        return f"send a request while it runs: spans of {', '.join(sorted(servers))} come of requests"
+    applied = {
+        one["name"]
+        for process in seen.agents
+        for one in process.status["instrumentations"]
+        if one["state"] == "applied" and one["name"] not in _WITHOUT_SPANS
+    }
+    used = f"use what is instrumented while it runs ({', '.join(sorted(applied))}), or " if applied else ""
+    return f"{used}make spans yourself: otelagent.span, @otelagent.instrument"
 
 
 def ledger(seen: Observation) -> list[dict[str, Any]]:

@@ -83,7 +83,7 @@ def run(checks: Sequence[Check], subject: Any) -> list[Result]:
             results += [Result(check, finding) for finding in check.find(subject)]
         except Exception as error:
             broken = Finding(
-                "skip", f"the check itself failed: {type(error).__name__}: {error}", "tell the maintainers"
+                "warn", f"the check itself failed: {type(error).__name__}: {error}", "tell the maintainers"
             )
             results.append(Result(check, broken))
     return results

@@ -60,8 +60,8 @@ def _not_in_time(process: Process) -> tuple[int, int]:
 
 
 def _see(seen: Observation) -> str:
-    """Where the destination's checks have said it already; empty if they all passed."""
-    return f"see above what fails: {', '.join(seen.failed)}" if seen.failed else ""
+    """Where the checks of settings and destinations have said it already; empty if none failed."""
+    return f"see what fails: {', '.join(seen.failed.values())}" if seen.failed else ""
 
 
 def _undelivered(spans: int) -> str:
@@ -114,7 +114,9 @@ def _delivery(seen: Observation) -> Iterator[Finding]:
         yield Finding("fail", f"the books don't balance: {', '.join(unbalanced)}", "tell the maintainers")
     if lost:
         shown = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
-        advice = _see(seen) or "the doctor's own span was taken: what differs is in the reason and the error"
+        advice = _see(seen) or "nothing like it came of the doctor's own: what differs is in the reason and the error"
+        if lost.keys() == {"dropped exporter_none"}:
+            advice = _see(seen) or f"set {setting_text(seen.agents[0].sources, 'exporter', 'otlp')}"
         yield Finding("fail", f"lost: {shown}{said}", advice)
     if left := totals["spooled"] + totals["queued"]:
         advice = (

@@ -57,8 +57,10 @@ def examine_command(seen: Observation | None, before: Sequence[Result] = ()) -> 
     """
     if seen is None:
         return [Result(one, Finding("skip", "the command isn't run: the settings are wrong")) for one in _COMMAND]
-    failed = (one.check.title for one in before if one.check.needs == "destination" and one.status == "fail")
-    return check.run(_COMMAND, replace(seen, failed=tuple(dict.fromkeys(failed))))
+    failed = {one.check.id: one.check.title for one in before if one.status == "fail"}
+    if any(one.id in failed for one in _PLACE):  # from which those of the items follow
+        failed = {name: title for name, title in failed.items() if name not in {one.id for one in answer.ITEMS}}
+    return check.run(_COMMAND, replace(seen, failed=failed))
 
 
 def destination_requests(given: Setup) -> dict[str, bytes]:

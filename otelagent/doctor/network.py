@@ -40,6 +40,9 @@ def _connect(target: Target) -> Iterator[Finding]:
             f"start the collector there, or set {target.to_set('endpoint')} to where it listens; "
             "without one, try otelagent-run --ui"
         )
+        if not place.has_port:
+            there = target.endpoint_to_set(f"{place}".removesuffix(str(place.port)) + "4318")
+            advice = f"the endpoint has no port, and OTLP/HTTP's is usually 4318: set {there}"
         yield Finding("fail", said, advice, str(place))
 
 

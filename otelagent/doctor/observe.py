@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from otelagent.bootstrap.start import without_bootstrap
 from otelagent.doctor.journal import Process, read
@@ -32,7 +33,7 @@ class Observation:
     :ivar processes: the Python processes that it was made of.
     :ivar as_is: whether it ran without otelagent-run.
     :ivar seconds: how long it ran.
-    :ivar failed: the titles of the checks of its destinations that have failed.
+    :ivar failed: the titles of the checks of its settings and destinations that have failed, by their ids.
     """
 
     command: tuple[str, ...]
@@ -41,7 +42,7 @@ class Observation:
     processes: tuple[Process, ...]
     as_is: bool
     seconds: float
-    failed: tuple[str, ...] = ()
+    failed: Mapping[str, str] = MappingProxyType({})
 
     @property
     def agents(self) -> tuple[Process, ...]:

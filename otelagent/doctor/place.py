@@ -75,6 +75,7 @@ class Place:
         self.host = url.hostname or ""
         self.tls = url.scheme == "https"
         self.port = url.port or (443 if self.tls else 80)
+        self.has_port = url.port is not None
         self.path = url.path or "/"
 
     def __str__(self) -> str:

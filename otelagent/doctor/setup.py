@@ -12,6 +12,7 @@ from otelagent.struct import struct
 
 __all__ = ["CHECKS", "Setup"]
 
+_OFF = Finding("skip", "the agent is switched off")
 _DROPS_ALL = ("always_off", "parentbased_always_off")
 
 
@@ -81,6 +82,9 @@ def _service_name(setup: Setup) -> Iterator[Finding]:
     config = setup.config
     if config is None:
         return
+    if not config.enabled:
+        yield _OFF
+        return
     name, source = config.service.name, config.sources["service_name"]
     advice = "set OTEL_SERVICE_NAME or --service-name"
     if source.kind != "default" and not name.startswith("unknown_service"):
@@ -97,6 +101,9 @@ def _service_name(setup: Setup) -> Iterator[Finding]:
 def _sampler(setup: Setup) -> Iterator[Finding]:
     config = setup.config
     if config is None:
+        return
+    if not config.enabled:
+        yield _OFF
         return
     sampler, ratio, source = config.traces.sampler, config.traces.sampler_arg, config.sources["sampler"]
     if ratio is not None:
@@ -118,6 +125,9 @@ def _sampler(setup: Setup) -> Iterator[Finding]:
 def _engine(setup: Setup) -> Iterator[Finding]:
     config = setup.config
     if config is None:
+        return
+    if not config.enabled:
+        yield _OFF
         return
     from otelagent.record.choice import choose
 

@@ -138,6 +138,10 @@ def test_nobody_calls_init(examine: Examine) -> None:
     assert report.status("started") == "fail"
     assert "otelagent.init()" in report.said("started")
     assert examine(ITSELF, "--as-is").status("started") == "pass"
+    # Without an agent nothing is said of its workers and its provider.
+    report = examine(PROVIDER + WORK, "--as-is")
+    assert {one["id"] for one in report.json["checks"] if one["status"] in ("warn", "fail")} == {"started"}
+    assert report.status("workers") == ""
 
 
 def test_a_process_without_a_name(endpoint: str) -> None:
@@ -267,14 +271,23 @@ def test_the_application_sets_a_provider_too(examine: Examine) -> None:
 def test_no_span_is_sampled(sampler: str, status: str, examine: Examine) -> None:
     report = examine(WORK, f"--sampler={sampler}")
     assert report.status("spans") == status
-    assert ("set --sampler=parentbased_always_on" in report.said("spans")) is (status == "fail")
+    assert ("see what fails: The sampler keeps traces" in report.said("spans")) is (status == "fail")
     assert report.status("delivery") == ("skip" if status == "fail" else "pass")
     (row,) = report.json["ledger"]
     assert (row["started"], row["sampled"]) == (1, int(status == "pass"))
 
 
+def test_a_sampler_of_init_that_leaves_out_all(examine: Examine) -> None:
+    report = examine(ITSELF.replace("init()", "init(sampler='always_off')"), "--as-is")
+    assert "set init(sampler='parentbased_always_on')" in report.said("spans")
+
+
 def test_no_span_is_started(examine: Examine) -> None:
-    assert examine("print('idle')").status("spans") == "warn"
+    report = examine("print('idle')")
+    assert report.status("spans") == "warn"
+    assert report.said("spans").endswith("→ make spans yourself: otelagent.span, @otelagent.instrument")
+    assert "use what is instrumented while it runs (sqlite3)" in examine("import sqlite3").said("spans")
+    assert "why the command ended: The command runs" in examine("raise SystemExit(1)").said("spans")
     assert examine(WORK).status("spans") == "pass"
 
 
@@ -351,7 +364,7 @@ def test_what_is_lost_leads_to_what_fails(examine: Examine) -> None:
     with FaultServer("http", {"status": 404}) as server:
         lost = examine(WORK, f"--endpoint={server.endpoint}")
         assert lost.status("delivery") == "fail"
-        assert "see above what fails: An OTLP receiver answers, A span arrives" in lost.said("delivery")
+        assert "see what fails: An OTLP receiver answers" in lost.said("delivery")
         # The doctor's own span is taken, and the program's is not.
         server.begin(TAKES, TAKES, TAKES, {"status": 400})
         lost = examine(WORK, f"--endpoint={server.endpoint}")
@@ -395,6 +408,7 @@ def test_no_request_reaches_the_server(examine: Examine) -> None:
     report = examine(FLASK.format(port=free_port()), "--for=3")
     assert report.status("traffic") == "warn"
     assert "no request has reached the server" in report.said("traffic")
+    assert "send a request while it runs: spans of werkzeug" in report.said("spans")
     assert report.status("exit") == "pass"
     port = free_port()
     report = examine(FLASK.format(port=port), until=ask(port))

@@ -41,7 +41,7 @@ def assert_no_receiver(report: Report) -> None:
     assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"receiver", "span"}
     assert not [name for name in UNTOLD if report.status(name) not in ("skip", "")]
     (span,) = report.of("span")
-    assert span["advice"] == "see above what fails: An OTLP receiver answers"
+    assert span["advice"] == "see what fails: An OTLP receiver answers"
     assert report.code == 1
 
 
@@ -165,9 +165,20 @@ def test_what_nothing_answers_is_not_passed(host: str, protocol: str) -> None:
     for name in ("scheme", "receiver", *UNTOLD):
         assert report.status(name) in ("skip", ""), name
     title = report.of(failed)[0]["title"]
-    assert {one["advice"] for name in ("span", "log_record") for one in report.of(name)} == {
-        f"see above what fails: {title}"
-    }
+    assert {one["advice"] for name in ("span", "log_record") for one in report.of(name)} == {f"see what fails: {title}"}
+
+
+def test_an_endpoint_without_a_port() -> None:
+    host = "127.98.76.54"  # where nothing listens on port 80
+    report = doctor(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{host}/otlp")
+    assert f"set OTEL_EXPORTER_OTLP_ENDPOINT=http://{host}:4318/otlp" in report.said("connect")
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    report = doctor("--exporter=file", f"--file={tmp_path / 'none' / 'traces.jsonl'}")
+    assert report.status("span") == "fail"
+    assert report.of("span")[0]["advice"] == "correct --file"
+    assert doctor("--exporter=file", f"--file={tmp_path / 'traces.jsonl'}").status("span") == "pass"
 
 
 @pytest.mark.parametrize(

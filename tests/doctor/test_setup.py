@@ -115,8 +115,15 @@ def test_secrets_are_not_shown() -> None:
     ids=["switched off", "no exporter"],
 )
 def test_switched_off(broken: dict[str, str], followed: dict[str, str]) -> None:
-    report = doctor(given=broken)
+    report = doctor(given=broken, command=(sys.executable, "-c", "import otelagent\nwith otelagent.span('work'): pass"))
     assert report.status("enabled") == "fail"
+    for name in ("started", "delivery"):
+        for one in report.of(name):
+            assert one["status"] != "fail" or one["advice"] == "see what fails: Telemetry is switched on"
+    if "OTEL_SDK_DISABLED" in broken:
+        assert [report.status(name) for name in ("sampler", "engine", "service_name")] == ["skip"] * 3
+        assert report.status("started") == "fail"
+        assert report.status("workers") == report.status("spans") == ""
     assert next(iter(broken)) in report.said("enabled")
     assert doctor(FILE, given=followed).status("enabled") == "pass"
 
