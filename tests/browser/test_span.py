@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from playwright.sync_api import Page, expect
 
 from tests.browser.sight import detail, open_span, open_trace, span_row
 from tests.browser.viewer import Viewer
+from tests.viewer.requests import Traces, put
 
 
 def test_attributes_resource_and_scope(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:
@@ -105,6 +108,23 @@ def test_metrics_of_its_service_are_beside_the_span(page: Page, viewer: Viewer, 
     expect(orders).to_contain_text("highest of 2")
     told.get_by_role("link", name="checkout.orders").click()
     expect(page.get_by_role("heading", name="checkout.orders")).to_be_visible()
+
+
+def test_a_large_value_beside_the_span_is_whole(page: Page, viewer: Viewer) -> None:
+    traces = Traces("span-large", time.time_ns())
+    span = traces.span("work")
+    viewer.send("traces", traces.body)
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    put(resource.resource.attributes, {"service.name": "span-large"})
+    point = resource.scope_metrics.add().metrics.add(name="large").gauge.data_points.add(as_int=123_456_789_012)
+    point.time_unix_nano = time.time_ns()
+    viewer.send("metrics", request.SerializeToString())
+    open_trace(page, viewer, span.trace_id, span.span_id)
+    detail(page).get_by_role("tab", name="Metrics").click()
+    value = detail(page).get_by_role("listitem").get_by_text("123 G", exact=True)
+    expect(value).to_be_visible()
+    assert detail(page).evaluate("pane => pane.scrollWidth - pane.clientWidth") == 0
 
 
 def test_errors_and_logs_of_the_whole_trace(page: Page, viewer: Viewer, checkout: dict[str, bytes]) -> None:

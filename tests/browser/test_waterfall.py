@@ -270,3 +270,19 @@ def test_what_is_not_shown_of_a_trace_is_told(page: Page, viewer: Viewer) -> Non
     expect(page.get_by_role("main").get_by_role("listitem")).to_have_count(200)
     page.get_by_role("button", name="Show more").click()
     expect(page.get_by_role("main").get_by_role("listitem")).to_have_count(400)
+
+
+def test_a_long_service_leaves_a_short_name_its_room(page: Page, viewer: Viewer) -> None:
+    service = "waterfall-of-a-service-with-a-name-that-is-very-long-indeed"
+    traces = Traces(service, time.time_ns())
+    root = traces.span("GET", kind=2)
+    for name in ("GET", "redis GET", "GET /recommendations"):
+        traces.span(name, trace=root.trace_id, parent=root.span_id, kind=3)
+    viewer.send("traces", traces.body)
+    page.goto(f"{viewer.base}/#/traces?service={service}")
+    expect(page.get_by_role("table", name="Traces").get_by_role("link")).to_have_count(1)
+    cut = "rows => rows.filter(row => row.scrollWidth > row.clientWidth).map(row => row.textContent)"
+    assert page.get_by_role("table", name="Traces").locator("b").evaluate_all(cut) == []
+    open_trace(page, viewer, root.trace_id, root.span_id)
+    expect(detail(page)).to_be_visible()
+    assert page.get_by_role("treegrid").locator("b").evaluate_all(cut) == []

@@ -14,14 +14,14 @@ export function quantity(value, unit) {
   return text;
 }
 
-/** The same beside an axis, where it has to be short. @param {number} value @param {string} unit */
+/** The same where it has to be short, as beside an axis. @param {number | null} value @param {string} unit */
 export function brief(value, unit) {
-  return value === 0 ? "0" : Math.abs(value) >= 1e5 && !SECONDS[unit] && unit !== "By" ? short(value) : quantity(value, unit);
+  return value === 0 ? "0" : value !== null && Math.abs(value) >= 1e5 && !SECONDS[unit] && unit !== "By" ? short(value) : quantity(value, unit);
 }
 
-/** A value with its sign, where it is only a bound. @param {import("../model/series.js").Value | null} value @param {string} unit */
-export function told(value, unit) {
-  return value ? `${value[2] ? `${value[2]} ` : ""}${quantity(value[1], unit)}` : "–";
+/** A value with its sign, where it is only a bound. @param {import("../model/series.js").Value | null} value @param {string} unit @param {typeof quantity} how */
+export function told(value, unit, how = quantity) {
+  return value ? `${value[2] ? `${value[2]} ` : ""}${how(value[1], unit)}` : "–";
 }
 
 /** What a chart of it says beside its axis. @param {string} unit @param {string} measure */

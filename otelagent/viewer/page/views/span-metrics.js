@@ -8,7 +8,7 @@ import { grouped, usualMeasure, valuesOf } from "../model/series.js";
 import { address } from "../state.js";
 import { seriesColour } from "../colours.js";
 import { useAnswer, Waiting } from "./answer.js";
-import { quantity, told, unitText } from "./quantity.js";
+import { brief, quantity, told, unitText } from "./quantity.js";
 
 /** @typedef {import("../model/series.js").MetricGroup} Metric */
 /** @typedef {import("../answers.js").Series} Series */
@@ -63,7 +63,7 @@ function Spark({ metric, window, start, took }) {
     ${lines.length > 0 && html`<div class="spark"><svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`${metric.name} around the span: up to ${quantity(most, measure === "rate" ? "" : metric.unit)}`}>
       <rect x=${begin} y="0" width=${Math.max(1, (took / 1e9 / whole) * WIDTH)} height=${HEIGHT} class="now" />
       ${lines.slice(0, 12).map((line, number) => html`<path class=${line.length === 1 ? "point" : ""} style=${`stroke:${seriesColour(number)}`} d=${path(line, x, y)} />`)}</svg>
-      <span><b>${told(highest, measure === "rate" ? "" : metric.unit)}</b><small>${lines.length > 1 ? `highest of ${lines.length}` : "then"}</small></span></div>`}
+      <span><b>${told(highest, measure === "rate" ? "" : metric.unit, brief)}</b><small>${lines.length > 1 ? `highest of ${lines.length}` : "then"}</small></span></div>`}
   </li>`;
 }
 
