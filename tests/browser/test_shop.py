@@ -41,6 +41,12 @@ def test_the_map_has_who_calls_whom(page: Page, viewer: Viewer, shop: None) -> N
     call = table.get_by_role("row").filter(has=page.get_by_role("cell", name="gateway", exact=True))
     expect(call.filter(has=page.get_by_role("cell", name="inventory", exact=True))).to_have_count(1)
     expect(table.get_by_role("row", name=re.compile("^inventory sqlite"))).to_be_visible()
+    # Who sends no spans has no colour of its own, on the map and in the table.
+    paints = [
+        table.get_by_role("cell", name=re.compile(name)).first.locator(".dot") for name in ("sqlite", "inventory")
+    ]
+    remote, service = (one.evaluate("dot => dot.style.background") for one in paints)
+    assert (remote, service == remote) == ("var(--dim)", False)
     page.get_by_role("region", name="Service map").get_by_role("link", name=re.compile("gateway")).first.click()
     expect(page.get_by_role("combobox", name="Service")).to_have_value("gateway")
     expect(trace_rows(page).first).to_be_visible()

@@ -31,7 +31,7 @@ export function ServiceMap() {
     <${Problem} error=${error} />
     ${!found && !error && html`<${Waiting} />`}
     ${found && !found.nodes.length && html`<div class="empty"><h2>${lasting ? "No spans in this time" : "No spans yet"}</h2><p>${lasting ? "Choose a longer one." : "As soon as services send some, it is shown here who calls whom."}</p></div>`}
-    ${found && found.nodes.length > 0 && html`<div class=${asking ? "old" : ""}><${Picture} nodes=${found.nodes} edges=${found.edges} /><${Calls} edges=${found.edges} /></div>`}
+    ${found && found.nodes.length > 0 && html`<div class=${asking ? "old" : ""}><${Picture} nodes=${found.nodes} edges=${found.edges} /><${Calls} nodes=${found.nodes} edges=${found.edges} /></div>`}
   </div>`;
 }
 
@@ -97,19 +97,25 @@ function Line({ edge, line: [x1, y1, ...to], width }) {
     <title>${`${edge.from} → ${edge.to}: ${counted(edge.calls, "call")}, ${count(edge.errors)} failed, median ${duration(edge.p50)}, 95 % within ${duration(edge.p95)}`}</title></g>`;
 }
 
+/** Colours are of those who send spans: others have none elsewhere. @param {string} name @param {boolean} remote */
+function paint(name, remote) {
+  return remote ? "var(--dim)" : colour(name);
+}
+
 /** @param {{node: Node, place: {x: number, y: number}}} properties */
 function Box({ node, place: { x, y } }) {
   const box = html`<g transform=${`translate(${x} ${y})`} class=${`node ${node.kind}`}><rect class="box" width=${SIZE.width} height=${SIZE.height} rx="8" />
-    <rect class="side" x="10" y="12" width="4" height=${SIZE.height - 24} rx="2" style=${`fill:${node.kind === "remote" ? "var(--dim)" : colour(node.service)}`} />
+    <rect class="side" x="10" y="12" width="4" height=${SIZE.height - 24} rx="2" style=${`fill:${paint(node.service, node.kind === "remote")}`} />
     <text x="24" y="22" class="name">${fitting(node.service)}</text>
     <text x="24" y="40">${counted(node.spans, node.kind === "remote" ? "call" : "span")}${node.errors ? html`<tspan class="bad" dx="8">${short(node.errors)} failed</tspan>` : ""}</text><title>${node.service}</title></g>`;
   return node.kind === "remote" ? box : html`<a href=${address(["traces"], { service: node.service })}>${box}</a>`;
 }
 
-/** @param {{edges: Edge[]}} properties */
-function Calls({ edges }) {
+/** @param {{nodes: Node[], edges: Edge[]}} properties */
+function Calls({ nodes, edges }) {
   if (!edges.length) return null;
-  const service = (/** @type {string} */ name) => html`<i class="dot" style=${`background:${colour(name)}`}></i>${name}`;
+  const remote = new Set(nodes.filter((one) => one.kind === "remote").map((one) => one.service));
+  const service = (/** @type {string} */ name) => html`<i class="dot" style=${`background:${paint(name, remote.has(name))}`}></i>${name}`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Calls"><table class="plain"><caption class="sr">Calls between services</caption><thead><tr><th scope="col">Caller</th><th scope="col">Called</th><th scope="col" class="num">Calls</th><th scope="col" class="num">Failed</th><th scope="col" class="num">Median</th><th scope="col" class="num">95 %</th><th scope="col" class="num">Average</th></tr></thead>
     <tbody>${[...edges].sort((a, b) => b.calls - a.calls).map(
       (one) => html`<tr><td>${service(one.from)}</td><td>${service(one.to)}</td><td class="num">${count(one.calls)}</td><td class=${`num ${one.errors ? "bad" : "dim"}`}>${one.errors ? `${count(one.errors)} (${((100 * one.errors) / one.calls).toFixed(1)} %)` : "–"}</td>
