@@ -87,6 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     from otelagent.doctor.setup import Setup
 
     environ = traced_environment(os.environ, options.settings)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC would print of a failure, too; not the command's
     try:
         config = load({}, environ)
         if options.ui:

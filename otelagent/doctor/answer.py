@@ -109,8 +109,8 @@ def _clock(target: Target) -> Iterator[Finding]:
     if target.standing in ("unreachable", "tls", "none") and (skip := without_receiver(target)):
         yield skip
         return
-    over_http = target.answered and target.export.otlp.protocol != "grpc"
-    ahead_s = place.answer.ahead_s if over_http and place.answer is not None else None
+    answer = place.answer if target.answered and target.over_http else None
+    ahead_s = None if answer is None else answer.ahead_s
     if ahead_s is None:
         yield Finding("skip", "the server doesn't tell the time", about=str(place))
         return

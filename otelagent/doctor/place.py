@@ -51,12 +51,14 @@ class Answer:
 
     :ivar server: by its header.
     :ivar title: of the page that it answers, empty for none.
+    :ivar media: the type of its content, in lower case.
     :ivar location: where it redirects to, empty for nowhere.
     :ivar ahead_s: how far this machine's clock is ahead of the server's, in seconds; None if it doesn't tell the time.
     """
 
     server: str
     title: str
+    media: str
     location: str
     ahead_s: float | None
 
@@ -223,6 +225,7 @@ class Place:
             return Answer(
                 _shown(response.getheader("server") or ""),
                 _shown(html.unescape(title[1])) if title and response.status == 200 else "",
+                _shown((response.getheader("content-type") or "").partition(";")[0].lower()),
                 response.getheader("location") or "",
                 # It has whole seconds.
                 None if date is None else now_s - parsedate_to_datetime(date).timestamp() - 0.5,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from otelagent.doctor.check import Check, Finding
-from otelagent.doctor.target import Target
+from otelagent.doctor.target import REFUSED, Target
 from otelagent.struct import struct
 
 __all__ = ["CHECKS", "without_receiver"]
@@ -44,6 +44,8 @@ def without_receiver(target: Target) -> Finding | None:
         "unknown": "there was no answer that says so",
     }
     reason = reasons.get(target.standing)
+    if target.reason in REFUSED:
+        reason = "credentials come first"
     return None if reason is None else Finding("skip", reason, about=str(target.place))
 
 
@@ -53,6 +55,11 @@ def _receiver(target: Target) -> Iterator[Finding]:
         who = f" (it is {place.who})" if place.who else ""
         detail = f"what listens on port {place.port} is no OTLP receiver{who}: {_said(target)}"
         yield Finding("fail", detail, _advice(target), str(place))
+    elif target.arrived and target.over_http and place.answer is not None and place.answer.media == "text/html":
+        who = f" (it is {place.who})" if place.who else ""
+        detail = f"what listens on port {place.port}{who} answers as a page does, and nothing: it may take anything"
+        advice = f"see whether the span is there; if not, set {target.to_set('endpoint')} to where a receiver listens"
+        yield Finding("warn", detail, advice, str(place))
     else:
         yield without_receiver(target) or Finding("pass", f"port {place.port} takes OTLP", about=str(place))
 
@@ -83,8 +90,8 @@ def _advice(target: Target) -> str:
         return f"set {there}, where it takes OTLP; {name}: {known.why}"
     if place.answer is not None and place.answer.location.startswith(f"https://{place.host}") and not place.tls:
         return f"set {target.endpoint_to_set(f'https://{place.host}')}, which is where it redirects to"
-    advice = f"set {target.to_set('endpoint')} to where an OTLP receiver listens, or start one here instead"
-    if target.export.otlp.protocol != "grpc" and place.speaks_http1 and not place.is_here:
+    advice = f"set {target.to_set('endpoint')} to where an OTLP receiver listens, or start one there instead"
+    if target.over_http and place.speaks_http1 and not place.is_here:
         advice += "; a backend that takes OTLP under a path of its own needs it in the endpoint"
     return f"{advice}; to have one, try otelagent-run --ui"
 

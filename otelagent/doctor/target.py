@@ -62,6 +62,11 @@ class Target:
         self.place = Place(self.export.otlp, timeout_s)
 
     @property
+    def over_http(self) -> bool:
+        """Whether it is sent by OTLP/HTTP."""
+        return self.export.otlp.protocol != "grpc"
+
+    @property
     def about(self) -> str:
         """For people."""
         endpoint = self.export.otlp.masked_endpoint if self.export.exporter == "otlp" else self.export.exporter
@@ -138,7 +143,7 @@ class Target:
             return "tls"
         if reason in REFUSED or reason == "credentials":
             return "unknown"
-        if self.export.otlp.protocol == "grpc":
+        if not self.over_http:
             if place.speaks_http2 and reason != "grpc_unimplemented" and "looks like HTTP" not in self.message:
                 return "unknown"
             return "none" if self.path_that_takes is None else "other protocol"
@@ -153,9 +158,8 @@ class Target:
     def path_that_takes(self) -> str | None:
         """What comes before the signal's path where the item is taken by HTTP; None if that isn't found."""
         usual = SIGNALS[self.signal].path
-        over_http = self.export.otlp.protocol != "grpc"
         for path in dict.fromkeys((self.place.path.partition("/v1/")[0].rstrip("/"), "")):
-            if over_http and path + usual == self.place.path:
+            if self.over_http and path + usual == self.place.path:
                 continue
             result = self._try("http/protobuf", str(self.place) + path + usual)
             if isinstance(result, Accepted) or result.reason in REFUSED:

@@ -151,6 +151,8 @@ def test_an_authority_that_is_not_trusted(protocol: str, authority: Authority, f
         report = doctor(*options)
         assert report.status("certificate") == "fail"
         assert "OTEL_EXPORTER_OTLP_CERTIFICATE" in report.said("certificate")
+        assert {report.status(name) for name in ("receiver", "protocol", "path", "credentials")} <= {"skip", ""}
+        assert not report.err
         report = doctor(*options, OTEL_EXPORTER_OTLP_CERTIFICATE=str(authority.certificate))
         assert report.status("certificate") == report.status("span") == "pass"
 

@@ -59,6 +59,7 @@ SHOWN = {
         "test_the_page_of_something_that_shows_traces",
         "test_a_port_that_speaks_neither_http_nor_grpc",
         "test_a_grpc_server_that_takes_no_otlp",
+        "test_an_answer_that_is_empty_and_a_page",
     ),
     "path": (
         "test_a_doubled_path",

@@ -59,7 +59,7 @@ def test_a_web_server_is_no_receiver(protocol: str, tmp_path: Path) -> None:
     if sys.platform == "linux":
         assert f"(process {server.pid})" in said
     assert protocol == "grpc" or "501" in said
-    assert "start one here instead" in said
+    assert "start one there instead" in said
     with FaultServer("grpc" if protocol == "grpc" else "http", {} if protocol == "grpc" else TAKES, port=port):
         report = doctor(*options)
     assert report.status("receiver") == report.status("protocol") == report.status("span") == "pass"
@@ -99,7 +99,7 @@ def test_what_no_receiver_answers(status: int) -> None:
         ("Prometheus Time Series", "set --endpoint to where an OTLP receiver listens; Prometheus: it takes metrics"),
         ("Zipkin", "Zipkin: it takes its own format alone"),
         ("Grafana", "such as Tempo, does"),
-        ("Sign in", "or start one here instead"),
+        ("Sign in", "or start one there instead"),
     ],
 )
 def test_the_page_of_something_that_shows_traces(title: str, said: str) -> None:
@@ -113,6 +113,16 @@ def test_the_page_of_something_that_shows_traces(title: str, said: str) -> None:
         assert "text/html" in report.said("receiver")
         assert said in report.said("receiver")
         server.begin(TAKES)
+        assert doctor(f"--endpoint=http://127.0.0.1:{server.port}").status("receiver") == "pass"
+
+
+def test_an_answer_that_is_empty_and_a_page() -> None:
+    """As of an application that answers whatever it is asked: nothing in it tells it from a receiver."""
+    with FaultServer("http", {"status": 200, "headers": {"content-type": "text/html; charset=utf-8"}}) as server:
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
+        assert (report.status("span"), report.status("receiver"), report.code) == ("pass", "warn", 0)
+        assert "it may take anything" in report.said("receiver")
+        server.begin({"status": 200, "headers": {"content-type": "application/x-protobuf"}})
         assert doctor(f"--endpoint=http://127.0.0.1:{server.port}").status("receiver") == "pass"
 
 
