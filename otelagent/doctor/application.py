@@ -16,6 +16,7 @@ from otelagent.doctor.wording import count_text, setting_text
 __all__ = ["CHECKS", "ledger"]
 
 _SERVERS = {"uvicorn", "gunicorn", "werkzeug", "wsgiref"}
+_NOT_CALLED = "init() has not been called"
 _AFTER_ITS_END = "find out first why the command ended: The command runs"
 # What only carries the context on.
 _WITHOUT_SPANS = {"concurrent.futures", "logging", "threading"}
@@ -30,6 +31,11 @@ def _command(seen: Observation) -> Iterator[Finding]:
     if flag := _isolation(seen):
         advice = f"leave out -{flag}, or call otelagent.init() in the application"
         yield Finding("fail", f"python -{flag} {_ISOLATED[flag]}, by which otelagent comes in", advice)
+        return
+    if any(os.path.basename(word) == "opentelemetry-instrument" for word in seen.command):
+        advice = "leave it out: otelagent brings its own instrumentations, and uses those that are installed, too"
+        detail = "opentelemetry-instrument starts Python with its own sitecustomize, and the agent's isn't reached"
+        yield Finding("fail", detail, advice)
         return
     how = f", ended by {seen.stopped}" if seen.stopped else ""
     if seen.stopped == "SIGKILL":
@@ -73,12 +79,14 @@ def _started(seen: Observation) -> Iterator[Finding]:
             yield Finding("warn" if nameless else "pass", detail, advice, process.title)
         elif process.last("started").get("forked") and status.get("engine"):
             yield Finding("pass", "forked from a process with an agent, has one of its own", about=process.title)
-        elif state == "INIT" and seen.as_is:
+        elif state == "INIT" and seen.as_is and reason in ("", _NOT_CALLED):
             advice = "call otelagent.init() there, or run it without --as-is"
             yield Finding("fail", "otelagent.init() was never called", advice, process.title)
         else:
             switched_off = seen.failed.get("enabled")
-            advice = f"see what fails: {switched_off}" if switched_off else "correct what the reason names"
+            advice = "take that out" if reason.startswith("switched off") else "correct what the reason names"
+            if switched_off:
+                advice = f"see what fails: {switched_off}"
             yield Finding("fail", reason or "the agent didn't start", advice, process.title)
 
 
@@ -150,7 +158,7 @@ def _not_instrumented(name: str, state: str, reason: str, sources: Mapping[str, 
 
 def _provider(seen: Observation) -> Iterator[Finding]:
     for process in seen.processes:
-        if not process.status.get("ledger"):  # of which another check tells
+        if not process.status.get("engine"):  # of which another check tells
             continue
         others = [one for one in process.facts("provider") if not one["by_agent"]]
         for one in others:
@@ -243,7 +251,10 @@ def _spans(seen: Observation) -> Iterator[Finding]:
     if not started:
         yield Finding("warn", "no span was started", _advice_on_no_span(seen))
     elif not sampled:
-        advice = f"set {setting_text(seen.agents[0].sources, 'sampler', 'parentbased_always_on')}"
+        sources = seen.agents[0].sources
+        advice = f"set {setting_text(sources, 'sampler', 'parentbased_always_on')}"
+        if sources.get("sampler_arg", "default") != "default":
+            advice = f"raise {setting_text(sources, 'sampler_arg')}, to 1 for all traces"
         if title := seen.failed.get("sampler"):
             advice = f"see what fails: {title}"
         if sum(process.total("unsampled_parent") for process in seen.agents):
@@ -293,8 +304,8 @@ CHECKS = (
         "command",
         "The command runs",
         "command",
-        "`python -I`, `-E`, `-S`; its exit code; whether it had to be killed",
-        "leave out the flag",
+        "`python -I`, `-E`, `-S`; `opentelemetry-instrument`; its exit code; whether it had to be killed",
+        "leave out the flag, or the other launcher",
         _command,
     ),
     Check(

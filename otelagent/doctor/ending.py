@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from otelagent.config.load import KEYWORD
 from otelagent.doctor.check import Check, Finding
 from otelagent.doctor.journal import Process
 from otelagent.doctor.observe import Observation
@@ -61,6 +62,9 @@ def _not_in_time(process: Process) -> tuple[int, int]:
 
 def _see(seen: Observation) -> str:
     """Where the checks of settings and destinations have said it already; empty if none failed."""
+    for process in seen.agents:
+        if process.sources.get("endpoint") == KEYWORD:
+            return f"try what init() names, too: otelagent doctor --endpoint={process.status['destinations']['traces']}"
     return f"see what fails: {', '.join(seen.failed.values())}" if seen.failed else ""
 
 
@@ -124,6 +128,8 @@ def _delivery(seen: Observation) -> Iterator[Finding]:
             "`otelagent spool list` shows it and `otelagent spool replay KEY` sends it to the one that is set now"
         )
         wait = "waits" if left == 1 else "wait"
+        if see := _see(seen):
+            advice = f"{see}; {advice}"
         yield Finding("warn", f"{count_text(left, 'item')} {wait} for the destination{said}", advice)
     if left_behind:
         detail = f"{count_text(totals['delivered'], 'item')} delivered; {_undelivered(left_behind)}"

@@ -108,6 +108,17 @@ def test_python_that_ignores_its_environment(flag: str, examine: Examine) -> Non
     assert examine(WORK).status("command") == "pass"
 
 
+def test_another_launcher(endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(WORK)
+    command = (sys.executable, "shop.py")
+    report = doctor(endpoint, command=("opentelemetry-instrument", *command), cwd=tmp_path)
+    assert report.status("command") == "fail"
+    assert "leave it out" in report.said("command")
+    assert not report.json["ledger"]
+    report = doctor(endpoint, command=command, cwd=tmp_path)
+    assert report.status("command") == report.status("spans") == "pass"
+
+
 def test_a_command_that_fails(examine: Examine) -> None:
     report = examine("raise SystemExit(3)")
     assert report.status("command") == "warn"
@@ -142,6 +153,29 @@ def test_nobody_calls_init(examine: Examine) -> None:
     report = examine(PROVIDER + WORK, "--as-is")
     assert {one["id"] for one in report.json["checks"] if one["status"] in ("warn", "fail")} == {"started"}
     assert report.status("workers") == ""
+
+
+def test_init_is_called_and_refuses_or_is_switched_off(examine: Examine) -> None:
+    refuses = examine(ITSELF.replace("init()", "init(endpiont='x')"), "--as-is")
+    assert refuses.status("started") == "fail"
+    assert "endpiont" in refuses.said("started")
+    assert "never called" not in refuses.said("started")
+    off = examine(ITSELF.replace("init()", "init(enabled=False)"), "--as-is")
+    assert "switched off by init() → take that out" in off.said("started")
+    for report in (refuses, off):
+        assert [report.status(name) for name in ("workers", "provider", "exit", "delivery", "spans")] == [""] * 5
+    assert examine(ITSELF, "--as-is").status("started") == "pass"
+
+
+def test_a_place_that_init_names_and_the_doctor_has_not_tried(examine: Examine, tmp_path: Path) -> None:
+    elsewhere = f"http://127.0.0.1:{free_port()}"
+    source = ITSELF.replace("init()", f"init(endpoint='{elsewhere}', exit_timeout_ms=300)")
+    report = examine(source, "--as-is", f"--spool-directory={tmp_path / 'spool'}")
+    assert report.status("span") == "pass"
+    for name in ("exit", "delivery"):
+        assert f"otelagent doctor --endpoint={elsewhere}/v1/traces" in report.said(name)
+    assert doctor(f"--endpoint={elsewhere}/v1/traces").status("connect") == "fail"
+    assert examine(ITSELF, "--as-is").status("delivery") == "pass"
 
 
 def test_a_process_without_a_name(endpoint: str) -> None:

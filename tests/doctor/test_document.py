@@ -77,10 +77,11 @@ SHOWN = {
     "span": ("test_nothing_listens_and_then_a_collector_does", "test_a_span_that_the_server_takes_and_refuses"),
     "log_record": ("test_nothing_listens_and_then_a_collector_does",),
     "metric": ("test_a_server_without_metrics_is_only_told", "test_a_collector_without_a_pipeline_for_metrics"),
-    "command": ("test_python_that_ignores_its_environment", "test_a_command_that_fails"),
+    "command": ("test_python_that_ignores_its_environment", "test_another_launcher", "test_a_command_that_fails"),
     "started": (
         "test_an_interpreter_without_otelagent",
         "test_nobody_calls_init",
+        "test_init_is_called_and_refuses_or_is_switched_off",
         "test_a_process_without_a_name",
         "test_a_name_that_the_application_gives",
         "test_a_name_after_the_program_is_told_as_it_is_and_not_missed",
