@@ -102,18 +102,24 @@ def _received(seen: Receiving) -> Iterator[Finding]:
         yield Finding("warn", "nothing has come yet", advice)
 
 
+def _unasked(seen: Receiving) -> Finding | None:
+    """The skip of what only a request can tell."""
+    came = any(seen.received.values()) or any(seen.refused.values()) or seen.wrong_paths
+    return None if came else Finding("skip", "no request has come yet")
+
+
 def _content_type(seen: Receiving) -> Iterator[Finding]:
     count = seen.refused.get("unknown_type", 0)
     if count:
         advice = "send Content-Type: application/x-protobuf, or application/json for OTLP/JSON"
         yield Finding("fail", f"{count:,} requests had a Content-Type that isn't OTLP's", advice)
     else:
-        yield Finding("pass", "every request was protobuf or JSON")
+        yield _unasked(seen) or Finding("pass", "every request was protobuf or JSON")
 
 
 def _path(seen: Receiving) -> Iterator[Finding]:
     if not seen.wrong_paths:
-        yield Finding("pass", "every request was for /v1/traces, /v1/logs or /v1/metrics")
+        yield _unasked(seen) or Finding("pass", "every request was for /v1/traces, /v1/logs or /v1/metrics")
         return
     shown = ", ".join(f"{path} ({count:,})" for path, count in seen.wrong_paths.items())
     if any(path.count("/v1/") > 1 for path in seen.wrong_paths):
@@ -128,7 +134,7 @@ def _path(seen: Receiving) -> Iterator[Finding]:
 def _refused(seen: Receiving) -> Iterator[Finding]:
     found = {code: count for code, count in seen.refused.items() if count and code not in _OWN}
     if not found:
-        yield Finding("pass", "no request was turned away for another reason")
+        yield _unasked(seen) or Finding("pass", "no request was turned away for another reason")
     for code, count in found.items():
         what, advice = _REASONS.get(code, (code.replace("_", " "), "see what the sender logs"))
         yield Finding("warn" if code == "busy" else "fail", f"{count:,} requests were turned away: {what}", advice)
@@ -145,6 +151,9 @@ def _sampled(seen: Receiving) -> Iterator[Finding]:
 
 def _clock(seen: Receiving) -> Iterator[Finding]:
     off = {service: ahead for service, ahead in seen.ahead_s.items() if ahead >= _TOLD_S}
+    if not off and not seen.received.get("spans"):
+        yield Finding("skip", "no span has come yet")
+        return
     if not off:
         yield Finding("pass", "no span came from the future")
         return
