@@ -227,12 +227,18 @@ def test_paused_nothing_moves_until_it_is_live_again(page: Page, viewer: Viewer)
     send("before")
     page.goto(f"{viewer.base}/#/traces?service=list-paused")
     expect_traces(page, "before")
+    page.wait_for_timeout(1200)
+    send("first")
+    expect_traces(page, "first", "before")
+    send("second")
+    page.wait_for_timeout(200)  # The list is about to be asked for again, a second after it was.
     page.get_by_role("button", name="Live").click()
     with page.expect_response("**/api/status"):  # The notification has come when the page asks for this.
         send("meanwhile")
-    expect_traces(page, "before")
+    page.wait_for_timeout(1500)
+    expect(trace_rows(page).filter(has_text="meanwhile")).to_have_count(0)
     page.get_by_role("button", name="Paused").click()
-    expect_traces(page, "meanwhile", "before")
+    expect_traces(page, "meanwhile", "second", "first", "before")
 
 
 def test_tabs_share_one_stream_and_the_other_takes_it_over(context: BrowserContext, viewer: Viewer) -> None:

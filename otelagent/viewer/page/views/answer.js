@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "../html.js";
 import { ask } from "../api.js";
 import { since } from "../model/period.js";
-import { changes, connection, useNews } from "../state.js";
+import { changes, connection, live, useNews } from "../state.js";
 
 const TYPING_MS = 120;
 
@@ -19,8 +19,9 @@ const TYPING_MS = 120;
 export function useAnswer(path, query = {}, { everyMs = 1000, follow = "live", turn = 0 } = {}) {
   const key = `${path}?${JSON.stringify(query)}`;
   const [state, setState] = useState({ key: "", answer: /** @type {T | null} */ (null), error: /** @type {any} */ (null) });
-  const own = useRef({ timer: 0, at: 0, asking: /** @type {AbortController | null} */ (null), stale: false, first: true });
+  const own = useRef({ timer: 0, at: 0, asking: /** @type {AbortController | null} */ (null), stale: false, first: true, paused: false });
   const news = useNews(changes.value);
+  const paused = follow === "live" && !live.value;
   const seen = follow === "always" ? changes.value : follow === "live" ? news : 0;
   const run = () => {
     const it = own.current;
@@ -52,9 +53,15 @@ export function useAnswer(path, query = {}, { everyMs = 1000, follow = "live", t
   }, [key]);
   useEffect(() => {
     const it = own.current;
-    if (it.asking) it.stale = true;
+    const stops = paused && !it.paused;
+    it.paused = paused;
+    if (stops) {
+      // What was about to be asked again would move the page that somebody has just stopped.
+      if (state.key === key) drop();
+      it.stale = false;
+    } else if (it.asking) it.stale = true;
     else if (!it.timer && path) it.timer = setTimeout(run, Math.max(0, it.at + everyMs - performance.now()));
-  }, [seen, turn, connection.value]);
+  }, [seen, turn, connection.value, paused]);
   useEffect(() => drop, []);
   return { answer: state.answer, error: state.key === key ? state.error : null, asking: state.key !== key };
 }
