@@ -42,7 +42,7 @@ class Limits:
     """What a destination may use.
 
     :param queue_max_bytes: bytes of encoded payloads that wait in memory.
-    :param try_timeout_s: seconds for one try, > 0.
+    :param try_timeout_s: seconds for one try, > 0; infinity for a transport that is never given up, see `stalled`.
     :param export_bytes_per_s: bytes sent a second, on the average; infinity for no limit.
     :param replay_bytes_per_s: bytes sent from the spool a second, on the average, so that what comes back after an
         outage floods neither the collector nor the way of what is new.
@@ -357,7 +357,9 @@ class Destination:
                 claim, payload = self._choose(replay)
                 self._pace.began(payload.size, now, replay=replay and not self._passing())
                 self._sending, self._replayed = True, replay
-                try_until_s = min(now + self._limits.try_timeout_s, self._closing_deadline_s, deadline_s)
+                try_until_s = min(now + self._limits.try_timeout_s, deadline_s)
+                if try_until_s < math.inf:
+                    try_until_s = min(try_until_s, self._closing_deadline_s)
             try:
                 result, halves = attempt(self._transport, payload, max(try_until_s - now, 0.001))
             except BaseException:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import select
 import signal
+import stat
 import sys
+import termios
 import time
 from collections.abc import Callable, Sequence
 
@@ -163,7 +166,7 @@ class _Write:
                     if self.problem:
                         return
                     try:
-                        rest = rest[os.write(self._descriptor, rest) :]
+                        rest = rest[os.write(self._descriptor, rest[: _at_once(self._descriptor, len(rest))]) :]
                         self.moved_s = time.monotonic()
                     except BlockingIOError:  # Somebody has made it so for all that have it.
                         if not self._ready(patience_s):
@@ -180,6 +183,22 @@ class _Write:
         elif not events:
             self.problem = "terminal_blocked"
         return not self.problem
+
+
+def _at_once(descriptor: int, size: int) -> int:
+    """How much of so many bytes is to be written at once.
+
+    All, so that nothing comes between; but to a pipe without room for them no more than it keeps whole, so that a slow
+    reader is seen to read.
+    """
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return size
+        filled = int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+        room = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) - filled
+    except (OSError, AttributeError):  # not Linux
+        room = 0
+    return size if size <= room else min(size, _PIPE_BYTES)
 
 
 def _together(pieces: Sequence[bytes]) -> list[bytes]:

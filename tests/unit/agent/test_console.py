@@ -281,7 +281,7 @@ def test_a_reader_that_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
     source = """
-        import os, otelagent
+        import os, otelagent, time
         otelagent.init()
         for number in range(5):
             with otelagent.span(f"before {number}"):
@@ -295,7 +295,7 @@ def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
                 pass
         print("blocked", flush=True)
         while not otelagent.flush(60):
-            pass
+            time.sleep(0.05)
         if child:
             assert os.waitpid(child, 0)[1] == 0
     """
@@ -320,7 +320,8 @@ def test_a_reader_that_reads_late_misses_nothing(tmp_path: Path) -> None:
 
 def test_a_reader_that_reads_slowly_misses_nothing(tmp_path: Path) -> None:
     source = """
-        import otelagent
+        import otelagent, otelagent.terminal.output
+        otelagent.terminal.output._STALLED_S = 30.0  # the machine may be busier than the reader is slow
         otelagent.init(batch_max_export_batch_size=50)
         for number in range(2_000):
             with otelagent.span(f"number {number}", {"text": "x" * 100}):

@@ -72,7 +72,7 @@ def test_what_hangs_goes_on_when_its_reader_does(pipe: tuple[int, int]) -> None:
 
 def test_a_slow_reader_is_waited_for(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    texts = [f"{number} {'x' * 3000}\n" for number in range(100)]
+    texts = [f"{number} {'x' * 3000}\n" for number in range(50)] + ["y" * 300_000 + "\n"]
     read = b""
 
     def write() -> None:
