@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from otelagent.cli.options import UsageError, read_command_line
 from otelagent.cli.progress import ProgressBar
-from otelagent.config.mask import MASK, display
-from otelagent.config.settings import EXPORTERS, SETTINGS_BY_NAME
+from otelagent.cli.spool_commands import (
+    commands_for,
+    config_of,
+    destination_of,
+    refuse_blanks,
+    refuse_others_credentials,
+    shown,
+    without_credentials,
+)
+from otelagent.config.settings import EXPORTERS
 from otelagent.errors import ConfigError
 
 if TYPE_CHECKING:
     from otelagent.config import Config
+    from otelagent.delivery.payload import Payload
+    from otelagent.delivery.result import Result
     from otelagent.delivery.spool.survey import KeySurvey
+    from otelagent.delivery.transports import Transport
 
 __all__ = ["main"]
 
@@ -28,7 +37,9 @@ usage: otelagent spool list|replay|verify|purge [options] [KEY…]
 
   list     what waits, by service and destination, which process wrote it, and the commands that send it there now
   replay   sends what dead processes have left to the configured destinations, to each what was for it; with a KEY that
-           was for none of them, to the main one
+           was for none of them, to the main one; an --endpoint that is a KEY's whole address is used as it is. What is
+           refused because of the credentials stays on disk; those of the environment are sent to the server of the
+           environment's endpoint alone
   verify   reads every record that waits and checks it; exit code 1 if one is damaged
   purge    removes what dead processes have left
 
@@ -45,6 +56,9 @@ _OWN_FLAGS = ("--json", "--yes")
 # How long replay goes on without anything being delivered.
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 2.0
+
+# How servers refuse credentials, whatever was sent with them.
+_REFUSALS = ("http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied")
 
 
 class _Options:
@@ -69,6 +83,7 @@ class _Options:
         line = read_command_line(rest)
         self.help = line.show == "help"
         self.settings = line.values
+        refuse_blanks(self.settings)
         self.keys = tuple(line.command)
         if wrong := [key for key in self.keys if not key.isalnum()]:
             raise UsageError(f"{wrong[0]!r} is no key; options go before keys")
@@ -91,13 +106,10 @@ def main(arguments: Sequence[str]) -> int:
         if options.help:
             print(USAGE)
             return 0
-        from otelagent.config import load
-
-        settings: dict[str, object] = dict(options.settings)
         if name == "replay" and options.keys:
             # What is in a spool goes nowhere else, whatever applications are told to do with what is new.
-            settings |= dict.fromkeys(EXPORTERS.values(), "otlp")
-        config = load(settings, os.environ)
+            options.settings |= dict.fromkeys(EXPORTERS.values(), "otlp")
+        config = without_credentials(options.settings)
         from otelagent.delivery.delivery import spool_directory
 
         directory = spool_directory(config.spool.directory)
@@ -150,54 +162,14 @@ def _list(options: _Options, config: Config, directory: str) -> int:
             print("  nothing")
     if not found:
         print("nothing waits")
-    elif commands := _commands(found, options, config):
+    elif commands := commands_for(found, options.settings):
         print(
-            "\nThe next process of a service sends what is left to the same destination. This sends it now:\n",
-            *(f"  {command}" for command in commands),
+            "\nThe next process of a service sends what is left to the same destination.",
+            *shown(commands),
             "\nWhere that was wrong, otelagent spool replay KEY sends it to the one that is set.",
             sep="\n",
         )
     return 0
-
-
-def _commands(found: Sequence[KeySurvey], options: _Options, config: Config) -> list[str]:
-    """What has to be typed for all that is left to be sent where it was for.
-
-    What isn't known has to be filled in at ``...``: headers that say which tenant's it is, the user and the password of
-    an address.
-    """
-    from otelagent.delivery.spool.place import key_of
-
-    given = {name: display(SETTINGS_BY_NAME[name].kind, value) for name, value in options.settings.items()}
-    # Where to and with which credentials is another destination's.
-    kept = {name: value for name, value in given.items() if "otlp." not in SETTINGS_BY_NAME[name].path}
-    commands: dict[str, list[str]] = {}
-    for one in found:
-        if not one.left_items:
-            continue
-        if _destination_of(one, config) is not None:
-            commands.setdefault(_command(given), [])
-            continue
-        own, before = dict(kept), ""
-        signal, destination = one.about.get("signal", "traces"), one.about.get("destination", MASK)
-        base, protocol = destination.removesuffix(f"/v1/{signal}"), one.about.get("protocol", config.otlp.protocol)
-        if base == destination and protocol != "grpc":
-            # No signal's usual path: the only variable that is used as it is.
-            variable = SETTINGS_BY_NAME["endpoint" if signal == "traces" else f"{signal}_endpoint"].otel[0]
-            before = f"{variable}={shlex.quote(destination)} "
-        else:
-            own["endpoint"] = base
-        if protocol != config.otlp.protocol:
-            own["protocol"] = protocol
-        if one.about and key_of(one.about) != one.key:
-            own["headers"] = MASK
-        commands.setdefault(before + _command(own), []).append(one.key)
-    return [" ".join((command, *keys)).replace(MASK, "...") for command, keys in commands.items()]
-
-
-def _command(settings: Mapping[str, str]) -> str:
-    given = (f"{SETTINGS_BY_NAME[name].option}={value}" for name, value in settings.items())
-    return shlex.join(("otelagent", "spool", "replay", *given))
 
 
 def _verify(options: _Options, config: Config, directory: str) -> int:
@@ -246,9 +218,11 @@ def _purge(options: _Options, config: Config, directory: str) -> int:
 
 def _replay(options: _Options, config: Config, directory: str) -> int:
     found = every = _survey(options, directory)
+    configs = {one.key: config_of(one, options.settings) for one in every}
     if not options.keys:
-        found = [one for one in found if _destination_of(one, config) is not None]
-    results = [_replay_key(one, config, directory) for one in found]
+        found = [one for one in found if destination_of(one, configs[one.key]) is not None]
+    refuse_others_credentials((one for one in found if not destination_of(one, configs[one.key])), options.settings)
+    results = [_replay_key(one, configs[one.key], directory) for one in found]
     if options.json:
         print(json.dumps({"directory": directory, "keys": results}))
     else:
@@ -256,25 +230,46 @@ def _replay(options: _Options, config: Config, directory: str) -> int:
             left = f"; {result['left']:,} are left" if result["left"] else ""
             lost = f"; {result['lost']:,} lost" if result["lost"] else ""
             print(f"{one.key}: delivered {result['delivered']:,} of {result['items']:,} items{lost}{left}")
+            if result["refused"]:
+                where = configs[one.key].export(one.about.get("signal", "traces")).otlp.masked_endpoint
+                print(f"  {where} refuses the credentials ({result['refused']}): what it refused stays on disk")
         if not found:
             print("nothing waits for what is configured")
-            if commands := _commands(every, options, config):
-                print("this sends what waits for others:", *(f"  {command}" for command in commands), sep="\n")
+            if commands := commands_for(every, options.settings):
+                print(*shown(commands), sep="\n")
     return int(any(result["left"] or result["lost"] for result in results))
 
 
-def _destination_of(one: KeySurvey, config: Config) -> str | None:
-    """The name of the configured destination that a key stands for, of whatever service; None for one that isn't
-    configured, or for another tenant."""
-    from otelagent.delivery.delivery import spool_identity
-    from otelagent.delivery.spool.place import key_of
+class _KeepsRefused:
+    """A transport with which a payload that is refused for its credentials is to be sent again: they are wrong, not
+    the payload. After the first one it sends nothing more.
 
-    signal = one.about.get("signal", "traces")
-    for name in config.destination_names(signal):
-        identity = spool_identity(config, signal, one.about, name)
-        if config.export(signal, name).exporter == "otlp" and key_of(identity) == one.key:
-            return name
-    return None
+    :ivar refused: the reason; empty as long as nothing was refused.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.refused = ""
+
+    def send(self, payload: Payload, timeout_s: float) -> Result:
+        from otelagent.delivery.result import Rejected, Retryable
+
+        if self.refused:
+            return Retryable(self.refused)
+        result = self._transport.send(payload, timeout_s)
+        if isinstance(result, Rejected) and result.reason in _REFUSALS:
+            self.refused = result.reason
+            return Retryable(result.reason, None, result.message)
+        return result
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def describe(self) -> str:
+        return self._transport.describe()
+
+    def after_fork_in_child(self) -> None:
+        self._transport.after_fork_in_child()
 
 
 def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int | str]:
@@ -284,7 +279,13 @@ def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int
     total = one.left_items
     ledger = Ledger(one.about.get("signal", "traces"))
     place = SpoolPlace(directory, one.key, one.about)
-    destination = open_delivery(config, ledger, place, _destination_of(one, config) or "")
+    transports: list[_KeepsRefused] = []
+
+    def keep(transport: Transport) -> Transport:
+        transports.append(_KeepsRefused(transport))
+        return transports[0]
+
+    destination = open_delivery(config, ledger, place, destination_of(one, config) or "", through=keep)
     destination.start()
     looked_s = progress_s = time.monotonic()
     before = 0
@@ -295,7 +296,7 @@ def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int
             bar.set(settled)
             if settled != before:
                 progress_s, before = time.monotonic(), settled
-            if not counts.spooled and counts.adopted >= total:
+            if (not counts.spooled and counts.adopted >= total) or transports[0].refused:
                 break
             if not counts.spooled and time.monotonic() - looked_s > _LOOK_EVERY_S:
                 # A living process may have been faster. Looking takes each entry's lock for a moment: not too often.
@@ -311,6 +312,7 @@ def _replay_key(one: KeySurvey, config: Config, directory: str) -> dict[str, int
         "delivered": counts.delivered,
         "lost": sum(counts.rejected.values()) + sum(counts.dropped.values()),
         "left": max(total - counts.adopted, 0) + counts.spooled,
+        "refused": transports[0].refused,
     }
 
 

@@ -62,7 +62,13 @@ def open_transport(config: Config, signal: str = "traces", name: str = "") -> Tr
     return transport
 
 
-def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResource, name: str = "") -> Destination:
+def open_delivery(
+    config: Config,
+    ledger: Ledger,
+    spool: SpoolPlace | GetResource,
+    name: str = "",
+    through: Callable[[Transport], Transport] = lambda transport: transport,
+) -> Destination:
     """One of the destinations that the configuration describes for one signal.
 
     Each signal has its own, because each may have an address and headers of its own, and so that one which the server
@@ -71,6 +77,7 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
     :param ledger: the signal's.
     :param spool: whose spool it is; or where, if not where the configuration says.
     :param name: see `open_transport`.
+    :param through: makes of the transport the one that is used.
     :raises ValueError: see `open_transport`.
     """
     export = config.export(ledger.signal, name)
@@ -84,7 +91,7 @@ def open_delivery(config: Config, ledger: Ledger, spool: SpoolPlace | GetResourc
         )
     transport = open_transport(config, ledger.signal, name)
     return Destination(
-        transport,
+        through(transport),
         {ledger.signal: ledger},
         RetryPolicy(initial_s=config.retry.initial_backoff_ms / 1000, max_s=config.retry.max_backoff_ms / 1000),
         limits,
@@ -112,6 +119,8 @@ def spool_at(config: Config, signal: str, spool: SpoolPlace | GetResource, name:
         if callable(place):
             identity = spool_identity(config, signal, place(), name)
             about = {name: value for name, value in identity.items() if not name.startswith("header ")}
+            # With the mark of a query, which isn't part of the identity: it often holds a credential.
+            about["destination"] = config.export(signal, name).otlp.masked_endpoint
             place = spool_place.SpoolPlace(directory, spool_place.key_of(identity), about)
         limits = SpoolLimits(settings.max_bytes, settings.max_age_ms / 1000, settings.full)
         return Spool(place, limits)

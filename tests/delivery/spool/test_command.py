@@ -14,8 +14,8 @@ import pytest
 
 from otelagent.cli.main import main
 from otelagent.config import load
-from otelagent.delivery.delivery import spool_identity
-from otelagent.delivery.spool.place import key_of
+from otelagent.delivery.delivery import spool_at
+from otelagent.delivery.spool.survey import survey
 from otelagent.record.resource import static_attributes
 from tests.delivery.harness import FaultServer, payload
 from tests.delivery.spool.disk import Disk, body, flip
@@ -36,11 +36,13 @@ def spool_for(
     directory: Path, endpoint: str, signal: str = "traces", environ: dict[str, str] | None = None, **settings: str
 ) -> Disk:
     """A spool as an application with these settings has it."""
-    config = load({"endpoint": endpoint or None, "service_name": "shop", **settings}, environ or {})
-    identity = spool_identity(config, signal, static_attributes(config))
-    disk = Disk(directory, key=key_of(identity))
-    about = {name: value for name, value in identity.items() if not name.startswith("header ")}
-    object.__setattr__(disk.spool.place, "about", about)
+    on = {"exporter": "otlp", "logs_exporter": "otlp", "spool_directory": str(directory)}
+    config = load({"endpoint": endpoint or None, "service_name": "shop", **on, **settings}, environ or {})
+    at = spool_at(config, signal, lambda: static_attributes(config))
+    assert at is not None
+    place = at.open().place
+    disk = Disk(directory, key=place.key)
+    object.__setattr__(disk.spool.place, "about", place.about)
     return disk
 
 
@@ -178,7 +180,7 @@ def test_list_shows_the_commands_that_send_what_waits(directory: Path, capsys: p
         assert sorted(commands) == sorted(
             [
                 f"{prefix} --endpoint={there} {' '.join(sorted(keys[:2]))}",
-                f"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT='{path}/in;gest' {prefix} {keys[2]}",
+                f"{prefix} '--endpoint={path}/in;gest' {keys[2]}",
                 f"{prefix} --endpoint={grpc} --protocol=grpc {keys[3]}",
             ]
         )
@@ -207,9 +209,170 @@ def test_what_is_configured_needs_no_key_and_a_tenant_its_headers(
         "otelagent spool replay --endpoint=http://there:4318 --bearer-token-file=/token",
         f"otelagent spool replay --endpoint=http://there:4318 '--headers=...' {tenant.spool.place.key}",
     ]
+    assert typed(shown.partition("Fill in first")[2]) == typed(shown)[1:]
     _, shown, _ = run(capsys, "list", "--endpoint=http://there:4318", "--headers=x-scope-orgid=blue,api-key=hidden")
     assert "otelagent spool replay --endpoint=http://there:4318 '--headers=...'" in typed(shown)
     assert "hidden" not in shown
+
+
+SHOP = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer NEWSECRET"}
+
+
+def shell(command: str, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a command does that is typed where these variables are set."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL")}
+    environ |= {"OTELAGENT_SPOOL_DIRECTORY": str(directory), **variables}
+    environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environ["PATH"]
+    return subprocess.run(["sh", "-c", command], env=environ, text=True, capture_output=True, timeout=120, check=False)
+
+
+def takes(authorization: str) -> dict[str, object]:
+    """What a server does that wants these credentials."""
+    return {"accepts": [authorization], "status": 200, "otherwise": {"status": 401}}
+
+
+def waits(directory: Path) -> int:
+    return sum(one.left_items for one in survey(str(directory)))
+
+
+@pytest.mark.parametrize("kind", ["headers", "token", "logs"])
+@pytest.mark.parametrize("own", [True, False], ids=["usual path", "odd path"])
+def test_credentials_go_to_no_other_server(own: bool, kind: str, directory: Path, tmp_path: Path) -> None:
+    signal = "logs" if kind == "logs" else "traces"
+    (tmp_path / "token").write_text("NEWSECRET")
+    credentials = {
+        "headers": SHOP,
+        "token": {"OTELAGENT_BEARER_TOKEN_FILE": str(tmp_path / "token")},
+        "logs": {"OTEL_EXPORTER_OTLP_LOGS_HEADERS": "api-key=NEWSECRET"},
+    }[kind]
+    with FaultServer("http", takes("Bearer old")) as old, FaultServer("http", {}) as new:
+        there = f"http://127.0.0.1:{old.port}"
+        variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
+        odd = {variable: f"{there}/ingest"}
+        fill(spool_for(directory, there if own else "", signal, {} if own else odd, headers="authorization=Bearer old"))
+        here = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{new.port}"}
+
+        [ready] = typed(shell("otelagent spool list", directory, **here).stdout)
+        assert "..." not in ready
+        [blank] = typed(shell("otelagent spool list", directory, **here, **credentials).stdout.partition("Fill in")[2])
+
+        listed = shell(f"otelagent spool list --endpoint={there}", directory, **here, **credentials).stdout
+        [configured] = typed(listed.partition("Fill in")[2])
+        assert typed(listed) == [configured]
+
+        for command in (ready, blank, configured, configured.replace("'--headers=...'", "")):
+            refused = shell(command, directory, **here, **credentials)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            said = "filled in" if "..." in command else f"{next(iter(credentials))}: not for the server"
+            assert said in refused.stderr
+        assert old.requests == []
+
+        tried = shell(blank.replace("...", ""), directory, **here, **credentials)
+        assert tried.returncode == 1
+        assert "refuses the credentials (http_401)" in tried.stdout
+        assert waits(directory) == 6
+
+        sent = shell(blank.replace("...", "authorization=Bearer%20old"), directory, **here, **credentials)
+        assert sent.returncode == 0, sent
+        requests, others = old.stop(), new.stop()
+    assert waits(directory) == 0
+    assert others == []
+    assert "NEWSECRET" not in json.dumps(requests)
+    assert [request["headers"].get("authorization") for request in requests] == [None] + ["Bearer old"] * 3
+    assert {request["path"] for request in requests} == {f"/v1/{signal}" if own else "/ingest"}
+
+
+def test_credentials_go_to_the_server_they_are_for(directory: Path) -> None:
+    with FaultServer("http", takes("Bearer NEWSECRET")) as server:
+        there = f"http://127.0.0.1:{server.port}"
+        fill(spool_for(directory, there, headers="x-scope-orgid=blue"))
+        fill(spool_for(directory, f"{there}/b"))
+        here = {"OTEL_EXPORTER_OTLP_ENDPOINT": there, **SHOP}
+        shown = shell("otelagent spool list", directory, **here).stdout
+        [ready] = [command for command in typed(shown) if "..." not in command]
+        assert shell(ready, directory, **here).returncode == 0
+        requests = server.stop()
+    assert waits(directory) == 6
+    assert {request["path"] for request in requests} == {"/b/v1/traces"}
+
+
+@pytest.mark.parametrize(
+    ("inside", "path", "filled", "arrives"),
+    [
+        ("", "/b?api_key=SECRET", "api_key=SECRET", "/b/v1/traces?api_key=SECRET"),
+        ("me:SECRET@", "/b", "me:SECRET", "/b/v1/traces"),
+    ],
+    ids=["query", "user and password"],
+)
+@pytest.mark.parametrize("whole", [False, True], ids=["usual path", "odd path"])
+def test_what_an_address_hides_has_to_be_filled_in(
+    inside: str, path: str, filled: str, arrives: str, whole: bool, directory: Path
+) -> None:
+    with FaultServer("http", {"status": 200}) as server:
+        address = f"http://{inside}127.0.0.1:{server.port}{path}"
+        odd = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": address}
+        fill(spool_for(directory, "" if whole else address, environ=odd if whole else {}))
+        shown = shell("otelagent spool list", directory).stdout
+        assert "SECRET" not in shown
+        [command] = typed(shown.partition("Fill in first")[2])
+        assert typed(shown) == [command]
+        for blank in ("...", "***"):
+            refused = shell(command.replace("...", blank), directory)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert "--endpoint: what stands there as ... has to be filled in first" in refused.stderr
+        assert server.requests == []
+        assert shell(command.replace("...", filled), directory).returncode == 0
+        requests = server.stop()
+    assert waits(directory) == 0
+    assert {request["path"] for request in requests} == {path if whole else arrives}
+    assert {"authorization" in request["headers"] for request in requests} == {bool(inside)}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--headers=...",
+        "--headers=x-scope-orgid=blue,authorization=...",
+        "--headers=a=***, b=c",
+        "--logs-headers=...",
+        "--endpoint=...",
+        "--endpoint=http://...:secret@there",
+        "--endpoint=http://me:...@there",
+        "--endpoint=http://there/?key=...&other=1",
+        "--logs-endpoint=http://there/?...",
+        "--oauth2-client-secret=***",
+        "--oauth2-token-url=https://***@there/token",
+    ],
+)
+def test_what_isnt_filled_in_is_refused(option: str, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "replay", option)
+    assert (code, out) == (2, "")
+    assert f"{option.partition('=')[0]}: what stands there as ..." in err
+
+
+@pytest.mark.parametrize(
+    ("server", "script", "reason"),
+    [
+        ("http", {"status": 401}, "http_401"),
+        ("http", {"status": 403}, "http_403"),
+        ("grpc", {"code": "UNAUTHENTICATED"}, "grpc_unauthenticated"),
+        ("grpc", {"code": "PERMISSION_DENIED"}, "grpc_permission_denied"),
+    ],
+)
+def test_what_is_refused_for_the_credentials_stays(
+    server: str, script: dict[str, object], reason: str, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol = "--protocol=" + ("grpc" if server == "grpc" else "http/protobuf")
+    with FaultServer(server, {"status": 200} if server == "http" else {}, script) as refusing:
+        endpoint = f"http://127.0.0.1:{refusing.port}"
+        fill(spool_for(directory, endpoint, protocol=protocol.partition("=")[2]))
+        code, told = run_json(capsys, "replay", f"--endpoint={endpoint}", protocol)
+        requests = refusing.stop()
+    assert code == 1
+    [key] = told["keys"]
+    assert (key["delivered"], key["lost"], key["left"], key["refused"]) == (2, 0, 4, reason)
+    assert len(requests) == 2
+    assert waits(directory) == 4
 
 
 def test_replay_to_a_dead_collector_leaves_everything(
