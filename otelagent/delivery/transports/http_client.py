@@ -151,7 +151,8 @@ class HttpClient:
             return Accepted(result.rejected_items, self._clean(result.message))
         if 300 <= response.status < 400:
             target = urlsplit(headers.get("location", ""))
-            place = f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path
+            host = target.netloc.rpartition("@")[2]
+            place = f"{target.scheme}://{host}{target.path}" if target.hostname else target.path
             place = self._clean(place)
             return Rejected("redirect", f"HTTP {response.status} to {place}, which isn't followed: check the endpoint")
         try:
