@@ -154,6 +154,9 @@ def _advice(target: Target, reason: str) -> str:
         return f"see what fails: {', '.join(target.failed)}"
     if target.export.exporter != "otlp":
         return f"correct {target.to_set('file')}"
+    if target.standing == "other signals":
+        there = target.to_set("endpoint")
+        return f"it takes OTLP, but no {target.signal}: give it a {target.signal} pipeline, or set {there} to another"
     return _ADVICE.get(reason, "see what the server logs about it")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from otelagent.config.load import KEYWORD
 from otelagent.doctor.check import Check, Finding
@@ -63,9 +65,19 @@ def _not_in_time(process: Process) -> tuple[int, int]:
 def _see(seen: Observation) -> str:
     """Where the checks of settings and destinations have said it already; empty if none failed."""
     for process in seen.agents:
-        if process.sources.get("endpoint") == KEYWORD:
-            return f"try what init() names, too: otelagent doctor --endpoint={process.status['destinations']['traces']}"
+        endpoint = process.status["destinations"]["traces"] if process.sources.get("endpoint") == KEYWORD else ""
+        if endpoint.startswith(("http://", "https://")):
+            return f"try what init() names, too: {_doctor_with(endpoint)}"
     return f"see what fails: {', '.join(seen.failed.values())}" if seen.failed else ""
+
+
+def _doctor_with(masked_endpoint: str) -> str:
+    """The command for a shell. What is masked would be taken as it stands, so it is left out and named."""
+    url = urlsplit(masked_endpoint)
+    host = url.netloc.rpartition("@")[2]
+    hidden = " and ".join([*(["user"] if host != url.netloc else []), *(["query"] if url.query else [])])
+    command = f"otelagent doctor {shlex.quote(f'--endpoint={url.scheme}://{host}{url.path}')}"
+    return f"{command}, with its {hidden}, left out here" if hidden else command
 
 
 def _undelivered(spans: int) -> str:

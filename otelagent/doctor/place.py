@@ -50,6 +50,7 @@ class Answer:
     """What an HTTP server tells of itself.
 
     :ivar server: by its header.
+    :ivar status: of its answer.
     :ivar title: of the page that it answers, empty for none.
     :ivar media: the type of its content, in lower case.
     :ivar location: where it redirects to, empty for nowhere.
@@ -57,6 +58,7 @@ class Answer:
     """
 
     server: str
+    status: int
     title: str
     media: str
     location: str
@@ -170,10 +172,19 @@ class Place:
         return self.handshake.tls if self.tls else self._speaks_tls()
 
     @cached_property
+    def _said_to_http1(self) -> bytes:
+        request = f"POST {self.path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nConnection: close\r\n"
+        return self._say(request.encode() + b"Content-Length: 0\r\n\r\n", "http/1.1")
+
+    @property
     def speaks_http1(self) -> bool:
         """Whether the port answers HTTP/1.1 (over TLS where the endpoint says so)."""
-        request = f"POST {self.path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nConnection: close\r\n"
-        return self._say(request.encode() + b"Content-Length: 0\r\n\r\n", "http/1.1").startswith(b"HTTP/1.")
+        return self._said_to_http1.startswith(b"HTTP/1.")
+
+    @property
+    def speaks_otherwise(self) -> bool:
+        """Whether the port answers, and neither HTTP/1.1 nor HTTP/2. One that says nothing may be slow."""
+        return bool(self._said_to_http1) and not self.speaks_http1 and not self.speaks_http2
 
     @cached_property
     def speaks_http2(self) -> bool:
@@ -224,6 +235,7 @@ class Place:
             # Of an error's page the title is the error's.
             return Answer(
                 _shown(response.getheader("server") or ""),
+                response.status,
                 _shown(html.unescape(title[1])) if title and response.status == 200 else "",
                 _shown((response.getheader("content-type") or "").partition(";")[0].lower()),
                 response.getheader("location") or "",
@@ -250,18 +262,18 @@ class Place:
 
     def _say(self, words: bytes, alpn: str) -> bytes:
         """The first bytes that come back."""
+        answer = b""
         try:
             connection: Any = self._connect()
             with closing(connection):
                 if self.tls:
                     connection = _anything((alpn,)).wrap_socket(connection, server_hostname=self.host)
                 connection.sendall(words)
-                answer = b""
                 while len(answer) < 9 and (more := connection.recv(64)):
                     answer += more
-                return answer
         except OSError:
-            return b""
+            pass  # What came before it counts.
+        return answer
 
 
 def _anything(protocols: tuple[str, ...] = ()) -> ssl.SSLContext:

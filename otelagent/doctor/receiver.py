@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from otelagent.doctor.check import Check, Finding
+from otelagent.doctor.place import Place
 from otelagent.doctor.target import REFUSED, Target
 from otelagent.struct import struct
 
@@ -55,13 +57,18 @@ def _receiver(target: Target) -> Iterator[Finding]:
         who = f" (it is {place.who})" if place.who else ""
         detail = f"what listens on port {place.port} is no OTLP receiver{who}: {_said(target)}"
         yield Finding("fail", detail, _advice(target), str(place))
-    elif target.arrived and target.over_http and place.answer is not None and place.answer.media == "text/html":
+    elif target.arrived and target.over_http and _answers_with_a_page(place):
         who = f" (it is {place.who})" if place.who else ""
         detail = f"what listens on port {place.port}{who} answers as a page does, and nothing: it may take anything"
         advice = f"see whether the span is there; if not, set {target.to_set('endpoint')} to where a receiver listens"
         yield Finding("warn", detail, advice, str(place))
     else:
         yield without_receiver(target) or Finding("pass", f"port {place.port} takes OTLP", about=str(place))
+
+
+def _answers_with_a_page(place: Place) -> bool:
+    """Whether an empty request is answered so. It has no credentials: what refuses it says nothing of the item."""
+    return place.answer is not None and place.answer.status == 200 and place.answer.media == "text/html"
 
 
 def _said(target: Target) -> str:
@@ -74,7 +81,7 @@ def _said(target: Target) -> str:
         return "it speaks HTTP, and no OTLP"
     if place.speaks_http2:
         return "it speaks gRPC, and takes no OTLP"
-    return f"it answered neither HTTP nor gRPC within {target.timeout_s:g} s"
+    return "what it answers is neither HTTP nor gRPC"
 
 
 def _advice(target: Target) -> str:
@@ -88,12 +95,27 @@ def _advice(target: Target) -> str:
         port = _PORTS[target.export.otlp.protocol]
         there = target.endpoint_to_set(f"{str(place).rpartition(':')[0]}:{port}", path="")
         return f"set {there}, where it takes OTLP; {name}: {known.why}"
-    if place.answer is not None and place.answer.location.startswith(f"https://{place.host}") and not place.tls:
-        return f"set {target.endpoint_to_set(f'https://{place.host}')}, which is where it redirects to"
+    if origin := _same_host_with_tls(place):
+        return f"set {target.endpoint_to_set(origin)}, which is where it redirects to"
     advice = f"set {target.to_set('endpoint')} to where an OTLP receiver listens, or start one there instead"
     if target.over_http and place.speaks_http1 and not place.is_here:
         advice += "; a backend that takes OTLP under a path of its own needs it in the endpoint"
     return f"{advice}; to have one, try otelagent-run --ui"
+
+
+def _same_host_with_tls(place: Place) -> str:
+    """The origin to which it redirects if only scheme and port are others; empty if it doesn't."""
+    if place.tls or place.answer is None:
+        return ""
+    try:
+        url = urlsplit(place.answer.location)
+        port = url.port
+    except ValueError:
+        return ""
+    if url.scheme != "https" or url.hostname != place.host:
+        return ""
+    host = str(place).partition("://")[2].rpartition(":")[0]
+    return f"https://{host}" if port is None else f"https://{host}:{port}"
 
 
 CHECKS = (

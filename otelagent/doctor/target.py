@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSED", "Standing", "Target", "targets"]
 
-Standing = Literal["taken", "unreachable", "tls", "other path", "other protocol", "none", "unknown"]
+Standing = Literal["taken", "unreachable", "tls", "other path", "other protocol", "other signals", "none", "unknown"]
 """What answers at a destination: it takes OTLP as it is sent, it isn't reached, TLS fails, it takes OTLP under another
-path or by another protocol, it is no receiver, or it says nothing that would tell."""
+path or by another protocol, it takes other signals and not this one, it is no receiver, or it says nothing that would
+tell."""
 
 REFUSED = frozenset({"http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied"})
 """The answers to credentials. Anything may stand behind them."""
@@ -30,6 +31,7 @@ REFUSED = frozenset({"http_401", "http_403", "grpc_unauthenticated", "grpc_permi
 _NO_OTLP = ("redirect", "malformed_response")
 # Answers of receivers, too: to a request that is late or too large, or to one too many.
 _RECEIVERS_TOO = frozenset({"http_400", "http_401", "http_403", "http_408", "http_413", "http_429"})
+_UNIMPLEMENTED = "grpc_unimplemented"
 _NO_ANSWER = frozenset({"grpc_unavailable", "grpc_deadline_exceeded", "grpc_unknown", "grpc_internal"})
 
 
@@ -143,42 +145,86 @@ class Target:
             return "tls"
         if reason in REFUSED or reason == "credentials":
             return "unknown"
-        if not self.over_http:
-            if place.speaks_http2 and reason != "grpc_unimplemented" and "looks like HTTP" not in self.message:
-                return "unknown"
-            return "none" if self.path_that_takes is None else "other protocol"
-        if not place.speaks_http1:
-            return "other protocol" if place.speaks_http2 and self._takes_grpc() else "none"
-        refused = reason.startswith("http_4") and reason not in _RECEIVERS_TOO
-        if not refused and reason not in (*_NO_OTLP, "http_501", "http_505"):
-            return "unknown"
-        return "none" if self.path_that_takes is None else "other path"
+        return self._standing_over_http() if self.over_http else self._standing_over_grpc()
 
-    @cached_property
+    def _standing_over_http(self) -> Standing:
+        place, reason = self.place, self.reason
+        if not place.speaks_http1 and not reason.startswith(("http_", *_NO_OTLP)):
+            if place.speaks_http2:
+                return self._standing_by_trying_grpc()
+            return "none" if place.speaks_otherwise else "unknown"
+        if not _is_no_otlp(reason):
+            return "unknown"
+        if self.path_that_takes is not None:
+            return "other path"
+        return "other signals" if self._takes_other_signals("http/protobuf") else "none"
+
+    def _standing_by_trying_grpc(self) -> Standing:
+        """Without grpcio it can't be tried: then nothing speaks against it."""
+        result = self._try("grpc", str(self.place), self.signal)
+        if isinstance(result, Accepted):
+            return "other protocol"
+        if result.reason == _UNIMPLEMENTED:
+            return "other protocol" if self._takes_other_signals("grpc") else "none"
+        # Where no answer comes to either, it may be HTTP that is slow.
+        return "unknown" if self.reason == "timeout" else "other protocol"
+
+    def _standing_over_grpc(self) -> Standing:
+        place, said_http = self.place, "looks like HTTP" in self.message
+        if place.speaks_http2 and self.reason != _UNIMPLEMENTED and not said_http:
+            return "unknown"
+        if self.path_that_takes is not None:
+            return "other protocol"
+        if place.speaks_http2 and not said_http:
+            return "other signals" if self._takes_other_signals("grpc") else "none"
+        if any(_is_no_otlp(reason) for reason in self._by_http.values()):
+            return "other protocol" if self._takes_other_signals("http/protobuf") else "none"
+        return "none" if place.speaks_otherwise else "unknown"
+
+    @property
     def path_that_takes(self) -> str | None:
         """What comes before the signal's path where the item is taken by HTTP; None if that isn't found."""
+        return next((path for path, reason in self._by_http.items() if reason in ("", *REFUSED)), None)
+
+    @cached_property
+    def _by_http(self) -> dict[str, str]:
+        """Why the item isn't taken by HTTP elsewhere, by what comes before the signal's path; empty where it is."""
         usual = SIGNALS[self.signal].path
-        for path in dict.fromkeys((self.place.path.partition("/v1/")[0].rstrip("/"), "")):
+        found: dict[str, str] = {}
+        for path in self._paths():
             if self.over_http and path + usual == self.place.path:
                 continue
-            result = self._try("http/protobuf", str(self.place) + path + usual)
-            if isinstance(result, Accepted) or result.reason in REFUSED:
-                return path
-        return None
+            result = self._try("http/protobuf", str(self.place) + path + usual, self.signal)
+            found[path] = "" if isinstance(result, Accepted) else result.reason
+            if found[path] in ("", *REFUSED):
+                break
+        return found
 
-    def _takes_grpc(self) -> bool:
-        """Whether nothing speaks against gRPC. Without grpcio it can't be tried."""
-        result = self._try("grpc", str(self.place))
-        return isinstance(result, Accepted) or result.reason != "grpc_unimplemented"
+    def _takes_other_signals(self, protocol: str) -> bool:
+        """As a collector does that has no pipeline for this one."""
+        return any(
+            isinstance(self._try(protocol, endpoint, signal), Accepted)
+            for signal in SIGNALS
+            if signal != self.signal
+            for endpoint in (
+                [str(self.place)]
+                if protocol == "grpc"
+                else [str(self.place) + path + SIGNALS[signal].path for path in self._paths()]
+            )
+        )
 
-    def _try(self, protocol: str, endpoint: str) -> Result:
+    def _paths(self) -> list[str]:
+        """What may come before a signal's path."""
+        return list(dict.fromkeys((self.place.path.partition("/v1/")[0].rstrip("/"), "")))
+
+    def _try(self, protocol: str, endpoint: str, signal: str) -> Result:
         from otelagent.delivery.transports.grpc import GrpcTransport
         from otelagent.delivery.transports.http import HttpTransport
 
         otlp = self._changed(endpoint=endpoint, protocol=protocol)
-        transport = (GrpcTransport if protocol == "grpc" else HttpTransport)(otlp, self.signal)
+        transport = (GrpcTransport if protocol == "grpc" else HttpTransport)(otlp, signal)
         try:
-            return transport.send(Payload(self.signal, self._requests[self.signal], 1), self.timeout_s)
+            return transport.send(Payload(signal, self._requests[signal], 1), self.timeout_s)
         except Exception as error:
             return Rejected("internal_error", type(error).__name__)
         finally:
@@ -206,6 +252,12 @@ class Target:
             self._requests["metrics"],
             self.timeout_s,
         )
+
+
+def _is_no_otlp(reason: str) -> bool:
+    """Whether no receiver gives that answer to its signal's path."""
+    refused = reason.startswith("http_4") and reason not in _RECEIVERS_TOO
+    return refused or reason in (*_NO_OTLP, "http_501", "http_505")
 
 
 def targets(

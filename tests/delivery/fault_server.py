@@ -7,6 +7,8 @@ when a client leaves before it has its answer. It ends with its standard input.
 An action with `accepts`, a list of `Authorization` values, is for requests that have one of them; all others get its
 `otherwise`.
 
+An action with `path` is for requests (HTTP) to that path; all others get its `otherwise`, too.
+
 An action with `keep`, a directory, writes the request's body there, as a file.
 
 With the option `tls=CERTIFICATE,KEY[,AUTHORITY]` it speaks TLS, and with an authority, asks clients for a certificate,
@@ -61,6 +63,8 @@ class Script:
             if len(body) > action.get("max_bytes", len(body)):
                 action = action["larger"]
             if "accepts" in action and headers.get("authorization") not in action["accepts"]:
+                action = action["otherwise"]
+            if "path" in action and request.get("path") != action["path"]:
                 action = action["otherwise"]
             if "keep" in action:
                 (Path(action["keep"]) / f"{self._next:06}").write_bytes(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -176,6 +177,23 @@ def test_a_place_that_init_names_and_the_doctor_has_not_tried(examine: Examine, 
         assert f"otelagent doctor --endpoint={elsewhere}/v1/traces" in report.said(name)
     assert doctor(f"--endpoint={elsewhere}/v1/traces").status("connect") == "fail"
     assert examine(ITSELF, "--as-is").status("delivery") == "pass"
+
+
+def test_what_is_masked_is_not_given_to_a_shell(examine: Examine, tmp_path: Path) -> None:
+    port = free_port()
+    for endpoint, advised in (
+        (f"http://me:pw@127.0.0.1:{port}/base?key=v", f"http://127.0.0.1:{port}/base/v1/traces"),
+        (f"http://[::1]:{port}", f"http://[::1]:{port}/v1/traces"),
+    ):
+        source = ITSELF.replace("init()", f"init(endpoint='{endpoint}', exit_timeout_ms=300)")
+        report = examine(source, "--as-is", f"--spool-directory={tmp_path / 'spool'}")
+        (finding,) = report.of("exit")
+        advice = finding["advice"].partition("names, too: ")[2]
+        command, _, rest = advice.partition(", with its user and query, left out here")
+        assert shlex.split(command.partition(";")[0]) == ["otelagent", "doctor", f"--endpoint={advised}"], finding
+        assert bool(rest) == ("@" in endpoint)
+        assert ("'" in command) == ("[" in endpoint)
+        assert "***" not in finding["advice"]
 
 
 def test_a_process_without_a_name(endpoint: str) -> None:

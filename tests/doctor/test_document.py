@@ -74,7 +74,12 @@ SHOWN = {
         "test_the_collector_wants_a_token",
     ),
     "clock": ("test_clocks_that_disagree",),
-    "span": ("test_nothing_listens_and_then_a_collector_does", "test_a_span_that_the_server_takes_and_refuses"),
+    "span": (
+        "test_nothing_listens_and_then_a_collector_does",
+        "test_a_span_that_the_server_takes_and_refuses",
+        "test_a_receiver_of_other_signals",
+        "test_a_collector_without_a_pipeline_for_traces",
+    ),
     "log_record": ("test_nothing_listens_and_then_a_collector_does",),
     "metric": ("test_a_server_without_metrics_is_only_told", "test_a_collector_without_a_pipeline_for_metrics"),
     "command": ("test_python_that_ignores_its_environment", "test_another_launcher", "test_a_command_that_fails"),

@@ -126,6 +126,31 @@ def test_an_answer_that_is_empty_and_a_page() -> None:
         assert doctor(f"--endpoint=http://127.0.0.1:{server.port}").status("receiver") == "pass"
 
 
+def test_a_page_for_requests_without_credentials() -> None:
+    """As of a proxy that answers them itself; what it lets through is taken."""
+    page = {"status": 401, "headers": {"content-type": "text/html"}, "body": b"<html>no</html>".hex()}
+    with FaultServer("http", {**TAKES, "accepts": ["Bearer t"], "otherwise": page}) as server:
+        endpoint = f"--endpoint=http://127.0.0.1:{server.port}"
+        report = doctor(endpoint, "--headers=authorization=Bearer%20t")
+        assert {one["status"] for one in report.of("receiver")} == {"pass"}, report
+        assert [report.status(name) for name in ("span", "metric", "credentials")] == ["pass"] * 3
+        assert [doctor(endpoint).status(name) for name in ("receiver", "credentials")] == ["skip", "fail"]
+
+
+@pytest.mark.parametrize("taken", ["metrics", "logs"])
+def test_a_receiver_of_other_signals(taken: str) -> None:
+    with FaultServer("http", {**TAKES, "path": f"/v1/{taken}", "otherwise": {"status": 404}}) as server:
+        endpoint = f"--endpoint=http://127.0.0.1:{server.port}"
+        report = doctor(endpoint)
+        assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"span"}
+        assert [report.status(name) for name in ("receiver", "protocol", "path")] == ["pass"] * 3
+        assert "it takes OTLP, but no traces: give it a traces pipeline" in report.said("span")
+        # The other protocol comes first.
+        assert "protocol=http/protobuf" in doctor(endpoint, "--protocol=grpc").said("protocol")
+        server.begin(TAKES)
+        assert doctor(endpoint).status("span") == "pass"
+
+
 def test_a_usual_port_where_no_page_tells() -> None:
     place = SimpleNamespace(port=9411, page_title="", who="", path="/v1/traces")
     target = SimpleNamespace(
@@ -135,18 +160,58 @@ def test_a_usual_port_where_no_page_tells() -> None:
     assert "port 9411 is usually Zipkin's" in finding.advice
 
 
-def test_a_redirect_to_https() -> None:
-    with FaultServer("http", {"status": 308, "headers": {"location": "https://127.0.0.1/v1/traces"}}) as server:
+@pytest.mark.parametrize("origin", ["https://127.0.0.1", "https://127.0.0.1:8443"])
+def test_a_redirect_to_https(origin: str) -> None:
+    with FaultServer("http", {"status": 308, "headers": {"location": f"{origin}/v1/traces"}}) as server:
         report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
     assert_no_receiver(report)
-    assert "set --endpoint=https://127.0.0.1, which is where it redirects to" in report.said("receiver")
+    assert f"HTTP 308 to {origin}/v1/traces" in report.said("receiver")
+    assert f"set --endpoint={origin}, which is where it redirects to" in report.said("receiver")
+
+
+@pytest.mark.parametrize(
+    "location", ["https://127.0.0.1.evil.example/x", "https://127.0.0.1@evil.example/x", "https://127.0.0.1:port/"]
+)
+def test_a_redirect_to_elsewhere_is_no_advice(location: str) -> None:
+    with FaultServer("http", {"status": 308, "headers": {"location": location}}) as server:
+        report = doctor(f"--endpoint=http://127.0.0.1:{server.port}")
+    assert_no_receiver(report)
+    assert "which is where it redirects to" not in report.said("receiver")
+
+
+@PROTOCOLS
+def test_a_port_that_says_nothing(protocol: str) -> None:
+    """It may be anything."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        report = doctor(f"--endpoint=http://127.0.0.1:{port}", f"--protocol={protocol}", "--timeout=1")
+    assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"span"}
+    assert report.status("scheme") == report.status("receiver") == report.status("protocol") == "skip", report
+    assert not [name for name in UNTOLD if report.status(name) not in ("skip", "")]
+    assert protocol == "grpc" or "--timeout waits longer" in report.said("span")
+
+
+@pytest.mark.parametrize(
+    ("server_protocol", "protocol"), [("http", "http/protobuf"), ("grpc", "grpc"), ("http", "grpc")]
+)
+def test_a_receiver_that_is_slow(server_protocol: str, protocol: str) -> None:
+    fast: dict[str, Any] = TAKES if server_protocol == "http" else {}
+    with FaultServer(server_protocol, {**fast, "delay_s": 5}) as server:
+        options = (f"--endpoint=http://127.0.0.1:{server.port}", f"--protocol={protocol}")
+        report = doctor(*options, "--timeout=1")
+        assert report.status("receiver") == "skip", report
+        assert "fail" not in [report.status("path"), report.status("scheme")]
+        if protocol.startswith(server_protocol):
+            assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"span"}
+            assert "--timeout waits longer" in report.said("span")
+            server.begin(fast)
+            assert doctor(*options).status("receiver") == "pass"
 
 
 @PROTOCOLS
 def test_a_port_that_speaks_neither_http_nor_grpc(protocol: str) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        port = silent.getsockname()[1]
-        report = doctor(f"--endpoint=http://127.0.0.1:{port}", f"--protocol={protocol}", "--timeout=1")
+    with FaultServer("http", {"do": "raw", "bytes": b"-ERR unknown command\r\n".hex()}) as other:
+        report = doctor(f"--endpoint=http://127.0.0.1:{other.port}", f"--protocol={protocol}")
     assert_no_receiver(report)
     assert report.status("scheme") == "skip"
     assert "neither HTTP nor gRPC" in report.said("receiver")

@@ -91,12 +91,34 @@ def test_the_collector_wants_a_token(protocol: str, start: Start, tmp_path: Path
     assert report.status("credentials") == report.status("span") == "pass"
 
 
-def test_a_collector_without_a_pipeline_for_metrics(start: Start, tmp_path: Path) -> None:
+def without_pipelines(directory: Path, begin: str, end: str) -> Path:
+    """The configuration without the pipelines from one, and up to another."""
     whole = COLLECTOR_ONLY.read_text()
-    begin, end = whole.index("    metrics:\n      receivers"), whole.index("    logs:\n      receivers")
-    config = tmp_path / "without-metrics.yaml"
-    config.write_text(whole[:begin] + whole[end:])
-    without = start(config=config)
+    config = directory / f"without-{begin}.yaml"
+    first, after = (whole.index(f"    {one}:\n      receivers") for one in (begin, end))
+    config.write_text(whole[:first] + whole[after:])
+    return config
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_collector_without_a_pipeline_for_traces(protocol: str, start: Start, tmp_path: Path) -> None:
+    without = start(config=without_pipelines(tmp_path, "traces", "metrics"))
+    at = {"http/protobuf": without.otlp_http, "grpc": without.otlp_grpc}
+    report = doctor(f"--endpoint={at[protocol]}", f"--protocol={protocol}")
+    assert {one["id"] for one in report.json["checks"] if one["status"] == "fail"} == {"span"}, report
+    assert report.status("receiver") == report.status("protocol") == "pass"
+    assert "it takes OTLP, but no traces: give it a traces pipeline" in report.said("span")
+    # At the other port the protocol is what is wrong first.
+    other = at["grpc" if protocol == "http/protobuf" else "http/protobuf"]
+    report = doctor(f"--endpoint={other}", f"--protocol={protocol}")
+    assert (report.status("protocol"), report.status("receiver")) == ("fail", "pass"), report
+    whole = start()
+    there = whole.otlp_grpc if protocol == "grpc" else whole.otlp_http
+    assert doctor(f"--endpoint={there}", f"--protocol={protocol}").status("span") == "pass"
+
+
+def test_a_collector_without_a_pipeline_for_metrics(start: Start, tmp_path: Path) -> None:
+    without = start(config=without_pipelines(tmp_path, "metrics", "logs"))
     report = doctor(f"--endpoint={without.otlp_http}")
     assert (report.status("span"), report.status("metric"), report.code) == ("pass", "warn", 0)
     assert "metrics pipeline" in report.said("metric")
