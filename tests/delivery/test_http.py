@@ -48,6 +48,7 @@ def answer(status: int, body: bytes = b"", **headers: str) -> dict[str, Any]:
         ],
         *[(answer(status, location="http://127.0.0.1:1/"), Rejected, "redirect") for status in (301, 302, 307, 308)],
         (answer(304), Rejected, "redirect"),
+        (answer(307, location="https://[/"), Rejected, "redirect"),
         (answer(200, HTML, content_type="text/html"), Rejected, "malformed_response"),
         (answer(200, HTML), Rejected, "malformed_response"),
         (answer(200, b"{}{", content_type="application/json"), Rejected, "malformed_response"),

@@ -150,10 +150,7 @@ class HttpClient:
                 return result
             return Accepted(result.rejected_items, self._clean(result.message))
         if 300 <= response.status < 400:
-            target = urlsplit(headers.get("location", ""))
-            host = target.netloc.rpartition("@")[2]
-            place = f"{target.scheme}://{host}{target.path}" if target.hostname else target.path
-            place = self._clean(place)
+            place = self._clean(_place_of(headers.get("location", "")))
             return Rejected("redirect", f"HTTP {response.status} to {place}, which isn't followed: check the endpoint")
         try:
             text = _error_text(read_body(response, headers, _MAX_ERROR_BYTES), headers.get("content-type", ""))
@@ -182,6 +179,16 @@ class HttpClient:
         if any(sign in text for sign in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")):
             return "the port doesn't speak TLS: use an http:// endpoint"
         return text
+
+
+def _place_of(location: str) -> str:
+    """Where a redirect leads, without what may be a credential in it."""
+    try:
+        target = urlsplit(location)
+        known = target.hostname is not None
+    except ValueError:
+        return "no address"
+    return f"{target.scheme}://{target.netloc.rpartition('@')[2]}{target.path}" if known else target.path
 
 
 def _read_success(body: bytes, content_type: str, signal: Signal) -> Accepted | Rejected:
