@@ -331,9 +331,20 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """See `otelagent.status`."""
-        status = idle_status(self.state, self.reason) | {
+        books = {
+            "destinations": {key: where for path in self.paths for key, where in path.describe().items()},
+            "delivery": {key: state for path in self.paths for key, state in path.status().items()},
+            "ledger": {key: ledger.snapshot().to_dict() for path in self.paths for key, ledger in path.ledgers.items()},
+            "untaken": {path.signal: path.untaken for path in self.paths},
+        }
+        return {
+            "version": VERSION,
+            "state": self.state,
+            "reason": self.reason,
+            "pid": os.getpid(),
             "service": self.service,
             "engine": {"name": self.engine.name, "reason": self.engine.reason} if self.engine is not None else None,
+            **(books if self.paths else _no_books(self.reason)),
             "instrumentations": [
                 {"name": state.name, "kind": state.kind, "state": state.state, "reason": state.reason}
                 for state in (self.catalogue.states() if self.catalogue is not None else ())
@@ -344,19 +355,10 @@ class Agent:
             "handles_sigterm": self.watch is not None and self.watch.handles_sigterm,
             "warnings": list(self.warnings),
         }
-        if not self.paths:
-            return status
-        return status | {
-            "destinations": {key: where for path in self.paths for key, where in path.describe().items()},
-            "delivery": {key: state for path in self.paths for key, state in path.status().items()},
-            "ledger": {key: ledger.snapshot().to_dict() for path in self.paths for key, ledger in path.ledgers.items()},
-            "untaken": {path.signal: path.untaken for path in self.paths},
-        }
 
 
 def idle_status(state: Lifecycle, reason: str) -> dict[str, Any]:
-    """What `otelagent.status` says where nothing is recorded: all its keys, and books without an entry."""
-    from otelagent.delivery import Ledger
+    """What `otelagent.status` says where there is no agent: all its keys."""
     from otelagent.record.resource import UNKNOWN_SERVICE
 
     return {
@@ -366,14 +368,23 @@ def idle_status(state: Lifecycle, reason: str) -> dict[str, Any]:
         "pid": os.getpid(),
         "service": UNKNOWN_SERVICE,
         "engine": None,
-        "destinations": {"traces": f"nowhere, {reason}"},
-        "delivery": {"traces": None},
-        "ledger": {"traces": Ledger("traces").snapshot().to_dict()},
-        "untaken": {"traces": 0},
+        **_no_books(reason),
         "instrumentations": [],
         "settings": [],
         "handles_sigterm": False,
         "warnings": [],
+    }
+
+
+def _no_books(reason: str) -> dict[str, Any]:
+    """The books of an agent that records nothing: without an entry."""
+    from otelagent.delivery import Ledger
+
+    return {
+        "destinations": {"traces": f"nowhere, {reason}"},
+        "delivery": {"traces": None},
+        "ledger": {"traces": Ledger("traces").snapshot().to_dict()},
+        "untaken": {"traces": 0},
     }
 
 

@@ -57,9 +57,6 @@ _OWN_FLAGS = ("--json", "--yes")
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 2.0
 
-# How servers refuse credentials, whatever was sent with them.
-_REFUSALS = ("http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied")
-
 
 class _Options:
     """The command line, taken apart.
@@ -252,12 +249,12 @@ class _KeepsRefused:
         self.refused = ""
 
     def send(self, payload: Payload, timeout_s: float) -> Result:
-        from otelagent.delivery.result import Rejected, Retryable
+        from otelagent.delivery.result import REFUSED, Rejected, Retryable
 
         if self.refused:
             return Retryable(self.refused)
         result = self._transport.send(payload, timeout_s)
-        if isinstance(result, Rejected) and result.reason in _REFUSALS:
+        if isinstance(result, Rejected) and result.reason in REFUSED:
             self.refused = result.reason
             return Retryable(result.reason, None, result.message)
         return result

@@ -10,10 +10,13 @@ from typing import TypeAlias
 
 from otelagent.struct import struct
 
-__all__ = ["TOO_LARGE", "Accepted", "Rejected", "Result", "Retryable"]
+__all__ = ["REFUSED", "TOO_LARGE", "Accepted", "Rejected", "Result", "Retryable"]
 
 TOO_LARGE = frozenset({"http_413", "http_body_too_large", "grpc_message_too_large", "too_large"})
 """The reasons of a rejection that would not hit a smaller payload."""
+
+REFUSED = frozenset({"http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied"})
+"""The reasons of a rejection that is due to the credentials, whatever was sent with them."""
 
 
 @struct(frozen=True)

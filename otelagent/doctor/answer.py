@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 
 from otelagent.delivery import Accepted, Retryable
+from otelagent.delivery.result import REFUSED
 from otelagent.delivery.signals import SIGNALS
 from otelagent.doctor.check import Check, Finding
 from otelagent.doctor.receiver import without_receiver
 from otelagent.doctor.synthetic import Sending
-from otelagent.doctor.target import REFUSED, Target
+from otelagent.doctor.target import Target
 
 __all__ = ["CHECKS", "ITEMS"]
 

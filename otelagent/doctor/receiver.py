@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from otelagent.delivery.result import REFUSED
 from otelagent.doctor.check import Check, Finding
 from otelagent.doctor.place import Place
-from otelagent.doctor.target import REFUSED, Target
+from otelagent.doctor.target import Target
 from otelagent.struct import struct
 
 __all__ = ["CHECKS", "without_receiver"]

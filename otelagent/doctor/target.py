@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from otelagent.config.settings import SETTINGS_BY_NAME
 from otelagent.delivery import Accepted, Payload, Rejected, Result, open_transport
+from otelagent.delivery.result import REFUSED
 from otelagent.delivery.signals import SIGNALS
 from otelagent.doctor.place import Place
 from otelagent.doctor.synthetic import Sending, send
@@ -18,15 +19,13 @@ if TYPE_CHECKING:
     from otelagent.config import Config
     from otelagent.config.model import Export, Otlp
 
-__all__ = ["REFUSED", "Standing", "Target", "targets"]
+__all__ = ["Standing", "Target", "targets"]
 
 Standing = Literal["taken", "unreachable", "tls", "other path", "other protocol", "other signals", "none", "unknown"]
 """What answers at a destination: it takes OTLP as it is sent, it isn't reached, TLS fails, it takes OTLP under another
 path or by another protocol, it takes other signals and not this one, it is no receiver, or it says nothing that would
 tell."""
 
-REFUSED = frozenset({"http_401", "http_403", "grpc_unauthenticated", "grpc_permission_denied"})
-"""The answers to credentials. Anything may stand behind them."""
 
 _NO_OTLP = ("redirect", "malformed_response")
 # Answers of receivers, too: to a request that is late or too large, or to one too many.
