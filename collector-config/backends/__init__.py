@@ -10,7 +10,8 @@
 Put `collector-config/` on sys.path (or PYTHONPATH) first. `python -m backends build` makes the programs.
 """
 
-from .build import BackendError, Binaries, MissingBinary, cache_dir, locate, locate_one
+from .build import Binaries, cache_dir, locate, locate_one
+from .errors import BackendError, MissingBinary
 from .process import Port, Process, group_members
 from .read import (
     Event,

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from . import build as building
-from .build import BackendError
+from .errors import BackendError
 from .run import Backends
 
 STANDARD_COLLECTOR_PORTS = {"otlp_grpc": 4317, "otlp_http": 4318, "health": 13133, "metrics": 8888}

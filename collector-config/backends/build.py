@@ -19,13 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["BackendError", "Binaries", "MissingBinary", "build", "cache_dir", "locate", "locate_one", "pin"]
+from .errors import BackendError, MissingBinary
+from .progress import TTY_INTERVAL_S, Progress
+
+__all__ = ["Binaries", "build", "cache_dir", "locate", "locate_one", "pin"]
 
 FOLDER = Path(__file__).resolve().parent.parent
 DISTRIBUTION = FOLDER / "distribution"
@@ -46,18 +49,7 @@ MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 
 MIN_GO = (1, 25)
 GO_HINT = "Go 1.25 or newer (package `golang`, or the Go project's own archive)"
-PLAIN_INTERVAL_S = 5.0
-TTY_INTERVAL_S = 0.2
-LOG_TAIL_LINES = 30
 WORK_PREFIX = ".work-"
-
-
-class BackendError(Exception):
-    """A back end could not be built, found or started; the message says what to do about it."""
-
-
-class MissingBinary(BackendError):
-    """A back end is not in the cache. Run `make backends` (or `python -m backends build`)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ class _Workbench:
     work: Path
     product: Path
     go_cache: Path
-    progress: _Progress
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -171,10 +163,10 @@ def build(names: tuple[str, ...] = (), *, out: TextIO | None = None) -> dict[str
     missing = [target for target in targets if target.cached() is None]
     for target in missing:  # before any of them: nobody wants to learn after minutes that Maven is missing
         target.need_tools()
-    with _workshop(_Progress("backends", out)) if missing else nullcontext(Path()) as go_cache:
+    with _workshop(Progress("backends", out)) if missing else nullcontext(Path()) as go_cache:
         result = {}
         for number, target in enumerate(targets, 1):
-            progress = _Progress(f"[{number}/{len(targets)}] {target.name} {target.version}", out)
+            progress = Progress(f"[{number}/{len(targets)}] {target.name} {target.version}", out)
             result[target.name] = _ensure(target, go_cache, progress)
         return result
 
@@ -182,7 +174,7 @@ def build(names: tuple[str, ...] = (), *, out: TextIO | None = None) -> dict[str
 def pin(*, out: TextIO | None = None) -> None:
     """Resolve distribution/builder.yaml again and write its go.mod and go.sum beside it, to be committed with it."""
     _need_go()
-    progress = _Progress("pin", out or sys.stderr)
+    progress = Progress("pin", out or sys.stderr)
     with _workshop(progress) as go_cache:
         work = Path(tempfile.mkdtemp(dir=cache_dir(), prefix=WORK_PREFIX))
         builder = _install_builder(work, go_cache, progress)
@@ -205,7 +197,7 @@ def pin(*, out: TextIO | None = None) -> None:
 # --- one target -------------------------------------------------------------------------------------------------
 
 
-def _ensure(target: _Target, go_cache: Path, progress: _Progress) -> Path:
+def _ensure(target: _Target, go_cache: Path, progress: Progress) -> Path:
     path = target.cached()
     if path is not None:
         progress.done(f"already built ({_mib(path)})")
@@ -226,7 +218,7 @@ def _ensure(target: _Target, go_cache: Path, progress: _Progress) -> Path:
 
 
 @contextmanager
-def _workshop(progress: _Progress) -> Iterator[Path]:
+def _workshop(progress: Progress) -> Iterator[Path]:
     """Hold the cache's lock; gives Go's build cache. All work folders are gone afterwards, also those of killed runs.
 
     The build cache of one run is 2 GB and of no use once the programs are in our cache, hence it is private and thrown
@@ -301,7 +293,7 @@ def _produce_javascript(bench: _Workbench) -> None:
     bench.progress.run("installing", command, cwd=bench.product)
 
 
-def _install_builder(work: Path, go_cache: Path, progress: _Progress) -> Path:
+def _install_builder(work: Path, go_cache: Path, progress: Progress) -> Path:
     command = ["go", "install", "-trimpath", f"{BUILDER_MODULE}@v{COLLECTOR_VERSION}"]
     progress.run("installing the collector builder", command, cwd=work, env=_go_env(go_cache) | {"GOBIN": str(work)})
     return work / "builder"
@@ -363,90 +355,6 @@ def _platform_suffix() -> str:
 
 def _mib(path: Path) -> str:
     return f"{path.stat().st_size / 2**20:.0f} MiB"
-
-
-# --- progress ---------------------------------------------------------------------------------------------------
-
-
-class _Progress:
-    """Says which step runs and for how long: one line rewritten on a terminal, a line every few seconds elsewhere."""
-
-    def __init__(self, title: str, out: TextIO) -> None:
-        self._title = title
-        self._out = out
-        self._tty = out.isatty()
-        self._begin = time.monotonic()
-        self._last = -PLAIN_INTERVAL_S
-        self._last_step = ""
-
-    def tick(self, step: str, detail: str = "") -> None:
-        now = time.monotonic()
-        if not self._tty and step == self._last_step and now - self._last < PLAIN_INTERVAL_S:
-            return
-        self._last, self._last_step = now, step
-        self._write(f"{step}{' ' if detail else ''}{detail}", final=not self._tty)
-
-    def done(self, text: str) -> None:
-        self._write(text, final=True)
-
-    def _write(self, text: str, *, final: bool) -> None:
-        line = f"{self._title}: {text} ({_clock(time.monotonic() - self._begin)})"
-        if self._tty:
-            width = shutil.get_terminal_size().columns - 1
-            self._out.write(f"\r\x1b[2K{line[:width]}")
-        else:
-            self._out.write(line)
-        if final:
-            self._out.write("\n")
-        self._out.flush()
-
-    def run(
-        self,
-        step: str,
-        command: list[str],
-        *,
-        cwd: Path,
-        env: Mapping[str, str] | None = None,
-        packages: int = 0,
-    ) -> str:
-        """Run `command`, showing `step` until it ends; returns its output, raises BackendError with the end of it.
-
-        With `packages`, each line of output is taken for a compiled package out of so many.
-        """
-        with tempfile.TemporaryFile("w+", errors="replace") as log:
-            process = subprocess.Popen(
-                command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-            seen = lines = 0
-            try:
-                while True:
-                    with suppress(subprocess.TimeoutExpired):
-                        process.wait(TTY_INTERVAL_S)
-                    if packages:
-                        size = os.fstat(log.fileno()).st_size
-                        lines += os.pread(log.fileno(), size - seen, seen).count(b"\n")
-                        seen = size
-                    if packages and lines >= packages - 1:  # the last one is the program itself
-                        self.tick("linking")
-                    else:
-                        self.tick(step, f"{lines} of {packages} packages" if packages else "")
-                    if process.returncode is not None:
-                        break
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-            log.seek(0)
-            output = log.read()
-        if process.returncode != 0:
-            self.done(f"{step}: failed")
-            tail = "\n".join(output.splitlines()[-LOG_TAIL_LINES:])
-            raise BackendError(f"`{' '.join(command[:3])} …` exited with {process.returncode}:\n{tail}")
-        return output
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 _BACKENDS = (

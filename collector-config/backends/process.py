@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, Union
 
-from .build import BackendError
+from .errors import BackendError
 
 __all__ = ["HOST", "POLL_S", "Port", "Process", "group_members"]
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from .build import FOLDER, BackendError, locate_one
+from .build import FOLDER, locate_one
+from .errors import BackendError
 from .process import HOST, Port, Process
 
 __all__ = ["ALL_IN_ONE", "COLLECTOR_ONLY", "Backends", "Collector", "Jaeger", "Program", "Zipkin"]

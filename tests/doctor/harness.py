@@ -13,7 +13,10 @@ from typing import Any
 
 from tests.support import ENGINE
 
-__all__ = ["Report", "clean_environ", "doctor"]
+__all__ = ["TAKES", "Examine", "Report", "clean_environ", "doctor"]
+
+TAKES: dict[str, Any] = {"status": 200}
+"""The answer of a server that takes everything."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Report:
     def said(self, check: str) -> str:
         """The detail and the advice of what is wrong with it."""
         return " ".join(f"{one['detail']} → {one['advice']}" for one in self.of(check) if one["status"] != "pass")
+
+
+Examine = Callable[..., Report]
+"""Runs the doctor with a program."""
 
 
 def clean_environ(**changes: str) -> dict[str, str]:

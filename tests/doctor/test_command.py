@@ -3,55 +3,23 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import textwrap
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from otelagent.doctor.journal import Journal, read
-from tests.delivery.harness import FaultServer
-from tests.doctor.harness import Report, clean_environ, doctor
+from tests.doctor.harness import Examine, clean_environ, doctor
 from tests.support import free_port, wait_until
 
-TAKES = {"status": 200}
 WORK = "import otelagent\nwith otelagent.span('work'): pass\n"
 ITSELF = "import otelagent\notelagent.init()\nwith otelagent.span('work'): pass\n"
 UNSAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-
-Examine = Callable[..., Report]
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """Where everything is taken."""
-    with FaultServer("http", TAKES) as server:
-        yield f"--endpoint={server.endpoint}"
-
-
-@pytest.fixture
-def examine(endpoint: str, tmp_path: Path) -> Examine:
-    """Runs the doctor with a program."""
-
-    def run(
-        source: str,
-        *options: str,
-        flags: tuple[str, ...] = (),
-        until: Callable[[], object] | None = None,
-        path: str = "",
-    ) -> Report:
-        program = tmp_path / "program.py"
-        program.write_text(textwrap.dedent(source))
-        command = (sys.executable, *flags, str(program))
-        given = {"PYTHONPATH": path} if path else {}
-        return doctor(endpoint, *options, command=command, cwd=tmp_path, given=given, until=until)
-
-    return run
 
 
 def ask(port: int, **headers: str) -> Callable[[], None]:
@@ -166,34 +134,6 @@ def test_init_is_called_and_refuses_or_is_switched_off(examine: Examine) -> None
     for report in (refuses, off):
         assert [report.status(name) for name in ("workers", "provider", "exit", "delivery", "spans")] == [""] * 5
     assert examine(ITSELF, "--as-is").status("started") == "pass"
-
-
-def test_a_place_that_init_names_and_the_doctor_has_not_tried(examine: Examine, tmp_path: Path) -> None:
-    elsewhere = f"http://127.0.0.1:{free_port()}"
-    source = ITSELF.replace("init()", f"init(endpoint='{elsewhere}', exit_timeout_ms=300)")
-    report = examine(source, "--as-is", f"--spool-directory={tmp_path / 'spool'}")
-    assert report.status("span") == "pass"
-    for name in ("exit", "delivery"):
-        assert f"otelagent doctor --endpoint={elsewhere}/v1/traces" in report.said(name)
-    assert doctor(f"--endpoint={elsewhere}/v1/traces").status("connect") == "fail"
-    assert examine(ITSELF, "--as-is").status("delivery") == "pass"
-
-
-def test_what_is_masked_is_not_given_to_a_shell(examine: Examine, tmp_path: Path) -> None:
-    port = free_port()
-    for endpoint, advised in (
-        (f"http://me:pw@127.0.0.1:{port}/base?key=v", f"http://127.0.0.1:{port}/base/v1/traces"),
-        (f"http://[::1]:{port}", f"http://[::1]:{port}/v1/traces"),
-    ):
-        source = ITSELF.replace("init()", f"init(endpoint='{endpoint}', exit_timeout_ms=300)")
-        report = examine(source, "--as-is", f"--spool-directory={tmp_path / 'spool'}")
-        (finding,) = report.of("exit")
-        advice = finding["advice"].partition("names, too: ")[2]
-        command, _, rest = advice.partition(", with its user and query, left out here")
-        assert shlex.split(command.partition(";")[0]) == ["otelagent", "doctor", f"--endpoint={advised}"], finding
-        assert bool(rest) == ("@" in endpoint)
-        assert ("'" in command) == ("[" in endpoint)
-        assert "***" not in finding["advice"]
 
 
 def test_a_process_without_a_name(endpoint: str) -> None:
@@ -341,91 +281,6 @@ def test_no_span_is_started(examine: Examine) -> None:
     assert "use what is instrumented while it runs (sqlite3)" in examine("import sqlite3").said("spans")
     assert "why the command ended: The command runs" in examine("raise SystemExit(1)").said("spans")
     assert examine(WORK).status("spans") == "pass"
-
-
-def test_the_process_ends_by_os_exit(examine: Examine) -> None:
-    report = examine(f"import os\n{WORK}os._exit(0)\n")
-    assert report.status("exit") == "fail"
-    assert "program.py:4: 1 span was not delivered" in report.said("exit")
-    assert report.status("delivery") == "fail"
-    assert "0 items delivered; 1 span was not delivered" in report.said("delivery")
-    report = examine(f"import os\n{WORK}otelagent.flush()\nos._exit(0)\n")
-    assert report.status("exit") == report.status("delivery") == "pass"
-    assert "1 span had been delivered before" in report.of("exit")[0]["detail"]
-    assert report.of("delivery")[0]["detail"] == "1 item delivered, none lost"
-    report = examine("import os\nos._exit(0)\n")
-    assert "there was nothing to deliver" in report.of("exit")[0]["detail"]
-    assert examine(f"import sys\n{WORK}sys.exit(0)\n").status("exit") == "pass"
-
-
-def test_what_a_process_imports_that_ends_by_os_exit_is_told(examine: Examine) -> None:
-    report = examine("import os, sqlite3\nsqlite3.connect(':memory:').execute('select 1')\nos._exit(0)\n")
-    assert "sqlite3" in report.of("instrumented")[0]["detail"]
-
-
-def test_the_process_is_killed(examine: Examine) -> None:
-    report = examine(f"import os, signal\n{WORK}os.kill(os.getpid(), signal.SIGKILL)\n")
-    assert report.status("exit") == "fail"
-    assert "1 span was not delivered" in report.said("exit")
-    assert "grace period" in report.said("exit")
-    assert "0 items delivered; 1 span was not delivered" in report.said("delivery")
-    flushed = f"import os, signal\n{WORK}otelagent.flush()\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    assert examine(flushed).of("delivery")[0]["detail"] == "1 item delivered, none lost"
-    assert examine(f"import os, signal\n{WORK}os.kill(os.getpid(), signal.SIGTERM)\n").status("exit") == "pass"
-
-
-def test_a_span_in_a_daemon_thread(examine: Examine) -> None:
-    source = """
-        import threading, otelagent
-        begun, end = threading.Event(), threading.Event()
-        def work():
-            with otelagent.span("work"):
-                begun.set()
-                end.wait()
-        thread = threading.Thread(target=work, name="the worker", daemon=True)
-        thread.start()
-        begun.wait()
-    """
-    report = examine(source)
-    assert report.status("exit") == "warn"
-    assert "1 span was open" in report.said("exit")
-    assert "the worker" in report.said("exit")
-    joined = source + "        end.set()\n        thread.join()\n"
-    assert examine(joined).status("exit") == "pass"
-
-
-def test_what_waits_on_disk_and_what_is_lost(examine: Examine, tmp_path: Path) -> None:
-    spool = f"--spool-directory={tmp_path / 'spool'}"
-    with FaultServer("http", {"status": 503}) as server:
-        away = (f"--endpoint={server.endpoint}", "--exit-timeout-ms=500")
-        waits = examine(WORK, *away, spool)
-        assert waits.status("delivery") == "warn"
-        assert "to the same destination" in waits.said("delivery")
-        assert "spool list" in waits.said("delivery")
-        assert "spool replay" in waits.said("delivery")
-        assert "what is on disk is sent later" in waits.said("exit")
-        lost = examine(WORK, *away, "--no-spool")
-        assert lost.status("exit") == "warn"
-        assert lost.status("delivery") == "fail"
-        assert "1 dropped shutdown" in lost.said("delivery")
-        server.begin(TAKES)
-        assert examine(WORK, f"--endpoint={server.endpoint}").status("delivery") == "pass"
-
-
-def test_what_is_lost_leads_to_what_fails(examine: Examine) -> None:
-    with FaultServer("http", {"status": 404}) as server:
-        lost = examine(WORK, f"--endpoint={server.endpoint}")
-        assert lost.status("delivery") == "fail"
-        assert "see what fails: An OTLP receiver answers" in lost.said("delivery")
-        # The doctor's own span is taken, and the program's is not.
-        server.begin(TAKES, TAKES, TAKES, {"status": 400})
-        lost = examine(WORK, f"--endpoint={server.endpoint}")
-        assert (lost.status("span"), lost.status("delivery")) == ("pass", "fail")
-        assert "see above" not in lost.said("delivery")
-        assert lost.of("exit")[0]["detail"] == "ended with nothing left to deliver"
-        assert "1 rejected http_400" in lost.said("delivery")
-        server.begin(TAKES)
-        assert examine(WORK, f"--endpoint={server.endpoint}").status("delivery") == "pass"
 
 
 def test_a_command_is_not_run_with_wrong_settings(examine: Examine) -> None:

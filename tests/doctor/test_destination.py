@@ -19,11 +19,10 @@ import pytest
 from tests.delivery.certificates import Authority
 from tests.delivery.harness import FaultServer, partial_success
 from tests.doctor.certificates import sign
-from tests.doctor.harness import clean_environ, doctor
+from tests.doctor.harness import TAKES, clean_environ, doctor
 from tests.support import free_port
 from tests.viewer.running import Viewer
 
-TAKES: dict[str, Any] = {"status": 200}
 NOBODY = "no-such-host.invalid"
 
 

@@ -16,11 +16,10 @@ import pytest
 from otelagent.doctor.listeners import who_listens
 from otelagent.doctor.receiver import CHECKS
 from tests.delivery.harness import FaultServer
-from tests.doctor.harness import Report, doctor
+from tests.doctor.harness import TAKES, Report, doctor
 from tests.support import free_port, wait_until
 from tests.viewer.running import Viewer
 
-TAKES: dict[str, Any] = {"status": 200}
 PROTOCOLS = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 UNTOLD = ("protocol", "path", "credentials", "clock", "metric")
 
